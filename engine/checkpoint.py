@@ -1,0 +1,231 @@
+"""One self-describing file in and out: a ``.safetensors`` whose metadata says what the network is.
+
+Read without torch. Nothing in a file is trusted: the format, every field of the configuration, every tensor's
+name, type, shape and finiteness are checked before anything else sees them, and each error is one line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from engine.config import ModelConfig
+
+FORMAT = 1
+_MAX_BYTES = 4 << 30
+
+Tensors = dict[str, NDArray[np.floating]]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network as it lies on disk.
+
+    Attributes:
+        config: its shape.
+        tensors: unfolded weights by name, fp32 or fp16; see :func:`tensor_shapes`.
+        training: recipe, steps, epoch, nll_bits ...
+        source: title, author, licence of the sound.
+        playing: ``ranges`` (activation ranges for integer precisions), ``loudness`` (dB of a free run).
+        name: the file's stem.
+        sha256: of the file's bytes, empty for one that was never on disk.
+    """
+
+    config: ModelConfig
+    tensors: Tensors
+    training: dict[str, Any] = field(default_factory=dict)
+    source: dict[str, Any] = field(default_factory=dict)
+    playing: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
+    sha256: str = ""
+
+    def weight(self, name: str) -> NDArray[np.float64]:
+        """Matrix ``name`` in float64 with weight norm baked: g v / |v|, norms over the last axis (axes)."""
+        if f"{name}.weight" in self.tensors:
+            return self.tensors[f"{name}.weight"].astype(np.float64)
+        v = self.tensors[f"{name}.weight_v"].astype(np.float64)
+        g = self.tensors[f"{name}.weight_g"].astype(np.float64)
+        axes = tuple(i for i in range(v.ndim) if g.shape[i] == 1 and v.shape[i] != 1)
+        norm = np.sqrt(np.sum(v * v, axis=axes, keepdims=True))
+        weight: NDArray[np.float64] = g * v / np.maximum(norm, np.finfo(np.float64).tiny)
+        return weight
+
+    def vector(self, name: str) -> NDArray[np.float64]:
+        """Bias, h0 or embedding ``name`` in float64."""
+        return self.tensors[name].astype(np.float64)
+
+    def baked(self, dtype: type[np.floating] = np.float16) -> Checkpoint:
+        """The same network with weight norm multiplied out and everything rounded to ``dtype``."""
+        tensors: Tensors = {}
+        for name in tensor_shapes(self.config, weight_norm=False):
+            matrix = name.endswith(".weight")
+            value = self.weight(name.removesuffix(".weight")) if matrix else self.vector(name)
+            tensors[name] = value.astype(dtype)
+        return replace(self, tensors=tensors, sha256="")
+
+
+def tensor_shapes(config: ModelConfig, weight_norm: bool | None = None) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor of a network of this shape.
+
+    Tier i, from the bottom: ``tier.i.input`` (dim, frame_size); ``tier.i.rnn.k.ih`` (gates*dim, layer_in), ``.hh``
+    (gates*dim, dim), biases ``.bias_ih``, ``.bias_hh``, gates r, z, n or i, f, g, o; ``tier.i.skip.k`` (dim, dim) and
+    ``tier.i.skip.bias`` with skip connections; ``tier.i.up`` (slots, out, dim), ``tier.i.up.bias`` (slots, out);
+    ``tier.i.h0`` and, for an LSTM, ``tier.i.c0`` (n_rnn, dim). Sample level: ``embedding`` (q_levels, emb_size),
+    ``mlp.input`` (mlp_dim, frame_sizes[0], emb_size), ``mlp.hidden``, ``mlp.output``. A matrix ``X`` is ``X.weight``,
+    or ``X.weight_v`` and ``X.weight_g`` under weight normalisation (one g a row).
+    """
+    c, d, gates = config, config.dim, config.gates
+    matrices: dict[str, tuple[int, ...]] = {}
+    vectors: dict[str, tuple[int, ...]] = {}
+    for i, size in enumerate(c.frame_sizes):
+        t = f"tier.{i}"
+        matrices[f"{t}.input"] = (d, size)
+        vectors[f"{t}.input.bias"] = (d,)
+        for k in range(c.n_rnn):
+            matrices[f"{t}.rnn.{k}.ih"] = (gates * d, c.layer_in(k))
+            matrices[f"{t}.rnn.{k}.hh"] = (gates * d, d)
+            vectors[f"{t}.rnn.{k}.bias_ih"] = vectors[f"{t}.rnn.{k}.bias_hh"] = (gates * d,)
+            if c.skip:
+                matrices[f"{t}.skip.{k}"] = (d, d)
+        if c.skip:
+            vectors[f"{t}.skip.bias"] = (d,)
+        matrices[f"{t}.up"] = (c.slots(i), c.out_dim(i), d)
+        vectors[f"{t}.up.bias"] = (c.slots(i), c.out_dim(i))
+        vectors[f"{t}.h0"] = (c.n_rnn, d)
+        if c.rnn == "lstm":
+            vectors[f"{t}.c0"] = (c.n_rnn, d)
+    vectors["embedding"] = (c.q_levels, c.emb_size)
+    matrices["mlp.input"] = (c.mlp_dim, c.frame_sizes[0], c.emb_size)
+    if c.mlp_layers == 2:
+        matrices["mlp.hidden"] = (c.mlp_dim, c.mlp_dim)
+        vectors["mlp.hidden.bias"] = (c.mlp_dim,)
+    matrices["mlp.output"] = (c.q_levels, c.mlp_dim)
+    vectors["mlp.output.bias"] = (c.q_levels,)
+    if not (c.weight_norm if weight_norm is None else weight_norm):
+        return {**{f"{m}.weight": s for m, s in matrices.items()}, **vectors}
+    factors: dict[str, tuple[int, ...]] = {}
+    for name, shape in matrices.items():
+        factors[f"{name}.weight_v"] = shape
+        factors[f"{name}.weight_g"] = _g_shape(name, shape)
+    return {**factors, **vectors}
+
+
+def _g_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """One scale a row: every axis but the rows' is 1; ``up`` has a row for each slot and output."""
+    keep = 2 if name.endswith(".up") else 1
+    return shape[:keep] + (1,) * (len(shape) - keep)
+
+
+def load(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read and check a checkpoint. Raises ValueError, one line with the file, the field and what is right."""
+    path = Path(path)
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ValueError("larger than 4 GiB")
+        blob = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    try:
+        return replace(_parse(blob), name=path.stem, sha256=hashlib.sha256(blob).hexdigest())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def save(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
+    """Write ``checkpoint`` so that a crash leaves either the old file or the new one."""
+    c = checkpoint
+    head = {
+        "format": FORMAT,
+        "model": c.config.to_json(),
+        "training": c.training,
+        "source": c.source,
+        "playing": c.playing,
+    }
+    blob = save_tensors(
+        {name: np.ascontiguousarray(value) for name, value in c.tensors.items()},
+        metadata={"samplernn": json.dumps(head, allow_nan=False)},
+    )
+    path = Path(path)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    with scratch.open("wb") as file:
+        file.write(blob)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+
+
+def _parse(blob: bytes) -> Checkpoint:
+    head = _metadata(blob)
+    if head.get("format") != FORMAT:
+        raise ValueError(f"format: {head.get('format')!r}: this version reads format {FORMAT}")
+    config = ModelConfig.from_json(head.get("model", {}))
+    try:
+        tensors = load_tensors(blob)
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise ValueError(f"not a readable safetensors file: {_one_line(error)}") from None
+    _check_tensors(tensors, config)
+    training, source, playing = (_section(head, name) for name in ("training", "source", "playing"))
+    return Checkpoint(config, tensors, training, source, playing)
+
+
+def _metadata(blob: bytes) -> dict[str, Any]:
+    """The JSON that ``samplernn`` names in a safetensors header, parsed; the header is 8 bytes of length, then JSON."""
+    size = int.from_bytes(blob[:8], "little")
+    if len(blob) < 8 or size > min(len(blob) - 8, 1 << 24):
+        raise ValueError("not a safetensors file, or cut short")
+    try:
+        header = json.loads(blob[8 : 8 + size])
+        text = header.get("__metadata__", {}).get("samplernn")
+    except (ValueError, AttributeError, RecursionError):
+        raise ValueError("not a safetensors file: its header is no JSON table") from None
+    if not isinstance(text, str):
+        raise ValueError("no 'samplernn' metadata: not a checkpoint of this program")
+    try:
+        head = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError("its 'samplernn' metadata is no JSON") from None
+    if not isinstance(head, dict):
+        raise ValueError("its 'samplernn' metadata is no JSON table")
+    return head
+
+
+def _section(head: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = head.get(name, {})
+    if not isinstance(value, dict):
+        raise ValueError(f"{name}: {value!r}: a table of fields expected")
+    return value
+
+
+def _check_tensors(tensors: Mapping[str, NDArray[Any]], config: ModelConfig) -> None:
+    normed = any(name.endswith(".weight_g") for name in tensors)
+    shapes = tensor_shapes(config, weight_norm=normed)
+    for name, shape in shapes.items():
+        if name not in tensors:
+            raise ValueError(f"tensor {name} is missing")
+        value = tensors[name]
+        if value.dtype not in (np.float16, np.float32):
+            raise ValueError(f"tensor {name}: type {value.dtype}: float16 or float32 expected")
+        if value.shape != shape:
+            raise ValueError(f"tensor {name}: shape {value.shape}: {shape} expected")
+        if not np.isfinite(value).all():
+            raise ValueError(f"tensor {name}: not every value is finite")
+    for name in tensors:
+        if name not in shapes:
+            raise ValueError(f"tensor {name}: not part of this network")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
