@@ -1,0 +1,324 @@
+"""``samplernn``: the command line, its checks and its exit codes.
+
+Runs on the main thread. Every command imports what it needs when it is called, so that ``info``, ``patch check`` and
+every mistyped option answer at once, without numba, PortAudio or torch. A fault of the user's is one line on stderr.
+What the commands do is left to the modules they call.
+
+Exit codes: 0 done, 1 one line said why not, 2 bad arguments, 130 Ctrl-C, 143 SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from instrument import console
+
+EXTRAS = {"torch": "train", "pedalboard": "train", "triton": "cuda"}
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived while nothing was playing yet."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with errors of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        console.complain(f"{self.prog}: {message} (see {self.prog} --help)")
+        raise SystemExit(2)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; never raises, never prints a traceback."""
+    console.occupy_standard_streams()
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return _run(argv)
+    except (KeyboardInterrupt, Terminated) as left:  # a second Ctrl-C while the first one's line was being written
+        return 130 if isinstance(left, KeyboardInterrupt) else 143
+    finally:
+        console.flush_or_forget()
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    try:
+        args = build_parser().parse_args(argv)
+        code = args.run(args)
+        return int(code or 0)
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else 0
+    except KeyboardInterrupt:
+        return 130
+    except Terminated:
+        return 143
+    except BrokenPipeError:
+        return 0  # whoever read our output has seen enough
+    except Exception as error:
+        _show_traceback()
+        console.complain(f"samplernn: {explain(error)}")
+        return 1
+
+
+def explain(error: Exception) -> str:
+    """``error`` as one line for the person at the keyboard."""
+    if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
+        extra = EXTRAS[error.name]
+        return f"{error.name} is not installed: this needs the extra '{extra}' (pip install 'samplernn-live[{extra}]')"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    text = " ".join(str(error).split())
+    return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"
+
+
+def _show_traceback() -> None:
+    if os.environ.get("SAMPLERNN_TRACEBACK"):
+        traceback.print_exc()
+
+
+def _terminate(_number: int, _frame: object) -> None:
+    raise Terminated
+
+
+# --- the grammar ----------------------------------------------------------------------------------------------------
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole grammar of ``samplernn``."""
+    parser = _Parser(prog="samplernn", description="Play SampleRNN networks live.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"samplernn {_version()}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+    for add in (_add_play, _add_render, _add_replay, _add_train, _add_info, _add_machine, _add_wires):
+        add(commands)
+    return parser
+
+
+Commands = argparse._SubParsersAction  # type: ignore[type-arg]
+
+
+def _command(commands: Commands, name: str, run: Callable[[argparse.Namespace], int | None], text: str) -> _Parser:
+    parser: _Parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_play(commands: Commands) -> None:
+    p = _command(commands, "play", _play, "play a patch, a checkpoint or the newest epoch of a run, until Ctrl-C")
+    p.add_argument("target", nargs="?", metavar="PATCH|CHECKPOINT|RUN_DIR", help="default: patches/default.yaml")
+    p.add_argument("--seconds", type=_positive, metavar="N", help="stop after N seconds")
+    p.add_argument("--output", default="auto", metavar="auto|null|FILE|DEVICE", help="where the sound goes")
+    p.add_argument("--record", type=Path, metavar="FILE", help="also write what is heard to a .wav or .flac")
+    p.add_argument("--log", type=Path, metavar="FILE", help="write the event log, which `samplernn replay` plays again")
+    p.add_argument("--report", type=Path, metavar="FILE.json", help="write figures of the set when it ends")
+    p.add_argument("--seed", type=_seed, metavar="N", help="the dice of voice 1; default: the patch's, else drawn")
+    p.add_argument("--voices", type=_count(64), metavar="N", help="voices, 1 to 64; default: the patch's")
+    p.add_argument("--backend", choices=("auto", "cpu", "cuda", "reference"), default="auto")
+    p.add_argument("--precision", metavar="NAME", help="int8 (the default on stage) or fp32")
+    p.add_argument("--osc", metavar="HOST:PORT", help="listen for OSC here; default: the patch's")
+    p.add_argument("--midi", metavar="NAME|none", help="MIDI input by name, or none; default: every input")
+    p.add_argument("--block", type=_count(8192), metavar="N", help="frames a device callback; default 128")
+    p.add_argument("--latency", type=_positive, metavar="MS", help="gesture to sound; default: the patch's, else 20")
+
+
+def _add_render(commands: Commands) -> None:
+    p = _command(commands, "render", _render, "write clips of a checkpoint, faster or slower than real time")
+    p.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
+    p.add_argument("-o", dest="out", type=Path, required=True, metavar="FILE", help=".wav or .flac")
+    p.add_argument("--seconds", type=_positive, default=10.0, metavar="N", help="of each clip; default 10")
+    p.add_argument("--temperature", type=_temperature, default=(1.0, 1.0), metavar="T[:T]", help="constant, or a ramp")
+    p.add_argument("--seed", type=_seed, default=0, metavar="N", help="of the first clip; the next ones have N+1 ...")
+    p.add_argument("--clips", type=_count(64), default=1, metavar="N", help="FILE becomes FILE-01 ... when more than 1")
+    p.add_argument("--prime", type=Path, metavar="FILE", help="run this sound through the network first")
+    p.add_argument("--backend", choices=("auto", "cpu", "cuda", "reference"), default="auto")
+    p.add_argument("--precision", metavar="NAME", help="int8 (default) or fp32")
+
+
+def _add_replay(commands: Commands) -> None:
+    p = _command(commands, "replay", _replay, "play a set again from its log, bit for bit, into a file")
+    p.add_argument("log", type=Path, metavar="LOG")
+    p.add_argument("-o", dest="out", type=Path, required=True, metavar="FILE", help=".wav or .flac")
+
+
+def _add_train(commands: Commands) -> None:
+    p = _command(commands, "train", _train, "train a network on sound files (needs the extra 'train')")
+    p.add_argument("sounds", type=Path, nargs="+", metavar="SOUND")
+    p.add_argument("-o", dest="out", type=Path, required=True, metavar="RUN_DIR")
+    p.add_argument("--recipe", default="default", metavar="NAME", help="a named set of choices; default: default")
+    p.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="key=value", help="change one choice"
+    )
+    p.add_argument("--resume", action="store_true", help="go on where RUN_DIR was left")
+
+
+def _add_info(commands: Commands) -> None:
+    p = _command(commands, "info", _info, "what a checkpoint is: its shape, training, source and licence")
+    p.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
+
+
+def _add_machine(commands: Commands) -> None:
+    _command(commands, "devices", _devices, "list sound outputs and MIDI inputs")
+    _command(commands, "doctor", _doctor, "look at this machine: what it offers a live set and what it lacks")
+    p = _command(commands, "bench", _bench, "measure how fast networks play here")
+    p.add_argument("--json", action="store_true", help="one line of JSON instead of the table")
+    p.add_argument(
+        "--seconds", type=_positive, default=2.0, metavar="N", help="of measuring for each figure; default 2"
+    )
+
+
+def _add_wires(commands: Commands) -> None:
+    patch = _command(commands, "patch", _no_action, "check patches, or print their schema")
+    actions = patch.add_subparsers(metavar="ACTION", required=True, parser_class=_Parser)
+    check = _command(actions, "check", _patch_check, "read a patch and its bank; say what is wrong with it")
+    check.add_argument("file", type=Path, metavar="FILE")
+    _command(actions, "schema", _patch_schema, "the JSON Schema (draft 7) of a patch, for editors")
+    midi = _command(commands, "midi", _no_action, "MIDI tools").add_subparsers(
+        metavar="ACTION", required=True, parser_class=_Parser
+    )
+    _command(midi, "monitor", _midi_monitor, "print what MIDI inputs send, until Ctrl-C").add_argument(
+        "--midi", metavar="NAME", help="only inputs whose name holds this"
+    )
+    osc = _command(commands, "osc", _no_action, "OSC tools").add_subparsers(
+        metavar="ACTION", required=True, parser_class=_Parser
+    )
+    _command(osc, "list", _osc_list, "every OSC address with its arguments")
+
+
+# --- argument types: ArgumentTypeError carries the line --------------------------------------------------------------
+
+
+def _positive(text: str) -> float:
+    value = _number(text)
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"{text!r}: a number above 0 expected")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: a number expected") from None
+
+
+def _count(most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r}: an integer from 1 to {most} expected")
+        return int(text)
+
+    return read
+
+
+def _seed(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 20 or int(text) >= 1 << 64:
+        raise argparse.ArgumentTypeError(f"{text!r}: an integer from 0 to 2**64 - 1 expected")
+    return int(text)
+
+
+def _temperature(text: str) -> tuple[float, float]:
+    ends = [_number(part) for part in text.split(":")]
+    if len(ends) > 2 or not all(0.0 <= end <= 2.0 for end in ends):
+        raise argparse.ArgumentTypeError(f"{text!r}: T or START:END, each from 0 to 2, expected")
+    return ends[0], ends[-1]
+
+
+# --- the commands ---------------------------------------------------------------------------------------------------
+
+
+def _no_action(_args: argparse.Namespace) -> int:
+    return 2
+
+
+def _play(args: argparse.Namespace) -> int:
+    from instrument import session
+
+    return session.play(session.Options.from_arguments(args))
+
+
+def _render(args: argparse.Namespace) -> None:
+    from instrument import render
+
+    render.run(args)
+
+
+def _replay(args: argparse.Namespace) -> None:
+    from instrument import replay
+
+    replay.run(args.log, args.out)
+
+
+def _train(args: argparse.Namespace) -> int:
+    from engine.training import trainer
+
+    return int(trainer.run(args.sounds, args.out, args.recipe, args.overrides, args.resume, print))
+
+
+def _info(args: argparse.Namespace) -> None:
+    from instrument import info
+
+    print(info.describe(args.checkpoint))
+
+
+def _devices(_args: argparse.Namespace) -> None:
+    from instrument import doctor
+
+    print("\n".join(doctor.device_lines()))
+
+
+def _doctor(_args: argparse.Namespace) -> None:
+    from instrument import doctor
+
+    for line in doctor.examine():
+        print(line, flush=True)
+
+
+def _bench(args: argparse.Namespace) -> None:
+    from instrument import bench
+
+    bench.run(as_json=args.json, seconds=args.seconds, say=lambda line: print(line, flush=True))
+
+
+def _patch_check(args: argparse.Namespace) -> None:
+    from instrument import patch
+
+    print(patch.check(args.file))
+
+
+def _patch_schema(_args: argparse.Namespace) -> None:
+    import json
+
+    from instrument import patch
+
+    print(json.dumps(patch.schema(), indent=2))
+
+
+def _midi_monitor(args: argparse.Namespace) -> None:
+    from instrument.midi import monitor
+
+    monitor.run(args.midi, lambda line: print(line, flush=True))
+
+
+def _osc_list(_args: argparse.Namespace) -> None:
+    from instrument.osc import addresses
+
+    print("\n".join(addresses.listing()))
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("samplernn-live")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""Words to the terminal that can never hold up or end the playing.
+
+Any thread may speak. While a set plays, a pipe nobody reads, a full disk or a closed terminal must not block a
+thread or raise: a line that cannot be written at once is dropped. Commands that only print use ``print`` and end with
+:func:`flush_or_forget`. What the lines say is left to the callers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import sys
+import threading
+import time
+
+STDOUT, STDERR = 1, 2
+_MAX_LINE = 1000  # bytes; a pipe that polls writable takes at least PIPE_BUF (512 or more) without blocking
+_lock = threading.Lock()
+_status_drawn = False
+
+
+def occupy_standard_streams() -> None:
+    """Give a closed stdin, stdout or stderr to the null device, so that no file we open becomes stdout by accident."""
+    for stream in (0, 1, 2):
+        try:
+            os.fstat(stream)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != stream:  # lower numbers are taken by now, so this only happens where dup semantics differ
+                os.dup2(opened, stream)
+                os.close(opened)
+
+
+def say(text: str) -> None:
+    """One line on stdout, or nothing if it cannot be written at once."""
+    _write(STDOUT, text + "\n")
+
+
+def complain(text: str) -> None:
+    """One line on stderr, or nothing if it cannot be written at once."""
+    _write(STDERR, text + "\n")
+
+
+def draw(text: str) -> None:
+    """Redraw the status line (a terminal's stdout only)."""
+    global _status_drawn
+    _put(STDOUT, f"\r\x1b[2K{text}".encode(errors="replace"))
+    _status_drawn = True
+
+
+def wipe() -> None:
+    """Take the status line away."""
+    global _status_drawn
+    if _status_drawn:
+        _put(STDOUT, b"\r\x1b[2K")
+        _status_drawn = False
+
+
+def is_terminal() -> bool:
+    """True when stdout is a terminal that can redraw a line."""
+    try:
+        return os.isatty(STDOUT) and os.environ.get("TERM", "") != "dumb"
+    except OSError:
+        return False
+
+
+def flush_or_forget() -> None:
+    """Flush what ``print`` left behind; if it cannot be written, let go of it so that leaving does not raise."""
+    for number, stream in ((STDOUT, sys.stdout), (STDERR, sys.stderr)):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError):
+                devnull = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(devnull, number)
+                os.close(devnull)
+
+
+def _write(stream: int, text: str) -> None:
+    wipe()
+    _put(stream, " ".join(text.split("\n")).rstrip().encode(errors="replace")[:_MAX_LINE] + b"\n")
+
+
+def _put(stream: int, data: bytes) -> None:
+    with _lock, contextlib.suppress(OSError, ValueError):
+        if _writable(stream):
+            os.write(stream, data)
+
+
+def _writable(stream: int) -> bool:
+    if sys.platform == "win32":
+        return True  # a console or a file; pipes cannot be polled there
+    poll = select.poll()
+    poll.register(stream, select.POLLOUT)
+    return any(events & select.POLLOUT and not events & select.POLLERR for _, events in poll.poll(0))
+
+
+class Repeated:
+    """A fault that may repeat: one line the first time, then a count at most once a second."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.count = 0
+        self._said = 0
+        self._last = 0.0
+
+    def happened(self, times: int = 1, now: float | None = None) -> None:
+        """Count ``times`` more, and say so if it is due; ``now`` in seconds is for tests."""
+        self.count += times
+        self.tick(now)
+
+    def tick(self, now: float | None = None) -> None:
+        """Say the count if something is unsaid and a second has passed."""
+        now = time.monotonic() if now is None else now
+        if self.count == self._said or (self._said and now - self._last < 1.0):
+            return
+        complain(self.text if self.count == 1 else f"{self.text} ({self.count} times)")
+        self._said, self._last = self.count, now

@@ -1,0 +1,89 @@
+"""Mistakes at the command line: one line that names the fault, the documented exit code, at once, and no traceback."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+BAD_ARGUMENTS = [
+    ([], "COMMAND"),
+    (["dance"], "dance"),
+    (["play", "--seconds", "-1"], "'-1'"),
+    (["play", "--seconds", "nan"], "'nan'"),
+    (["play", "--seed", "1.5"], "'1.5'"),
+    (["play", "--seed", str(1 << 64)], "2**64"),
+    (["play", "--voices", "0"], "1 to 64"),
+    (["play", "--backend", "tpu"], "tpu"),
+    (["play", "--second", "1"], "--second"),
+    (["play", "--latency", "soon"], "'soon'"),
+    (["render", "x.safetensors", "-o", "x.wav", "--temperature", "3"], "'3'"),
+    (["render", "x.safetensors", "-o", "x.wav", "--temperature", "1:1:1"], "'1:1:1'"),
+    (["render", "x.safetensors"], "-o"),
+    (["replay", "x.jsonl"], "-o"),
+    (["patch"], "ACTION"),
+]
+FAULTS = [
+    (["info", "missing.safetensors"], "missing.safetensors"),
+    (["info", "pyproject.toml"], "pyproject.toml"),
+    (["info", "."], "."),
+]
+SLOWEST_S = 2.0  # the contract says a second; the machine may be busy
+
+
+def samplernn(*args: str, **more: object) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-X", "importtime", "-m", "instrument.cli", *args]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, **more)  # type: ignore[call-overload]
+
+
+def said(done: "subprocess.CompletedProcess[str]") -> list[str]:
+    return [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
+
+
+def check_fault(args: list[str], code: int, words: str) -> None:
+    start = time.monotonic()
+    done = samplernn(*args)
+    took = time.monotonic() - start
+    assert (done.returncode, len(said(done))) == (code, 1), done.stderr
+    assert words in said(done)[0]
+    assert done.stdout == ""
+    for heavy in ("numba", "sounddevice", "torch", "soundfile"):
+        assert f"| {heavy}\n" not in done.stderr, f"{heavy} was imported before the fault was named"
+    assert took < SLOWEST_S
+
+
+@pytest.mark.parametrize(("args", "words"), BAD_ARGUMENTS)
+def test_bad_arguments(args: list[str], words: str) -> None:
+    check_fault(args, 2, words)
+
+
+@pytest.mark.parametrize(("args", "words"), FAULTS)
+def test_faults(args: list[str], words: str) -> None:
+    check_fault(args, 1, words)
+
+
+def test_help_names_every_command() -> None:
+    done = samplernn("--help")
+    assert done.returncode == 0
+    for command in ("play", "render", "replay", "train", "info", "devices", "doctor", "bench", "patch", "midi", "osc"):
+        assert f"\n    {command} " in done.stdout
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_stream_is_no_fault(stream: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: full}
+        command = [sys.executable, "-m", "instrument.cli"]
+        fine = subprocess.run([*command, "--help"], timeout=60, **streams)  # type: ignore[call-overload]
+        bad = subprocess.run([*command, "info", "missing"], timeout=60, **streams)  # type: ignore[call-overload]
+    assert (fine.returncode, bad.returncode) == (0, 1)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes file descriptors as a POSIX shell does")
+def test_closed_streams_are_no_fault() -> None:
+    program = f"{sys.executable} -m instrument.cli"
+    done = subprocess.run(f"{program} --help >&- 2>&- <&-; echo $?", shell=True, capture_output=True, text=True)
+    assert done.stdout == "0\n"
