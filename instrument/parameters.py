@@ -1,0 +1,233 @@
+"""THE table of what can be played: live parameters, triggers and telemetry.
+
+OSC addresses, MIDI targets, the patch schema, the docs' tables, ``samplernn osc list`` and the screens are read from
+here, so that a parameter added here exists everywhere. Pure data and arithmetic, standard library only; any thread.
+What a value does to the sound is left to the render loop, which knows a parameter by its code.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+MAX_VOICES = 64
+MAX_RAMP = 3600.0  # seconds; longer ramps and crossfades clip
+RESEEDS = ("learned", "random", "zeros")
+PREFIX = "/samplernn"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A live, continuous value, set for every voice at once or for one.
+
+    Attributes:
+        name: as in addresses, patches and maps.
+        code: how the render loop knows it (index of its column), fixed for ever: logs hold it.
+        low, high, default: natural units, all finite.
+        unit: of the natural value; empty for a bare number.
+        whole: only whole numbers (a switch).
+        help: one line for the tables.
+    """
+
+    name: str
+    code: int
+    low: float
+    high: float
+    default: float
+    unit: str
+    help: str
+    whole: bool = False
+
+    def clip(self, value: float) -> float:
+        """``value`` in natural units, inside the range, rounded if only whole numbers make sense.
+
+        Raises ValueError for NaN and infinities.
+        """
+        if not math.isfinite(value):
+            raise ValueError(f"{self.name}: {value} is not a finite number")
+        clipped = min(max(float(value), self.low), self.high)
+        return float(math.floor(clipped + 0.5)) if self.whole else clipped
+
+    def natural(self, norm: float) -> float:
+        """0..1 over the range -> natural units, clipped. Raises ValueError for NaN and infinities."""
+        return self.clip(self.low + norm * (self.high - self.low))
+
+    def norm(self, value: float) -> float:
+        """Natural units -> 0..1 over the range, clipped. Raises ValueError for NaN and infinities."""
+        return (self.clip(value) - self.low) / (self.high - self.low)
+
+
+PARAMETERS: dict[str, Parameter] = {
+    p.name: p
+    for p in (
+        Parameter("temperature", 0, 0.0, 2.0, 1.0, "", "weight of the dice: 0 always takes the likeliest sample"),
+        Parameter("gain", 1, -60.0, 12.0, 0.0, "dB", "loudness; the lowest value is silence"),
+        Parameter("pan", 2, -1.0, 1.0, 0.0, "", "-1 left, 0 centre, 1 right"),
+        Parameter("mute", 3, 0.0, 1.0, 0.0, "", "1 silences the voice, which keeps playing unheard", whole=True),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of a trigger.
+
+    Attributes:
+        name: as shown in the tables.
+        kind: ``gate`` (a number: nonzero fires), ``mode`` (a reseed mode or a gate), ``entry`` (index from 0 or name in
+            the bank), ``name``, ``name or gate``, ``integer``, ``seconds``, ``port``, ``rate``.
+        optional: may be left out.
+    """
+
+    name: str
+    kind: str
+    optional: bool = False
+
+    def __str__(self) -> str:
+        return f"[{self.name}]" if self.optional else self.name
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """Something that happens once.
+
+    Attributes:
+        name: the address below the prefix, and the target in maps.
+        arguments: in order.
+        help: one line for the tables.
+        voice: may be aimed at one voice.
+        mapped: may be the target of a MIDI map.
+        reply: what comes back, for the tables.
+    """
+
+    name: str
+    arguments: tuple[Argument, ...]
+    help: str
+    voice: bool = False
+    mapped: bool = False
+    reply: str = ""
+
+
+_GATE = (Argument("gate", "gate", optional=True),)
+
+TRIGGERS: dict[str, Trigger] = {
+    t.name: t
+    for t in (
+        Trigger(
+            "checkpoint",
+            (Argument("index or name", "entry"), Argument("crossfade seconds", "seconds", optional=True)),
+            "play another checkpoint of the bank (from 0, or by name)",
+            voice=True,
+            mapped=True,
+        ),
+        Trigger(
+            "reseed",
+            (Argument("learned | random | zeros | gate", "mode", optional=True),),
+            "a new state in every tier, tokens and dice stay; random if nothing is said",
+            voice=True,
+            mapped=True,
+        ),
+        Trigger(
+            "seed",
+            (Argument("integer", "integer"),),
+            "new dice: the key, at position 0",
+            voice=True,
+            mapped=True,
+        ),
+        Trigger("sweep", (Argument("name", "name"),), "start a sweep of the patch", mapped=True),
+        Trigger(
+            "sweep/stop",
+            (Argument("name | gate", "name or gate", optional=True),),
+            "end that sweep, or all; values stay where they are",
+            mapped=True,
+        ),
+        Trigger("panic", _GATE, "silence within 30 ms, voices reset, until resume or a checkpoint", mapped=True),
+        Trigger("resume", _GATE, "sound again after a panic", mapped=True),
+        Trigger(
+            "get",
+            (Argument("name", "name"),),
+            "ask for a value: a parameter, voice/<n>/<parameter> or checkpoint",
+            reply="/samplernn/value name value",
+        ),
+        Trigger("ping", (), "ask whether anybody is there", reply="/samplernn/pong version"),
+        Trigger(
+            "subscribe",
+            (Argument("port", "port"), Argument("rate", "rate", optional=True)),
+            "telemetry to that port of the sender's machine, rate times a second (20)",
+            reply="/samplernn/out/<name> value",
+        ),
+        Trigger("unsubscribe", (Argument("port", "port", optional=True),), "no more telemetry to that port, or to any"),
+    )
+}
+
+# What telemetry a subscriber gets, each as one float on /samplernn/out/<name>.
+TELEMETRY: dict[str, str] = {
+    "level": "RMS of the mix, dB of full scale",
+    "peak": "peak of the mix since the last turn, dB of full scale",
+    "temperature": "of voice 1, as it sounds now",
+    "checkpoint": "index in the bank that voice 1 plays",
+    "load": "share of real time the loop's turns take, 0..1",
+    "ring": "how full the ring is, 0..1",
+    "latency": "gesture to sound, ms",
+    "underruns": "callbacks that found the ring short, so far",
+    "position": "seconds since the first sample",
+}
+
+
+def parameter(name: str) -> Parameter:
+    """The parameter called ``name``. Raises ValueError with the nearest name."""
+    if name not in PARAMETERS:
+        raise ValueError(f"no parameter {shorten(name)}{suggest(name, PARAMETERS)}")
+    return PARAMETERS[name]
+
+
+def targets() -> tuple[str, ...]:
+    """Everything a MIDI message may be mapped to."""
+    return (*PARAMETERS, *(name for name, trigger in TRIGGERS.items() if trigger.mapped))
+
+
+def suggest(word: object, known: Iterable[object]) -> str:
+    """``; did you mean ...?`` or, when nothing is near, ``; there is ...``; empty without candidates."""
+    names = [str(name) for name in known]
+    near = difflib.get_close_matches(str(word)[:80].lower(), names, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; there is {', '.join(names[:12])}{' ...' if len(names) > 12 else ''}" if names else ""
+
+
+def shorten(value: object, most: int = 60) -> str:
+    """``value`` as it may stand in a one-line message: its repr, never longer than ``most`` characters."""
+    text = repr(value[: most + 1] if isinstance(value, (str, bytes)) else value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def number(value: float) -> str:
+    """A number as people write it: no trailing zeros."""
+    return f"{value:g}"
+
+
+def parameter_table() -> str:
+    """The parameters as a Markdown table, for README and docs."""
+    rows = ["| parameter | range | default | |", "|---|---|---|---|"]
+    for p in PARAMETERS.values():
+        unit = f" {p.unit}" if p.unit else ""
+        span = f"{number(p.low)} or {number(p.high)}" if p.whole else f"{number(p.low)} to {number(p.high)}{unit}"
+        rows.append(f"| `{p.name}` | {span} | {number(p.default)}{unit} | {p.help} |")
+    return "\n".join(rows)
+
+
+def trigger_table() -> str:
+    """The triggers as a Markdown table, for the docs."""
+    rows = ["| trigger | arguments | |", "|---|---|---|"]
+    for t in TRIGGERS.values():
+        arguments = " ".join(map(str, t.arguments)).replace("|", "\\|") or "none"
+        rows.append(f"| `{t.name}` | {arguments} | {t.help}{f' -> `{t.reply}`' if t.reply else ''} |")
+    return "\n".join(rows)
+
+
+def telemetry_table() -> str:
+    """What subscribers get as a Markdown table, for the docs."""
+    rows = ["| `/samplernn/out/` | |", "|---|---|"]
+    return "\n".join([*rows, *(f"| `{name}` | {text} |" for name, text in TELEMETRY.items())])
