@@ -1,0 +1,173 @@
+"""What every backend is: the Generator protocol, and how one is made.
+
+Backends are imported only when asked for; none of this owns a thread or a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from engine.checkpoint import Checkpoint
+from engine.config import ModelConfig
+from engine.draw import beta_of
+
+BACKENDS = ("cpu", "reference")
+RESETS = ("learned", "zeros", "random")
+
+
+@dataclass(frozen=True)
+class Program:
+    """A generator as the audio path calls it: C addresses and the memory they work on (docs/design.md).
+
+    ``generate(context, lanes, n, betas, tokens, stride)``, ``prime(context, lane, tokens, n)``,
+    ``reset(context, lane, mode)``; all int64 in and out. Valid as long as ``keep`` lives.
+    """
+
+    config: ModelConfig
+    voices: int
+    context: int
+    generate: int
+    prime: int
+    reset: int
+    state: int
+    state_bytes: int
+    keep: object
+
+
+class Generator(Protocol):
+    """A network in the middle of a sound: weights, and for every voice its state and its dice."""
+
+    config: ModelConfig
+    voices: int
+    backend: str
+    precision: str
+
+    def generate(self, n: int, temperature: ArrayLike = 1.0) -> NDArray[np.int32]:
+        """The next ``n`` samples of every voice, (voices, n) indices.
+
+        Args:
+            temperature: a number, (n,), (voices, 1) or (voices, n); 0 is argmax. Calls may be split anywhere.
+
+        Raises:
+            ValueError: a temperature below 0 or not a number, or of another shape.
+        """
+
+    def reset(self, h0: str | None = None, voice: int | None = None) -> None:
+        """``learned``, ``zeros`` or ``random`` h in every tier, the rest stays; None is a fresh start from silence.
+
+        The dice stay in either case. ``voice`` counts from 0; None is every voice.
+        """
+
+    def seed(self, seed: int | Sequence[int]) -> None:
+        """New dice at position 0: one 64-bit key for all (voices differ), or one key a voice, each as voice 0."""
+
+    def prime(self, indices: NDArray[np.integer]) -> None:
+        """Run known samples, (T,) or (voices, T), through the network; the dice do not move."""
+
+    def state(self) -> Any:
+        """Everything that decides the samples to come, copied."""
+
+    def restore(self, state: Any) -> None:
+        """Go back to what :meth:`state` gave, of a generator of the same network, precision and voices."""
+
+    def score(self, indices: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Natural-log probabilities of every level, teacher-forced from h0, not touching the voices' state.
+
+        Args:
+            indices: (B, T); the first ``lookback`` are context.
+
+        Returns:
+            (B, T - lookback, q_levels)
+        """
+
+
+def make_generator(
+    checkpoint: Checkpoint,
+    backend: str = "cpu",
+    precision: str | None = None,
+    voices: int = 1,
+    seed: int | Sequence[int] = 0,
+) -> Generator:
+    """A generator of ``checkpoint``, each voice at a fresh start.
+
+    Args:
+        precision: ``int8`` or ``fp32``; None is what ``backend`` plays on stage (cpu: int8, reference: fp32).
+        voices: 1 to 64.
+        seed: see :meth:`Generator.seed`.
+
+    Raises:
+        ValueError: naming the argument that is wrong.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"backend: {backend!r}: one of {', '.join(BACKENDS)} expected")
+    if isinstance(voices, bool) or not isinstance(voices, int) or not 1 <= voices <= 64:
+        raise ValueError(f"voices: {voices!r}: an integer from 1 to 64 expected")
+    precision = precision or ("int8" if backend == "cpu" else "fp32")
+    if precision == "int8" and "ranges" not in checkpoint.playing:
+        from engine.playing import with_ranges
+
+        checkpoint = with_ranges(checkpoint)
+    from engine.folding import fold
+
+    folded = fold(checkpoint, precision)
+    generator: Generator
+    if backend == "reference":
+        from engine.reference import ReferenceGenerator
+
+        generator = ReferenceGenerator(folded, voices)
+    else:
+        from engine.cpu.generator import CpuGenerator
+
+        generator = CpuGenerator(folded, voices)
+    generator.seed(seed)
+    return generator
+
+
+def score(
+    checkpoint: Checkpoint,
+    indices: NDArray[np.integer],
+    backend: str = "reference",
+    precision: str | None = None,
+) -> NDArray[np.float64]:
+    """Teacher-forced natural-log probabilities; see :meth:`Generator.score`."""
+    return make_generator(checkpoint, backend, precision or "fp32").score(indices)
+
+
+def betas(temperature: ArrayLike, voices: int, n: int) -> NDArray[np.float32]:
+    """fp32(1/T) of every sample, (voices, n), from any temperature that :meth:`Generator.generate` takes."""
+    beta = beta_of(np.asarray(temperature, dtype=np.float64))
+    try:
+        return np.ascontiguousarray(np.broadcast_to(beta, (voices, n)))
+    except ValueError:
+        raise ValueError(
+            f"temperature: shape {beta.shape}: a number, ({n},), ({voices}, 1) or ({voices}, {n}) expected"
+        ) from None
+
+
+def keys(seed: int | Sequence[int], voices: int) -> tuple[list[int], list[int]]:
+    """Dice key and dice voice of every lane."""
+    if isinstance(seed, (int, np.integer)):
+        values, numbers = [int(seed)] * voices, list(range(voices))
+    else:
+        values, numbers = [int(s) for s in seed], [0] * voices
+    if len(values) != voices:
+        raise ValueError(f"seed: {len(values)} seeds: one for all or one for each of {voices} voices expected")
+    for value in values:
+        if not -(1 << 63) <= value < 1 << 64:
+            raise ValueError(f"seed: {value}: a 64-bit integer expected")
+    return [value & (1 << 64) - 1 for value in values], numbers
+
+
+def checked_indices(indices: NDArray[np.integer], config: ModelConfig) -> NDArray[np.int32]:
+    """``indices`` as contiguous int32 of the same shape. Raises ValueError for what no sample can be."""
+    array = np.asarray(indices)
+    if not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"indices: type {array.dtype}: integers expected")
+    if array.size and not (array.min() >= 0 and array.max() < config.q_levels):
+        raise ValueError(f"indices: {array.min()}..{array.max()}: 0 to {config.q_levels - 1} expected")
+    return np.ascontiguousarray(array, dtype=np.int32)

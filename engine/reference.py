@@ -1,0 +1,276 @@
+"""The slow, obvious generator that defines truth, at every named precision. NumPy only.
+
+One voice at a time, one sample at a time, every float32 operation written in the order that all other backends keep.
+Under ``int8`` the kernels must give the same tokens; under ``fp32`` they may differ by rounding.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from engine import draw
+from engine.folding import F32, Dense, Folded, FoldedTier
+from engine.generator import RESETS, betas, checked_indices, keys
+
+Vector = NDArray[np.float32]
+
+_LOG2E = np.float32(1.44269504088896341)
+_LN2_HIGH = np.float32(0.693359375)
+_LN2_LOW = np.float32(-2.12194440e-4)
+_EXP_POLYNOMIAL = [
+    np.float32(c)
+    for c in (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
+]
+SMALLEST = np.float32(1e-15)  # states below this are zero, so that denormals never arise
+
+
+def exp(x: Vector) -> Vector:
+    """e^x for x clamped to [-87, 87]; Cephes' expf (Moshier): reduction by ln 2 in two parts, degree 7."""
+    x = np.minimum(np.maximum(x, np.float32(-87.0)), np.float32(87.0))
+    n = np.floor(x * _LOG2E + np.float32(0.5))
+    r = x - n * _LN2_HIGH
+    r = r - n * _LN2_LOW
+    p = np.full_like(r, _EXP_POLYNOMIAL[0])
+    for c in _EXP_POLYNOMIAL[1:]:
+        p = p * r + c
+    p = p * (r * r) + r
+    p = p + np.float32(1.0)
+    power = ((n.astype(np.int32) + np.int32(127)) << 23).view(np.float32)
+    result: Vector = p * power
+    return result
+
+
+def sigmoid(x: Vector) -> Vector:
+    """1 / (1 + e^-x), x clamped to [-30, 30]."""
+    x = np.minimum(np.maximum(x, np.float32(-30.0)), np.float32(30.0))
+    return np.float32(1.0) / (np.float32(1.0) + exp(-x))
+
+
+def tanh(x: Vector) -> Vector:
+    """2 sigmoid(2 x) - 1: absolute error about 1e-7, and one function less to agree on."""
+    return np.float32(2.0) * sigmoid(np.float32(2.0) * x) - np.float32(1.0)
+
+
+def byte_of(a: Vector, scale: np.float32, zero: int) -> NDArray[np.int32]:
+    """An activation as int8 precision multiplies with it: floor(a scale + zero + 0.5), clipped to a byte."""
+    whole: NDArray[np.int32] = np.clip(np.floor(a * scale + np.float32(zero + 0.5)), 0, 255).astype(np.int32)
+    return whole
+
+
+def dense(d: Dense, a: Vector, scale: np.float32 | None) -> Vector:
+    """W a + b; ``scale`` turns the activation into bytes (int8), None is fp32."""
+    if scale is None:
+        return (d.weight @ a + d.bias).astype(np.float32)
+    total = d.weight.astype(np.int32) @ byte_of(a, scale, d.zero) + d.offset
+    return total.astype(np.float32) * d.factor + d.bias
+
+
+class _Voice:
+    """One lane's state, and the network stepping through it."""
+
+    def __init__(self, folded: Folded) -> None:
+        self.folded = folded
+        self.config = folded.config
+        self.key = self.dice = self.number = self.resets = 0
+        self.fault = False
+        self.start()
+
+    def start(self) -> None:
+        """h0 as the checkpoint says, silence behind, clock 0; the dice stay."""
+        c = self.config
+        self.tokens = [c.q_zero] * c.lookback
+        self.clock = 0
+        self.outputs: list[Vector] = [np.zeros(c.dim, np.float32)] * c.n_tiers
+        self.set_h(c.h0)
+
+    def set_h(self, mode: str) -> None:
+        """``learned``, ``zeros`` or ``random`` h and c in every tier; what is already conditioning stays."""
+        self.h = [tier.h0.copy() for tier in self.folded.tiers]
+        self.c = [tier.c0.copy() for tier in self.folded.tiers]
+        if mode == "zeros":
+            self.h = [np.zeros_like(h) for h in self.h]
+            self.c = [np.zeros_like(c) for c in self.c]
+        if mode == "random":
+            self._random_h()
+
+    def _random_h(self) -> None:
+        """Uniform in [-1, 1): word / 2^31 - 1 of element e = ((tier * n_rnn + layer) * 2 + is_c) * dim + unit."""
+        shape = (self.config.n_rnn, 2, self.config.dim)
+        for i in range(self.config.n_tiers):
+            first = i * int(np.prod(shape))
+            words = [
+                draw.philox(self.key, (self.resets << 32) + first + e, self.number, draw.STATE)
+                for e in range(int(np.prod(shape)))
+            ]
+            # 24 bits, so that fp32 holds every value exactly
+            values = (np.array(words, np.int64) >> 8).astype(np.float32) * np.float32(2.0**-23) - np.float32(1.0)
+            self.h[i], self.c[i] = values.reshape(shape)[:, 0].copy(), values.reshape(shape)[:, 1].copy()
+        self.resets = (self.resets + 1) & 0xFFFFFFFF
+
+    def scale(self, name: str) -> np.float32 | None:
+        if self.folded.precision == "fp32":
+            return None
+        return np.float32(127.0) if name == "h" else self.folded.scales[name]
+
+    def run_tiers(self) -> None:
+        """Every tier whose frame begins now, from the top."""
+        for i in reversed(range(self.config.n_tiers)):
+            if self.clock % self.config.frame_sizes[i] == 0:
+                self._run_tier(i, self.folded.tiers[i])
+
+    def output_scale(self, i: int) -> np.float32 | None:
+        return self.scale(f"tier.{i}.output" if self.config.skip else "h")
+
+    def _run_tier(self, i: int, tier: FoldedTier) -> None:
+        c = self.config
+        size = c.frame_sizes[i]
+        slot = (self.clock // size) % len(tier.entry_bias)
+        entry = tier.entry_bias[slot]
+        unit = np.float32(4.0 / c.q_levels)
+        for j, q in enumerate(self.tokens[-size:]):
+            entry = entry + tier.frames[:, j] * (np.float32(q - c.q_zero) * unit)
+        if tier.cond:
+            entry = entry + dense(tier.cond[slot], self.outputs[i + 1], self.output_scale(i + 1))
+        output = None
+        for k, layer in enumerate(tier.layers):
+            gates = entry
+            if layer.below:
+                gates = dense(layer.below, self.h[i][k - 1], self.scale("h"))
+            if layer.entry:
+                share = dense(layer.entry, entry, self.scale(f"tier.{i}.input"))
+                gates = gates + share if layer.below else share
+            past = dense(layer.hh, self.h[i][k], self.scale("h"))
+            self._cell(i, k, gates, past)
+            if layer.skip:
+                share = dense(layer.skip, self.h[i][k], self.scale("h"))
+                output = share if output is None else output + share
+        self.outputs[i] = self.h[i][-1] if output is None else output
+
+    def _cell(self, i: int, k: int, gates: F32, past: F32) -> None:
+        """torch.nn.GRU's and torch.nn.LSTM's cells (reset gate after the matrix)."""
+        h = self.h[i][k]
+        if self.config.rnn == "gru":
+            (gr, gz, gn), (pr, pz, pn) = np.split(gates, 3), np.split(past, 3)
+            r, z = sigmoid(gr + pr), sigmoid(gz + pz)
+            n = tanh(gn + r * pn)
+            new = n + z * (h - n)
+        else:
+            gi, gf, gg, go = np.split(gates + past, 4)
+            cell = sigmoid(gf) * self.c[i][k] + sigmoid(gi) * tanh(gg)
+            cell = np.where(np.abs(cell) < SMALLEST, np.float32(0.0), cell)
+            self.c[i][k] = cell
+            new = sigmoid(go) * tanh(cell)
+        self.h[i][k] = np.where(np.abs(new) < SMALLEST, np.float32(0.0), new)
+
+    def logits(self) -> Vector:
+        """(q_levels,) of the next sample, the tiers having run."""
+        c, f = self.config, self.folded
+        x = dense(f.tiers[0].up[self.clock % c.frame_sizes[0]], self.outputs[0], self.output_scale(0))
+        rows = [f.table[k, q] for k, q in enumerate(self.tokens[-c.frame_sizes[0] :])]
+        if f.precision == "int8":
+            x = np.sum(rows, axis=0, dtype=np.int32).astype(np.float32) * f.table_scale + x
+        else:
+            x = np.sum(rows, axis=0, dtype=np.float32) + x
+        x = np.maximum(x, np.float32(0.0))
+        if f.hidden is not None:
+            x = np.maximum(dense(f.hidden, x, self.scale("mlp.1")), np.float32(0.0))
+        return dense(f.output, x, self.scale(f"mlp.{c.mlp_layers}"))
+
+    def append(self, token: int) -> None:
+        self.tokens = [*self.tokens[1:], int(token)]
+        self.clock += 1
+
+    def step(self, beta: np.float32) -> int:
+        """Draw one sample."""
+        self.run_tiers()
+        word = draw.philox(self.key, self.dice, self.number, draw.DICE)
+        token = self._pick(self.logits(), beta, word)
+        self.dice = (self.dice + 1) & (1 << 64) - 1
+        self.append(token)
+        return token
+
+    def _pick(self, logits: Vector, beta: np.float32, word: int) -> int:
+        if not np.isfinite(logits).all():
+            self.fault = True
+            return self.config.q_zero
+        if np.isinf(beta):
+            return int(np.argmax(logits))
+        with np.errstate(over="ignore"):
+            x = (logits - logits.max()) * beta
+        weights = np.floor(exp(x) * draw.weight_scale(len(logits)) + np.float32(0.5)).astype(np.int32)
+        return draw.draw_from_weights(weights, word)
+
+
+class ReferenceGenerator:
+    """See :class:`engine.generator.Generator`."""
+
+    backend = "reference"
+
+    def __init__(self, folded: Folded, voices: int) -> None:
+        self.config, self.precision, self.voices = folded.config, folded.precision, voices
+        self.folded = folded
+        self._lanes = [_Voice(folded) for _ in range(voices)]
+
+    def generate(self, n: int, temperature: ArrayLike = 1.0) -> NDArray[np.int32]:
+        beta = betas(temperature, self.voices, n)
+        rows = [[lane.step(b) for b in row] for lane, row in zip(self._lanes, beta, strict=True)]
+        return np.array(rows, dtype=np.int32).reshape(self.voices, n)
+
+    def reset(self, h0: str | None = None, voice: int | None = None) -> None:
+        if h0 is not None and h0 not in RESETS:
+            raise ValueError(f"h0: {h0!r}: one of {', '.join(RESETS)} expected")
+        for lane in self._lanes if voice is None else [self._lanes[voice]]:
+            if h0 is None:
+                lane.start()
+            else:
+                lane.set_h(h0)
+
+    def seed(self, seed: int | Sequence[int]) -> None:
+        for lane, key, number in zip(self._lanes, *keys(seed, self.voices), strict=True):
+            lane.key, lane.number, lane.dice, lane.resets = key, number, 0, 0
+
+    def prime(self, indices: NDArray[np.integer]) -> None:
+        tokens = np.broadcast_to(checked_indices(indices, self.config), (self.voices, np.shape(indices)[-1]))
+        for lane, row in zip(self._lanes, tokens, strict=True):
+            for token in row:
+                lane.run_tiers()
+                lane.append(token)
+
+    def state(self) -> list[_Voice]:
+        return [copy.copy(lane) for lane in self._copies(self._lanes)]
+
+    def restore(self, state: list[_Voice]) -> None:
+        self._lanes = self._copies(state)
+
+    @staticmethod
+    def _copies(lanes: list[_Voice]) -> list[_Voice]:
+        memo = {id(lane.folded): lane.folded for lane in lanes}  # the weights are shared, not copied
+        return copy.deepcopy(lanes, memo)
+
+    def score(self, indices: NDArray[np.integer]) -> NDArray[np.float64]:
+        c = self.config
+        tokens = checked_indices(indices, c)
+        if tokens.ndim != 2 or tokens.shape[1] < c.lookback:
+            raise ValueError(f"indices: shape {tokens.shape}: (B, T) with T at least {c.lookback} expected")
+        result = np.empty((len(tokens), tokens.shape[1] - c.lookback, c.q_levels))
+        for row, out in zip(tokens, result, strict=True):
+            lane = _Voice(self.folded)
+            lane.set_h("learned")
+            lane.tokens = [int(t) for t in row[: c.lookback]]
+            for t, token in enumerate(row[c.lookback :]):
+                lane.run_tiers()
+                out[t] = log_softmax(lane.logits())
+                lane.append(token)
+        return result
+
+
+def log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Over the last axis, in float64."""
+    x = logits.astype(np.float64)
+    x = x - x.max(axis=-1, keepdims=True)
+    result: NDArray[np.float64] = x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
+    return result

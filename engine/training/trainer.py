@@ -1,0 +1,406 @@
+"""The loop: truncated back-propagation through time over carried state, with everything needed to go on later.
+
+A run is a folder: ``settings.json``, ``epoch-NNN.safetensors``, ``metrics.jsonl`` and ``resume.safetensors`` (weights,
+Adam's moments, the streams' states, the step). A run that was interrupted and resumed equals one that was not, bit
+for bit. Runs on the caller's thread; signals only set a flag that the loop reads between steps.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from engine import checkpoint as files
+from engine.config import ModelConfig
+from engine.model import SampleRNN, State
+from engine.training.data import Material, Streams, Window, prepare
+from engine.training.recipes import Training, build, known_keys, parsed, resolve
+
+Say = Callable[[str], None]
+
+REPORT_SECONDS = 10.0
+METRIC_STEPS = 10
+
+
+def run(
+    sounds: list[Path], run_dir: Path, recipe: str, overrides: dict[str, str], resume: bool, say: Say
+) -> int:
+    """Train to the end, or until a signal.
+
+    Args:
+        sounds: files to learn; with ``resume`` they may be left out, and must be the same if given.
+        run_dir: where the run is kept; must not exist unless ``resume``.
+        recipe: one of engine.training.recipes.RECIPES; ignored with ``resume``.
+        overrides: ``--set`` values as text; with ``resume`` only ``steps`` and ``save_steps`` may change.
+        say: takes lines for a human.
+
+    Returns:
+        The exit code: 0, or 128 and the signal's number.
+
+    Raises:
+        ValueError: one line, for anything the user can put right.
+    """
+    plan = _resumed_plan(sounds, run_dir, overrides) if resume else _new_plan(sounds, run_dir, recipe, overrides)
+    material = prepare(plan.sounds, plan.config, plan.training)
+    torch.set_num_threads(int(os.environ.get("SAMPLERNN_TRAIN_THREADS", "1")))
+    torch.set_flush_denormal(True)
+    trainer = Trainer(plan, material)
+    if resume:
+        trainer.restore(run_dir / "resume.safetensors")
+    else:
+        run_dir.mkdir(parents=True)
+        _write(run_dir / "settings.json", json.dumps(plan.to_json(), indent=2).encode())
+    return _loop(trainer, run_dir, say)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What ``settings.json`` keeps of a run."""
+
+    sounds: list[Path]
+    recipe: str
+    config: ModelConfig
+    training: Training
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "sounds": [str(path) for path in self.sounds],
+            "recipe": self.recipe,
+            "values": {**self.config.to_json(), **self.training.to_json()},
+        }
+
+
+def _new_plan(sounds: list[Path], run_dir: Path, recipe: str, overrides: dict[str, str]) -> Plan:
+    config, training = resolve(recipe, overrides)
+    if run_dir.exists():
+        raise ValueError(f"{run_dir}: exists already: name a new folder, or --resume to go on with this run")
+    return Plan(list(sounds), recipe, config, training)
+
+
+def _resumed_plan(sounds: list[Path], run_dir: Path, overrides: dict[str, str]) -> Plan:
+    try:
+        saved = json.loads((run_dir / "settings.json").read_text())
+        values, kept = dict(saved["values"]), [Path(name) for name in saved["sounds"]]
+    except FileNotFoundError:
+        raise ValueError(f"{run_dir}: no run to resume: it has no settings.json") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{run_dir / 'settings.json'}: not readable: {type(error).__name__}") from None
+    for key, text in overrides.items():
+        if key not in ("steps", "save_steps"):
+            raise ValueError(f"--set {key}: a resumed run can only change steps and save_steps")
+        values[key] = parsed(key, text, known_keys()[key])
+    config, training = build(values)
+    return Plan(list(sounds) or kept, str(saved["recipe"]), config, training)
+
+
+@dataclass
+class Tally:
+    """Training loss since the last report: sums, so that it can be saved and go on exactly."""
+
+    nats: float = 0.0
+    steps: int = 0
+
+    def bits(self) -> float:
+        return self.nats / max(1, self.steps) / math.log(2)
+
+
+class Trainer:
+    """A network, its optimiser and the streams' states: advanced one step at a time."""
+
+    def __init__(self, plan: Plan, material: Material) -> None:
+        t = plan.training
+        self.plan = plan
+        self.material = material
+        self.streams = Streams(material, plan.config, t)
+        self.model = SampleRNN(plan.config, t.seed, t.forget_bias)
+        self.learned = {name: p for name, p in self.model.tensors.items() if p.requires_grad}
+        self.optimizer = torch.optim.Adam(self.learned.values(), lr=t.lr, fused=True)
+        self.state: State = [
+            tuple(part.detach().clone() for part in parts) for parts in self.model.initial_state(t.batch)
+        ]
+        self.step = 0
+        self.epoch_tally = Tally()
+        per_epoch = material.samples / (t.batch * t.seq_len)
+        self.epoch_steps = t.epoch_steps or max(1, round(per_epoch))
+
+    @property
+    def epoch(self) -> int:
+        """Epochs begun: the number that a checkpoint written now carries."""
+        return math.ceil(self.step / self.epoch_steps)
+
+    @property
+    def finished(self) -> bool:
+        return self.step >= self.plan.training.steps
+
+    def advance(self) -> float:
+        """One optimiser step; returns its loss in nats a sample."""
+        t = self.plan.training
+        indices, fresh = self.streams.batch(self.step)
+        state = self._started(torch.from_numpy(fresh))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, after = self.model.loss(torch.from_numpy(indices), state, self._kept())
+        loss.backward()  # type: ignore[no-untyped-call]
+        if t.clip and t.clip_mode == "value":
+            torch.nn.utils.clip_grad_value_(self.learned.values(), t.clip)
+        elif t.clip:
+            torch.nn.utils.clip_grad_norm_(self.learned.values(), t.clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = t.lr * rate(self.step, t)
+        self.optimizer.step()
+        self.state = [tuple(part.detach() for part in parts) for parts in after]
+        self.step += 1
+        nats = float(loss.detach())
+        self.epoch_tally.nats += nats
+        self.epoch_tally.steps += 1
+        return nats
+
+    def _generator(self, purpose: int) -> torch.Generator:
+        seed = int(np.random.SeedSequence([self.plan.training.seed, purpose, self.step]).generate_state(1)[0])
+        return torch.Generator().manual_seed(seed)
+
+    def _started(self, fresh: Tensor) -> State:
+        """The carried state, with a fresh start where the streams begin an excerpt."""
+        first = self.model.initial_state(len(fresh), self._generator(3))
+        mask = fresh[:, None]
+        return [
+            tuple(torch.where(mask, new, old) for new, old in zip(news, olds, strict=True))
+            for news, olds in zip(first, self.state, strict=True)
+        ]
+
+    def _kept(self) -> Tensor | None:
+        """Bottom-tier frames whose samples count in this step: as many in every one of equal runs of frames."""
+        t = self.plan.training
+        if t.keep == 1.0:
+            return None
+        frames = t.batch * t.seq_len // self.plan.config.frame_sizes[0]
+        count = max(1, round(frames * t.keep))
+        return torch.randperm(frames, generator=self._generator(4))[:count].sort().values
+
+    def evaluate(self) -> dict[str, float]:
+        """Bits per sample on the held-out windows, unstretched: over all samples and over active ones."""
+        nats, count, active_nats, active_count = 0.0, 0, 0.0, 0
+        for i, window in enumerate(self.material.windows):
+            losses = window_losses(self.model, window, self.plan.training, i)
+            nats, count = nats + float(losses.sum()), count + len(losses)
+            active_nats += float(losses[window.active].sum())
+            active_count += int(window.active.sum())
+        bits = {"bits": nats / count / math.log(2)}
+        if active_count:
+            bits["bits_active"] = active_nats / active_count / math.log(2)
+        return bits
+
+    def save(self, path: Path) -> None:
+        """Everything that :meth:`restore` needs, in one file that is there whole or not at all."""
+        tensors = {f"p/{name}": p.detach() for name, p in self.model.tensors.items()}
+        for name, parameter in self.learned.items():
+            for key, value in self.optimizer.state[parameter].items():
+                tensors[f"a/{key}/{name}"] = value
+        for i, parts in enumerate(self.state):
+            tensors.update({f"s/{i}/{j}": part.contiguous() for j, part in enumerate(parts)})
+        head = {
+            "step": self.step,
+            "nats": self.epoch_tally.nats.hex(),
+            "steps": self.epoch_tally.steps,
+            "material": self.material.fingerprint(),
+        }
+        _write(path, save_tensors(tensors, {"samplernn-resume": json.dumps(head)}))
+
+    def restore(self, path: Path) -> None:
+        """Go on from what :meth:`save` wrote."""
+        try:
+            with safe_open(path, "pt") as file:
+                head = json.loads(file.metadata()["samplernn-resume"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: no mapping
+            self._adopt(head, tensors)
+        except FileNotFoundError:
+            raise ValueError(f"{path}: missing: this run was never saved; start it anew elsewhere") from None
+        except (OSError, SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path}: not a saved run of these settings ({type(error).__name__})") from None
+
+    def _adopt(self, head: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        if head["material"] != self.material.fingerprint():
+            raise ValueError(f"{self.plan.sounds[0]}: the sounds are not those this run began with")
+        with torch.no_grad():
+            for name, parameter in self.model.tensors.items():
+                parameter.copy_(tensors[f"p/{name}"])
+        for name, parameter in self.learned.items():
+            keys = [key.split("/", 2)[1] for key in tensors if key.startswith("a/") and key.split("/", 2)[2] == name]
+            self.optimizer.state[parameter] = {key: tensors[f"a/{key}/{name}"].clone() for key in keys}
+        self.state = [
+            tuple(tensors[f"s/{i}/{j}"].clone() for j in range(len(parts))) for i, parts in enumerate(self.state)
+        ]
+        self.step = int(head["step"])
+        self.epoch_tally = Tally(float.fromhex(head["nats"]), int(head["steps"]))
+
+    def to_checkpoint(self, bits: dict[str, float]) -> files.Checkpoint:
+        """The network as it is now, with what its card needs to say."""
+        t = self.plan.training
+        training = {
+            "recipe": self.plan.recipe,
+            "steps": self.step,
+            "epoch": self.epoch,
+            "nll_bits": bits["bits"],
+            "nll_bits_active": bits.get("bits_active"),
+            "train_bits": self.epoch_tally.bits(),
+            "settings": t.to_json(),
+        }
+        title = t.title or ", ".join(path.stem for path in self.plan.sounds)
+        source = {"title": title, "author": t.author, "licence": t.licence}
+        return self.model.to_checkpoint(training=training, source=source)
+
+
+def rate(step: int, training: Training) -> float:
+    """Learning rate of ``step`` as a share of its highest: a short rise, level, a straight line to zero."""
+    t = training
+    rise = min(1.0, (step + 1) / (t.warmup + 1))
+    fall = (t.steps - step) / max(1.0, t.decay * t.steps)
+    return max(0.0, min(1.0, rise, fall))
+
+
+def window_losses(model: SampleRNN, window: Window, training: Training, number: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Nats of every counted sample of a held-out window, after its context; dithered as in training, always alike."""
+    from engine.quantize import quantize
+
+    c = model.config
+    rng = np.random.default_rng([training.seed, 5, number])
+    noise = ((rng.random(window.audio.shape, dtype=np.float32) - 0.5) * training.dither) if training.dither else None
+    indices = torch.from_numpy(quantize(window.audio, c, noise).astype(np.int64))[None]
+    losses = []
+    state = None
+    chunk = max(c.hop, 4096 // c.hop * c.hop)
+    with torch.no_grad():
+        for at in range(0, indices.shape[1] - c.lookback, chunk):
+            piece = indices[:, at : at + c.lookback + chunk]
+            logits, state = model(piece, state)
+            nats = torch.nn.functional.cross_entropy(logits[0], piece[0, c.lookback :], reduction="none")
+            losses.append(nats.double().numpy())
+    return np.concatenate(losses)[-len(window.active) :]
+
+
+@dataclass
+class _Clock:
+    """Speed of the steps lately, for the progress line."""
+
+    started: float = field(default_factory=time.monotonic)
+    said: float = 0.0
+    seconds: float = 0.0  # a step, smoothed
+
+    def tick(self, seconds: float) -> None:
+        self.seconds = seconds if not self.seconds else 0.95 * self.seconds + 0.05 * seconds
+
+    def due(self) -> bool:
+        now = time.monotonic()
+        if now - self.said < REPORT_SECONDS:
+            return False
+        self.said = now
+        return True
+
+
+def _loop(trainer: Trainer, run_dir: Path, say: Say) -> int:
+    metrics = _Metrics(run_dir / "metrics.jsonl", trainer.step)
+    clock = _Clock()
+    t, material = trainer.plan.training, trainer.material
+    say(
+        f"{material.seconds:.1f} s of sound, {len(t.stretches)} speeds, {len(material.windows)} held-out windows; "
+        f"{trainer.epoch_steps} steps an epoch, {t.steps} in all"
+    )
+    with _signals() as caught:
+        while not trainer.finished and not caught:
+            began = time.monotonic()
+            nats = trainer.advance()
+            clock.tick(time.monotonic() - began)
+            if trainer.step % METRIC_STEPS == 0:
+                metrics.add(step=trainer.step, train_bits=nats / math.log(2), seconds=clock.seconds)
+            if clock.due():
+                say(_progress(trainer, clock))
+            if trainer.step % trainer.epoch_steps == 0 or trainer.finished:
+                _close_epoch(trainer, run_dir, metrics, say)
+                trainer.save(run_dir / "resume.safetensors")
+            elif trainer.step % t.save_steps == 0:
+                trainer.save(run_dir / "resume.safetensors")
+        if caught:
+            trainer.save(run_dir / "resume.safetensors")
+            say(f"stopped at step {trainer.step} of {t.steps}, saved: --resume goes on from here")
+            return 128 + caught[0]
+    return 0
+
+
+def _close_epoch(trainer: Trainer, run_dir: Path, metrics: _Metrics, say: Say) -> None:
+    bits = trainer.evaluate()
+    train_bits = trainer.epoch_tally.bits()
+    path = run_dir / f"epoch-{trainer.epoch:03d}.safetensors"
+    files.save(trainer.to_checkpoint(bits), path)
+    metrics.add(step=trainer.step, epoch=trainer.epoch, epoch_train_bits=train_bits, **bits)
+    trainer.epoch_tally = Tally()
+    active = f", {bits['bits_active']:.3f} over active ones" if "bits_active" in bits else ""
+    say(f"epoch {trainer.epoch}: {bits['bits']:.3f} bits a sample held out{active}; {train_bits:.3f} in training")
+
+
+def _progress(trainer: Trainer, clock: _Clock) -> str:
+    t = trainer.plan.training
+    left = (t.steps - trainer.step) * clock.seconds
+    speed = t.batch * t.seq_len / max(clock.seconds, 1e-9)
+    return (
+        f"step {trainer.step}/{t.steps}, epoch {trainer.epoch}: {trainer.epoch_tally.bits():.3f} bits a sample, "
+        f"{speed:,.0f} samples/s, {int(left // 3600)}:{int(left // 60 % 60):02d}:{int(left % 60):02d} left"
+    )
+
+
+class _Metrics:
+    """``metrics.jsonl``: one JSON table a line. Lines beyond the step that a run resumes from are dropped."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        self._path = path
+        if path.exists():
+            lines = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= step]
+            _write(path, "".join(f"{line}\n" for line in lines).encode())
+
+    def add(self, **values: float) -> None:
+        with self._path.open("a") as file:
+            file.write(json.dumps({key: round(value, 6) for key, value in values.items()}) + "\n")
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """The numbers of SIGINT and SIGTERM as they arrive; off the main thread nothing is caught."""
+    caught: list[int] = []
+
+    def catch(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, catch) for number in numbers]
+    try:
+        yield caught
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _write(path: Path, blob: bytes) -> None:
+    """Write so that a crash leaves either the old file or the new one."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    with scratch.open("wb") as file:
+        file.write(blob)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
