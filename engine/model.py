@@ -100,7 +100,7 @@ class SampleRNN(nn.Module):
         out = scaled
         for i in reversed(range(c.n_tiers)):
             size = c.frame_sizes[i]
-            frames = scaled[:, c.lookback - size : c.lookback - size + length].unflatten(1, (-1, size))
+            frames = scaled[:, c.lookback - size : c.lookback - size + length].reshape(len(scaled), -1, size)
             x = functional.linear(
                 frames.transpose(0, 1), self.weight(f"tier.{i}.input"), self.tensor(f"tier.{i}.input.bias")
             )
@@ -133,8 +133,8 @@ class SampleRNN(nn.Module):
     def _up(self, i: int, out: Tensor) -> Tensor:
         """Conditioning of the level below tier ``i``: (F, B, dim) to (F * slots, B, out_dim)."""
         w, b = self.weight(f"tier.{i}.up"), self.tensor(f"tier.{i}.up.bias")
-        up = functional.linear(out, w.flatten(0, 1), b.flatten()).unflatten(-1, b.shape)  # (F, B, slots, out)
-        return up.transpose(1, 2).flatten(0, 1)
+        up = functional.linear(out, w.flatten(0, 1), b.flatten()).reshape(*out.shape[:2], *b.shape)
+        return up.transpose(1, 2).flatten(0, 1)  # from (F, B, slots, out)
 
     def _windows(self, indices: Tensor) -> Tensor:
         """Rows of the tables that each sample sees: (B, lookback + T) to (T / f0, B, f0, f0)."""
@@ -142,7 +142,7 @@ class SampleRNN(nn.Module):
         size = c.frame_sizes[0]
         past = indices[:, c.lookback - size : -1].unfold(1, size, 1)  # (B, T, f0)
         rows = past + torch.arange(size) * c.q_levels
-        return rows.unflatten(1, (-1, size)).transpose(0, 1)
+        return rows.reshape(len(rows), -1, size, size).transpose(0, 1)
 
     def forward(self, indices: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Logits (B, T, q_levels) of the samples after the first ``lookback``, and the state afterwards.
@@ -160,7 +160,7 @@ class SampleRNN(nn.Module):
         if self.config.mlp_layers == 2:
             x = functional.relu(functional.linear(x, self.weight("mlp.hidden"), self.tensor("mlp.hidden.bias")))
         logits = functional.linear(x, self.weight("mlp.output"), self.tensor("mlp.output.bias"))
-        return logits.unflatten(0, windows.shape[:3]).transpose(0, 1).flatten(1, 2), after
+        return logits.reshape(*windows.shape[:3], -1).transpose(0, 1).flatten(1, 2), after
 
     def loss(self, indices: Tensor, state: State, keep: Tensor | None = None) -> tuple[Tensor, State]:
         """Mean negative log-likelihood in nats of the samples after the first ``lookback``; arguments as forward's.
@@ -174,7 +174,7 @@ class SampleRNN(nn.Module):
         out, after = self.frames(indices, state)
         size = self.config.frame_sizes[0]
         rows = self._windows(indices).reshape(-1, size, size)
-        targets = indices[:, self.config.lookback :].unflatten(1, (-1, size)).transpose(0, 1).reshape(-1, size)
+        targets = indices[:, self.config.lookback :].reshape(len(indices), -1, size).transpose(0, 1).reshape(-1, size)
         out = out.flatten(0, 1)
         if keep is not None:
             out, rows, targets = out[keep], rows[keep], targets[keep]
@@ -252,9 +252,9 @@ def recur(rnn: str, x: Tensor, state: tuple[Tensor, ...], weights: list[Tensor])
     """
     start = tuple(part[None] for part in state)
     if rnn == "gru":
-        out, h = torch._VF.gru(x, start[0], weights, True, 1, 0.0, True, False, False)  # type: ignore[attr-defined]
+        out, h = torch._VF.gru(x, start[0], weights, True, 1, 0.0, True, False, False)
         return out, (h[0],)
-    out, h, c = torch._VF.lstm(x, start, weights, True, 1, 0.0, True, False, False)  # type: ignore[attr-defined]
+    out, h, c = torch._VF.lstm(x, start, weights, True, 1, 0.0, True, False, False)
     return out, (h[0], c[0])
 
 
@@ -311,6 +311,6 @@ class _SampleLevel(torch.autograd.Function):
         return out.new_tensor(total * scale)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         g_rows, *grads = ctx.saved_tensors
         return (g_rows * grad, None, None, *(None if g is None else g * grad for g in grads))

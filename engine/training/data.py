@@ -1,4 +1,4 @@
-"""Sound files to training batches: read, cleaned, split by source time, stretched, and drawn as a function of (seed, step).
+"""Sound files to training batches: read, cleaned, split by source time, stretched, drawn as a function of (seed, step).
 
 The split comes before the stretching: held-out windows are cut out of the source, and each remaining part is
 stretched alone, so that no copy can hold a trace of one. State is never carried from one part to another. Nothing
@@ -52,7 +52,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Window:
-    """A held-out window: ``audio`` is context and then ``length`` samples that count, of which ``active`` are active."""
+    """A held-out window: ``audio`` is context, then the samples that count; ``active`` tells which are active."""
 
     audio: Audio
     start: int
@@ -76,8 +76,8 @@ class Material:
     def fingerprint(self) -> str:
         """Changes when anything in the material does."""
         digest = hashlib.sha256()
-        for item in (*self.parts, *self.windows):
-            digest.update(np.ascontiguousarray(item.audio).tobytes())
+        for audio in [part.audio for part in self.parts] + [window.audio for window in self.windows]:
+            digest.update(np.ascontiguousarray(audio).tobytes())
         return digest.hexdigest()
 
 
@@ -94,11 +94,15 @@ def prepare(sounds: Sequence[Path], config: ModelConfig, training: Training) -> 
         pieces = [trimmed(piece, config.sample_rate, training.gap, training.gap_level) for piece in pieces]
     seconds = sum(map(len, pieces)) / config.sample_rate
     if seconds < MIN_SECONDS:
-        raise ValueError(f"{_names(sounds)}: {seconds:.1f} s of sound without its gaps: at least {MIN_SECONDS} s expected")
+        raise ValueError(
+            f"{_names(sounds)}: {seconds:.1f} s of sound without its gaps: at least {MIN_SECONDS} s expected"
+        )
     spans = _choose_windows([len(piece) for piece in pieces], config.sample_rate, training)
     parts = tuple(_parts(pieces, spans, config, training))
     if not parts:
-        raise ValueError(f"{_names(sounds)}: no part is longer than seq_len ({training.seq_len}): set a smaller seq_len")
+        raise ValueError(
+            f"{_names(sounds)}: no part is longer than seq_len ({training.seq_len}): set a smaller seq_len"
+        )
     line = np.concatenate(pieces)
     return Material(parts, tuple(_window(line, a, b, config) for a, b in spans), seconds)
 
@@ -175,7 +179,7 @@ def _choose_windows(lengths: list[int], rate: int, training: Training) -> list[t
     size = round(min(max(0.5, 0.01 * total / rate), 2.0, 0.15 * total / rate / count) * rate)
     ends = np.cumsum(lengths)
     rng = np.random.default_rng([training.seed, 0])
-    spans = []
+    spans: list[tuple[int, int]] = []
     for k in range(count):
         low, high = k * total // count, (k + 1) * total // count - size
         start = int(rng.integers(low, max(low, high) + 1))
@@ -196,9 +200,7 @@ def _window(line: Audio, start: int, stop: int, config: ModelConfig) -> Window:
     return Window(padded[-context - length :], start, start + length, counted)
 
 
-def _parts(
-    pieces: list[Audio], spans: list[tuple[int, int]], config: ModelConfig, training: Training
-) -> list[Part]:
+def _parts(pieces: list[Audio], spans: list[tuple[int, int]], config: ModelConfig, training: Training) -> list[Part]:
     """What lies between held-out windows and file ends, in every copy; a window keeps ``lookback`` clear of it."""
     shortest = config.lookback + training.seq_len + 1
     parts = []

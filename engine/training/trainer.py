@@ -38,9 +38,7 @@ REPORT_SECONDS = 10.0
 METRIC_STEPS = 10
 
 
-def run(
-    sounds: list[Path], run_dir: Path, recipe: str, overrides: dict[str, str], resume: bool, say: Say
-) -> int:
+def run(sounds: list[Path], run_dir: Path, recipe: str, overrides: dict[str, str], resume: bool, say: Say) -> int:
     """Train to the end, or until a signal.
 
     Args:
@@ -226,7 +224,8 @@ class Trainer:
         try:
             with safe_open(path, "pt") as file:
                 head = json.loads(file.metadata()["samplernn-resume"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: no mapping
+                names = list(file.keys())
+                tensors = {name: file.get_tensor(name) for name in names}
             self._adopt(head, tensors)
         except FileNotFoundError:
             raise ValueError(f"{path}: missing: this run was never saved; start it anew elsewhere") from None
@@ -273,7 +272,9 @@ def rate(step: int, training: Training) -> float:
     return max(0.0, min(1.0, rise, fall))
 
 
-def window_losses(model: SampleRNN, window: Window, training: Training, number: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+def window_losses(
+    model: SampleRNN, window: Window, training: Training, number: int
+) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Nats of every counted sample of a held-out window, after its context; dithered as in training, always alike."""
     from engine.quantize import quantize
 
