@@ -63,7 +63,7 @@ PARAMETERS: dict[str, Parameter] = {
     p.name: p
     for p in (
         Parameter("temperature", 0, 0.0, 2.0, 1.0, "", "weight of the dice: 0 always takes the likeliest sample"),
-        Parameter("gain", 1, -60.0, 12.0, 0.0, "dB", "loudness; the lowest value is silence"),
+        Parameter("gain", 1, -60.0, 12.0, 0.0, "dB", "loudness"),
         Parameter("pan", 2, -1.0, 1.0, 0.0, "", "-1 left, 0 centre, 1 right"),
         Parameter("mute", 3, 0.0, 1.0, 0.0, "", "1 silences the voice, which keeps playing unheard", whole=True),
     )
@@ -199,13 +199,15 @@ def suggest(word: object, known: Iterable[object]) -> str:
 
 def shorten(value: object, most: int = 60) -> str:
     """``value`` as it may stand in a one-line message: its repr, never longer than ``most`` characters."""
+    if isinstance(value, int) and value.bit_length() > 200:
+        return "a number of very many digits"  # Python refuses to print more than 4300 of them
     text = repr(value[: most + 1] if isinstance(value, (str, bytes)) else value)
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def number(value: float) -> str:
     """A number as people write it: no trailing zeros."""
-    return f"{value:g}"
+    return str(int(value)) if abs(value) < 1e20 and value == int(value) else f"{value:g}"
 
 
 def parameter_table() -> str:

@@ -1,0 +1,352 @@
+"""Patches: YAML <-> typed, frozen patches, strictly.
+
+Main thread, before anything plays; standard library and PyYAML. Every fault is one line: file, field, what is wrong,
+what would be right. Bank files are found here but not opened; what a patch does to the sound is left to the session and
+the controller. The fields' rules are in :mod:`instrument.patch_rules`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from instrument import patch_rules
+from instrument.parameters import shorten, suggest
+from instrument.patch_rules import NOTHING
+from instrument.patch_text import read_yaml
+
+DEFAULT = "patches/default.yaml"
+DEFAULT_CROSSFADE = 0.05  # seconds
+_EPOCH = re.compile(r"epoch-(\d+)\.safetensors")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One checkpoint of the bank: what it is called, what the patch says, and where that was found (or would be)."""
+
+    name: str
+    file: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where the sound goes: device name, L in milliseconds, frames of a device block."""
+
+    device: str = "default"
+    latency: float = 20.0
+    block: int = 128
+
+
+@dataclass(frozen=True)
+class VoiceSettings:
+    """What one voice starts with, where it differs from all: bank index (None: program 0) and parameters."""
+
+    checkpoint: int | None = None
+    parameters: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Binding:
+    """One line of the MIDI map.
+
+    Attributes:
+        source: ``cc``, ``note`` or ``program``.
+        number: 0..127, or None for any program.
+        to: a parameter or a trigger.
+        channel: 1..16, None for any.
+        device: part of the input's name, None for any.
+        voice: from 1, None for all.
+        range: natural values at controller 0 and 127.
+        takeover: ``pickup`` or ``jump``.
+        value: what a note sets or triggers: a natural value, a bank index, a sweep's name, a seed.
+        mode: of a reseed.
+        seconds: ramp of a parameter, crossfade of a checkpoint.
+    """
+
+    source: str
+    number: int | None
+    to: str
+    channel: int | None = None
+    device: str | None = None
+    voice: int | None = None
+    range: tuple[float, float] | None = None
+    takeover: str = "pickup"
+    value: float | int | str | None = None
+    mode: str = "random"
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A parameter led along points of (seconds, natural value), straight lines between; times never go back."""
+
+    parameter: str
+    points: tuple[tuple[float, float], ...]
+    voice: int | None = None
+
+
+@dataclass(frozen=True)
+class Osc:
+    """Endpoints as (host, port); None is nowhere."""
+
+    listen: tuple[str, int] | None = ("127.0.0.1", 9000)
+    send: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Everything a set starts from. ``data`` is the same as plain JSON-able tables, for the log's head."""
+
+    name: str
+    bank: tuple[Entry, ...]
+    voices: int = 1
+    seed: int | None = None
+    output: Output = Output()
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    voice: Mapping[int, VoiceSettings] = field(default_factory=dict)
+    midi: tuple[Binding, ...] = ()
+    sweeps: Mapping[str, Sweep] = field(default_factory=dict)
+    osc: Osc = Osc()
+    data: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def program(self, voice: int) -> int:
+        """Bank index that ``voice`` (from 1) starts with."""
+        settings = self.voice.get(voice)
+        return settings.checkpoint or 0 if settings else 0
+
+    def missing(self) -> list[str]:
+        """One line for every bank file that is not there."""
+        lost = [(i, entry) for i, entry in enumerate(self.bank) if not entry.path.is_file()]
+        return [f"bank[{i}]: {shorten(entry.file)} is not there; looked for {entry.path}" for i, entry in lost]
+
+
+def open_target(target: str | Path | None = None) -> Patch:
+    """What ``samplernn play TARGET`` plays: a patch, a checkpoint, a run's latest epoch, or the default patch.
+
+    Raises ValueError, one line.
+    """
+    if target is None:
+        return load(find(DEFAULT))
+    path = find(str(target))
+    if path.is_dir() or path.suffix == ".safetensors":
+        return bare(path)
+    return load(path)
+
+
+def load(path: str | Path) -> Patch:
+    """The patch in the YAML file ``path``. Raises ValueError: file, field, what is wrong."""
+    path = Path(path)
+    try:
+        return from_data(read_yaml(path), path)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def check(path: str | Path) -> str:
+    """One line saying that the patch in ``path`` is sound, its bank files present. Raises ValueError, one line."""
+    patch = load(path)
+    for line in patch.missing():
+        raise ValueError(f"{path}: {line}")
+    return (
+        f"{path}: {patch.name!r}, {_count(patch.bank, 'checkpoint')}, {patch.voices} voice{'s' * (patch.voices > 1)}, "
+        f"{_count(patch.midi, 'MIDI mapping')}, {_count(patch.sweeps, 'sweep')}"
+    )
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema (draft 7) of a patch."""
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "samplernn-live patch",
+        **patch_rules.PATCH.schema(),
+    }
+
+
+def bare(path: Path) -> Patch:
+    """A patch around one checkpoint or a run folder's latest epoch, the modulation wheel on temperature.
+
+    Raises ValueError if there is none.
+    """
+    file = latest_epoch(path) if path.is_dir() else path
+    if not file.is_file():
+        raise ValueError(f"{path}: no such checkpoint, run folder or patch")
+    data = {"name": _entry_name(file), "bank": [str(file.resolve())], "midi": [{"cc": 1, "to": "temperature"}]}
+    return from_data(data, None)
+
+
+def latest_epoch(run: Path) -> Path:
+    """The newest ``epoch-NNN.safetensors`` of a run folder. Raises ValueError if it holds none."""
+    epochs = [(int(match[1]), file) for file in run.iterdir() if (match := _EPOCH.fullmatch(file.name))]
+    if not epochs:
+        raise ValueError(f"{run}: a folder without epoch-NNN.safetensors; name a run folder, a checkpoint or a patch")
+    return max(epochs)[1]
+
+
+def from_data(data: object, path: Path | None) -> Patch:
+    """A patch from plain tables; ``path`` is the patch's file, which bank files are looked for beside.
+
+    Raises ValueError starting with the field.
+    """
+    fields = patch_rules.PATCH.read(data, "patch")
+    bank = _bank(fields["bank"], path)
+    voices = fields.get("voices", 1)
+    sweeps = {name: _sweep(name, found, voices) for name, found in fields.get("sweeps", {}).items()}
+    names = [entry.name for entry in bank]
+    return Patch(
+        name=fields.get("name", path.stem if path else "untitled"),
+        bank=bank,
+        voices=voices,
+        seed=fields.get("seed"),
+        output=Output(**fields.get("output", {})),
+        parameters=fields.get("parameters", {}),
+        voice={n: _voice(n, found, voices, names) for n, found in fields.get("voice", {}).items()},
+        midi=tuple(_binding(f"midi[{i}]", b, voices, names, sweeps) for i, b in enumerate(fields.get("midi", ()))),
+        sweeps=sweeps,
+        osc=_osc(fields.get("osc", {})),
+        data=data if isinstance(data, dict) else {},
+    )
+
+
+# --- references between the parts -------------------------------------------------------------------------------------
+
+
+def _bank(files: tuple[str, ...], path: Path | None) -> tuple[Entry, ...]:
+    entries: list[Entry] = []
+    for i, file in enumerate(files):
+        try:
+            found = find(file, path)
+            found = latest_epoch(found) if found.is_dir() else found
+        except ValueError as error:
+            raise ValueError(f"bank[{i}]: {error}") from None
+        taken = [entry.name for entry in entries]
+        entries.append(Entry(_unused(_entry_name(found), taken), file, found))
+    return tuple(entries)
+
+
+def _entry_name(path: Path) -> str:
+    """What a checkpoint is called: its stem, or its run's name if it is a run's epoch."""
+    return path.parent.name or path.stem if _EPOCH.fullmatch(path.name) else path.stem
+
+
+def _unused(name: str, taken: list[str]) -> str:
+    """``name``, or ``name-2`` ... if another has it."""
+    names = (name, *(f"{name}-{n}" for n in range(2, len(taken) + 3)))
+    return next(free for free in names if free not in taken)
+
+
+def _voice(n: int, fields: dict[str, Any], voices: int, names: list[str]) -> VoiceSettings:
+    _check_voice(n, voices, "voice")
+    checkpoint = fields.pop("checkpoint", None)
+    index = None if checkpoint is None else bank_index(checkpoint, names, f"voice.{n}.checkpoint")
+    return VoiceSettings(index, fields)
+
+
+def _check_voice(n: int | None, voices: int, where: str) -> None:
+    if n is not None and n > voices:
+        raise ValueError(f"{where}: there is no voice {n}; voices is {voices}")
+
+
+def bank_index(entry: object, names: list[str], where: str) -> int:
+    """Index of a bank entry given by index from 0 or by name. Raises ValueError saying what the bank holds."""
+    if isinstance(entry, str):
+        if entry in names:
+            return names.index(entry)
+        if not (entry.isascii() and entry.isdigit() and len(entry) < 9):
+            raise ValueError(f"{where}: {shorten(entry)} is not in the bank{suggest(entry, names)}")
+        entry = int(entry)
+    if isinstance(entry, int) and 0 <= entry < len(names):
+        return entry
+    raise ValueError(f"{where}: {shorten(entry)} is not in the bank of 0 to {len(names) - 1} ({', '.join(names[:12])})")
+
+
+def _sweep(name: str, fields: dict[str, Any], voices: int) -> Sweep:
+    where = f"sweeps.{name}"
+    points: tuple[tuple[float, float], ...] = fields["points"]
+    rule = patch_rules.VALUES[fields["parameter"]]
+    for i, (_, value) in enumerate(points):
+        rule.read(value, f"{where}.points[{i}][1]")
+    for i in range(1, len(points)):
+        if points[i][0] < points[i - 1][0]:
+            raise ValueError(f"{where}.points[{i}]: {points[i][0]} s is before {points[i - 1][0]} s")
+    _check_voice(fields.get("voice"), voices, f"{where}.voice")
+    return Sweep(fields["parameter"], points, fields.get("voice"))
+
+
+def _osc(fields: dict[str, str]) -> Osc:
+    ends = {name: endpoint(text, f"osc.{name}") for name, text in fields.items()}
+    return Osc(**ends)
+
+
+def endpoint(text: str, where: str) -> tuple[str, int] | None:
+    """``HOST:PORT`` -> (host, port), ``none`` -> None. Raises ValueError for anything else."""
+    if text == NOTHING:
+        return None
+    host, _, port = text.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit() and len(port) < 6 and 1 <= int(port) <= 65535):
+        raise ValueError(f"{where}: {shorten(text)} is not HOST:PORT, like 127.0.0.1:9000, or none")
+    return host.strip("[]"), int(port)
+
+
+def _binding(where: str, fields: dict[str, Any], voices: int, names: list[str], sweeps: Mapping[str, Sweep]) -> Binding:
+    _check_voice(fields.get("voice"), voices, f"{where}.voice")
+    source, number = patch_rules.source_of(fields, where)
+    to, value = fields["to"], fields.get("value")
+    patch_rules.check_binding(source, number, to, fields, where)
+    if to == "checkpoint" and value is not None:
+        value = bank_index(value, names, f"{where}.value")
+    if to in ("sweep", "sweep/stop") and value is not None and value not in sweeps:
+        raise ValueError(f"{where}.value: there is no sweep {shorten(value)}{suggest(value, sweeps)}")
+    return Binding(
+        source,
+        number,
+        to,
+        fields.get("channel"),
+        fields.get("device"),
+        fields.get("voice"),
+        fields.get("range"),
+        fields.get("takeover", "pickup"),
+        value,
+        fields.get("mode", "random"),
+        fields.get("crossfade", fields.get("ramp")),
+    )
+
+
+# --- where files are --------------------------------------------------------------------------------------------------
+
+
+def find(file: str, patch: Path | None = None) -> Path:
+    """Where ``file`` is: beside ``patch``, in the folder that holds patches/ and checkpoints/, or in the package.
+
+    Without ``patch`` the working folder comes first. Returns the first that exists, else the first place looked at. Raises ValueError for what cannot be a file name.
+    """
+    places = [place / file for place in _places(patch)]
+    try:
+        return next((place for place in places if place.exists()), places[0])
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{shorten(file)}: {_reason(error)}") from None
+
+
+def _places(patch: Path | None) -> Iterator[Path]:
+    if patch is None:
+        yield Path()
+    else:
+        yield patch.parent
+        for folder in patch.absolute().parent.parents:
+            if (folder / "patches").is_dir() and (folder / "checkpoints").is_dir():
+                yield folder
+                break
+    yield Path(__file__).parent.parent  # a checkout
+    yield Path(str(resources.files("instrument"))) / "data"
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror or "no such file") if isinstance(error, OSError) else str(error)
+
+
+def _count(things: Any, name: str) -> str:
+    return f"{len(things)} {name}{'s' * (len(things) != 1)}"
