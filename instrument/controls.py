@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 Words = NDArray[np.int64]
 _intrinsic: Any = intrinsic  # its stub types the compiler's side of the function, not the caller's
+_make_array: Any = make_array
 
 
 class Op(IntEnum):
@@ -154,6 +155,7 @@ W_FLOWING, W_ENDED, W_FADE_IN, W_CLOCK_STOP = 112, 120, 128, 136
 W_CLOCK = 144  # sequence, read index, monotonic ns, frames of the block
 W_CALLBACKS, W_UNDERRUNS, W_XRUNS, W_SHORT, W_SLIPS = 152, 153, 154, 155, 156  # written by the reader of the ring
 W_CALLBACK_STATE = 160  # floats: left, right (what is dying away), gain
+W_READER = 168  # who may read the ring: twice a claim, plus 1 while it is reading (see take_turn)
 HEADER = 192
 
 COMMAND_SLOTS, EVENT_SLOTS, RECORD = 1024, 8192, 8
@@ -204,7 +206,7 @@ def load_acquire(_context: Any, words: Any, index: Any) -> Any:
     """``words[index]``, ordered before whatever follows. Index unchecked."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data = make_array(signature.args[0])(context, builder, args[0]).data
+        data = _make_array(signature.args[0])(context, builder, args[0]).data
         return builder.load_atomic(builder.gep(data, [args[1]]), "acquire", 8)
 
     return types.int64(words, types.intp), codegen
@@ -215,11 +217,23 @@ def store_release(_context: Any, words: Any, index: Any, value: Any) -> Any:
     """``words[index] = value``, ordered after whatever came before. Index unchecked."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data = make_array(signature.args[0])(context, builder, args[0]).data
+        data = _make_array(signature.args[0])(context, builder, args[0]).data
         builder.store_atomic(args[2], builder.gep(data, [args[1]]), "release", 8)
         return context.get_dummy_value()
 
     return types.void(words, types.intp, types.int64), codegen
+
+
+@_intrinsic
+def compare_exchange(_context: Any, words: Any, index: Any, expected: Any, value: Any) -> Any:
+    """Store ``value`` if ``words[index]`` is ``expected``, in one step. Returns whether it was. Index unchecked."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = _make_array(signature.args[0])(context, builder, args[0]).data
+        place = builder.gep(data, [args[1]])
+        return builder.extract_value(builder.cmpxchg(place, args[2], args[3], "acq_rel", "acquire"), 1)
+
+    return types.boolean(words, types.intp, types.int64, types.int64), codegen
 
 
 @_intrinsic
@@ -282,8 +296,8 @@ def put_record(
 @njit(cache=True, nogil=True, error_model="numpy")
 def pop_events(words: Words, records: NDArray[np.int64]) -> int:
     """Control side: move waiting events to ``records`` (n, RECORD). Returns how many."""
-    read = load_acquire(words, W_EVENT_READ)
-    count = min(load_acquire(words, W_EVENT_WRITE) - read, records.shape[0])
+    read: int = load_acquire(words, W_EVENT_READ)
+    count: int = min(load_acquire(words, W_EVENT_WRITE) - read, records.shape[0])
     for i in range(count):
         base = words[W_EVENTS] + ((read + i) & (EVENT_SLOTS - 1)) * RECORD
         for j in range(RECORD):
@@ -295,8 +309,8 @@ def pop_events(words: Words, records: NDArray[np.int64]) -> int:
 @njit(cache=True, nogil=True, error_model="numpy")
 def pop_tap(words: Words, samples: NDArray[np.float32], frames: NDArray[np.float32]) -> int:
     """Disk side: move frames of the final mix to ``frames`` (n, 2). Returns how many."""
-    read = load_acquire(words, W_TAP_READ)
-    count = min(load_acquire(words, W_TAP_WRITE) - read, frames.shape[0])
+    read: int = load_acquire(words, W_TAP_READ)
+    count: int = min(load_acquire(words, W_TAP_WRITE) - read, frames.shape[0])
     mask = words[W_TAP_FRAMES] - 1
     for i in range(count):
         place = words[W_TAP] + 2 * ((read + i) & mask)
@@ -325,13 +339,38 @@ def read_snapshot(words: Words, base: int, out: NDArray[np.int64]) -> bool:
 @njit(cache=True, nogil=True, error_model="numpy")
 def get_word(words: Words, index: int) -> int:
     """One index or flag."""
-    return load_acquire(words, index)
+    value: int = load_acquire(words, index)
+    return value
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def set_word(words: Words, index: int, value: int) -> None:
     """One flag; only by its one writer."""
     store_release(words, index, value)
+
+
+# --- who reads the ring: one at a time, also while a lost device gives way to the null clock and back.
+# Claims: 0 nobody, CLOCK the null clock, from DEVICE on one for every opened stream, never used twice.
+
+NOBODY, CLOCK, DEVICE = 0, 1, 2
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def take_turn(words: Words, claim: int) -> bool:
+    """Reader, before every block: False if the ring is not (or no longer) this claim's: play silence."""
+    return compare_exchange(words, W_READER, 2 * claim, 2 * claim + 1)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def end_turn(words: Words, claim: int) -> None:
+    """Reader, after every block whose turn it took."""
+    store_release(words, W_READER, 2 * claim)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def hand_over(words: Words, old: int, new: int) -> bool:
+    """Control side: give the ring to another claim; False while the old one is reading: try again."""
+    return compare_exchange(words, W_READER, 2 * old, 2 * new)
 
 
 class Link:
