@@ -17,7 +17,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from instrument import console
 
@@ -95,12 +95,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="samplernn", description="Play SampleRNN networks live.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"samplernn {_version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
-    for add in (_add_play, _add_render, _add_replay, _add_train, _add_info, _add_machine, _add_wires):
+    for add in (_add_play, _add_render, _add_replay, _add_train, _add_import, _add_info, _add_machine, _add_wires):
         add(commands)
     return parser
 
 
-Commands = argparse._SubParsersAction  # type: ignore[type-arg]
+Commands: TypeAlias = "argparse._SubParsersAction[Any]"
 
 
 def _command(commands: Commands, name: str, run: Callable[[argparse.Namespace], int | None], text: str) -> _Parser:
@@ -155,6 +155,13 @@ def _add_train(commands: Commands) -> None:
         "--set", dest="overrides", action="append", default=[], metavar="key=value", help="change one choice"
     )
     p.add_argument("--resume", action="store_true", help="go on where RUN_DIR was left")
+
+
+def _add_import(commands: Commands) -> None:
+    p = _command(commands, "import", _import, "bring a network of samplernn-pytorch over (needs the extra 'train')")
+    p.add_argument("file", type=Path, metavar="FILE", help="its saved state_dict")
+    p.add_argument("--sample-rate", type=_count(384_000), required=True, metavar="N", help="Hz; the file does not say")
+    p.add_argument("-o", dest="out", type=Path, required=True, metavar="CHECKPOINT", help=".safetensors")
 
 
 def _add_info(commands: Commands) -> None:
@@ -258,6 +265,16 @@ def _train(args: argparse.Namespace) -> int:
     from engine.training import trainer
 
     return int(trainer.run(args.sounds, args.out, args.recipe, args.overrides, args.resume, print))
+
+
+def _import(args: argparse.Namespace) -> None:
+    if args.out.suffix != ".safetensors" or not args.out.parent.is_dir():
+        raise ValueError(f"{args.out}: a name that ends in .safetensors, in a folder that is there, expected")
+    from engine.checkpoint import save
+    from engine.foreign import load_foreign
+
+    save(load_foreign(args.file, args.sample_rate), args.out)
+    print(f"wrote {args.out}")
 
 
 def _info(args: argparse.Namespace) -> None:

@@ -1,0 +1,217 @@
+"""The event log: everything needed to play a set again, bit for bit, as lines of JSON.
+
+The first line is the head: what was fixed before the first sample (:class:`Head`). Every other line is one event at the
+session sample where it took effect, fields left out where they hold the default of
+:class:`instrument.controls.Event`; a line of op ``MARK`` only says how far the set had come, so that a set whose
+machine died can be played again up to there. Floats are written as Python's ``repr``, the shortest decimal that
+reads back to the same 64 bits.
+
+The session's control thread writes, the disk may take its time. Reading is for ``instrument.replay``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from instrument.controls import Event, Op
+
+FORMAT = 1
+MARK = "MARK"
+_INTEGERS = ("at", "voice", "parameter", "ramp", "number", "flags", "serial")
+
+
+@dataclass(frozen=True)
+class Head:
+    """What was fixed before the first sample.
+
+    Attributes:
+        sample_rate: Hz of the session.
+        backend, precision, kernel: of every network; ``kernel`` is the instruction set's variant.
+        voices, seed: how many, and the dice key.
+        bank: name, path and sha256 of every checkpoint, by program.
+        start: bank index of each voice at sample 0.
+        parameters: starting values, ``[voice][code]``.
+        timing: whatever the loop measured or chose before it began (``Performance.timing``).
+        rules: constants that decide about samples: priming, crossfades.
+        versions: of this program and of what computes.
+        patch: the whole patch as tables.
+        format: of this file.
+    """
+
+    sample_rate: int
+    backend: str
+    precision: str
+    kernel: str
+    voices: int
+    seed: int
+    bank: tuple[dict[str, str], ...]
+    start: tuple[int, ...]
+    parameters: tuple[tuple[float, ...], ...]
+    timing: dict[str, Any]
+    versions: dict[str, str]
+    patch: dict[str, Any]
+    rules: dict[str, Any]
+    format: int = FORMAT
+
+
+class EventLog:
+    """An open log file. One thread; never raises: what could not be written is remembered in ``fault``."""
+
+    def __init__(self, path: Path, head: Head) -> None:
+        """Raises ValueError if the file cannot be opened."""
+        self.path = path
+        self.fault = ""
+        try:
+            self._file = path.open("w", encoding="utf-8")
+        except OSError as error:
+            raise ValueError(f"{path}: {error.strerror}") from None
+        self._write({"samplernn_log": head.format, **asdict(head)})
+
+    def events(self, events: Iterable[Event]) -> None:
+        """Append events as they came."""
+        for event in events:
+            self._write(to_line(event))
+
+    def mark(self, at: int) -> None:
+        """Say that the set had come to session sample ``at``."""
+        self._write({"at": at, "op": MARK})
+
+    def close(self) -> None:
+        """Idempotent."""
+        try:
+            self._file.close()
+        except OSError as error:
+            self.fault = self.fault or f"{self.path}: {error.strerror}"
+
+    def _write(self, data: Mapping[str, Any]) -> None:
+        if self.fault or self._file.closed:
+            return
+        try:
+            self._file.write(json.dumps(data, allow_nan=False) + "\n")
+            self._file.flush()
+        except (OSError, ValueError) as error:
+            self.fault = f"{self.path}: {getattr(error, 'strerror', None) or error}: the log ends here"
+
+
+def to_line(event: Event) -> dict[str, Any]:
+    """An event as a table, fields of default value left out."""
+    line: dict[str, Any] = {"at": event.at, "op": _op_name(event.op)}
+    for field in fields(Event):
+        value = getattr(event, field.name)
+        if field.name not in line and value != field.default:
+            line[field.name] = value
+    return line
+
+
+def _op_name(op: int) -> str | int:
+    try:
+        return Op(op).name
+    except ValueError:
+        return int(op)
+
+
+def read(path: Path) -> tuple[Head, list[Event], int]:
+    """Head, events and the last session sample known. Raises ValueError: file, line, what is wrong."""
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: not a log: no UTF-8 text") from None
+    lines.pop()  # after the last newline: nothing, or what a dying machine had begun to write
+    if not lines:
+        raise ValueError(f"{path}: not a log: its first line is missing")
+    head = _at(path, 1, _head, lines[0])
+    events: list[Event] = []
+    last = 0
+    for number, text in enumerate(lines[1:], start=2):
+        event = _at(path, number, _event, text, len(head.bank), head.voices)
+        last = max(last, event.at)
+        if event.op:
+            events.append(event)
+    return head, events, last
+
+
+def _at(path: Path, number: int, parse: Any, *args: Any) -> Any:
+    try:
+        return parse(*args)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: line {number}: {error}") from None
+
+
+def _table(text: str) -> dict[str, Any]:
+    try:
+        data = json.loads(text)
+    except ValueError:
+        raise ValueError("no JSON") from None
+    if not isinstance(data, dict):
+        raise ValueError("a table expected")
+    return data
+
+
+def _head(text: str) -> Head:
+    data = _table(text)
+    version = data.pop("samplernn_log", None)
+    if version != FORMAT:
+        raise ValueError(f"samplernn_log: {version!r}: not a log this version reads ({FORMAT})")
+    for field in fields(Head):
+        if field.default is MISSING and field.name not in data:
+            raise ValueError(f"{field.name} is missing")
+        wanted = {"int": int, "str": str, "d": dict, "t": list}[_kind(str(field.type))]
+        if field.name in data and (not isinstance(data[field.name], wanted) or isinstance(data[field.name], bool)):
+            raise ValueError(f"{field.name}: {str(data[field.name])[:40]!r}: {wanted.__name__} expected")
+    head = Head(**{field.name: data[field.name] for field in fields(Head) if field.name in data})
+    _check_head(head)
+    return head
+
+
+def _kind(annotation: str) -> str:
+    return annotation if annotation in ("int", "str") else annotation[0]
+
+
+def _check_head(head: Head) -> None:
+    if not 1000 <= head.sample_rate <= 384_000:
+        raise ValueError(f"sample_rate: {head.sample_rate}: 1000 to 384000 expected")
+    if not 1 <= head.voices <= 64 or not len(head.start) == len(head.parameters) == head.voices:
+        raise ValueError(f"voices: {head.voices}: 1 to 64 expected, with start and parameters of each")
+    if not head.bank or not all(isinstance(entry, dict) and {"path", "sha256"} <= entry.keys() for entry in head.bank):
+        raise ValueError("bank: path and sha256 of each checkpoint expected")
+    if not all(isinstance(program, int) and 0 <= program < len(head.bank) for program in head.start):
+        raise ValueError(f"start: {list(head.start)}: programs 0 to {len(head.bank) - 1} expected")
+    for values in head.parameters:
+        if not isinstance(values, list) or not all(isinstance(v, (int, float)) for v in values):
+            raise ValueError("parameters: lists of numbers expected")
+
+
+def _event(text: str, programs: int, voices: int) -> Event:
+    data = _table(text)
+    known = {field.name for field in fields(Event)}
+    for name in data:
+        if name not in known:
+            raise ValueError(f"{name}: unknown field")
+    for name in _INTEGERS:
+        if not isinstance(data.get(name, 0), int) or isinstance(data.get(name), bool):
+            raise ValueError(f"{name}: {str(data[name])[:40]!r}: an integer expected")
+    for name in ("value", "late"):
+        if not isinstance(data.get(name, 0.0), (int, float)):
+            raise ValueError(f"{name}: {str(data[name])[:40]!r}: a number expected")
+    event = Event(**{**data, "at": data.get("at", -1), "op": _op(data.get("op"))})
+    if event.at < 0 or not -1 <= event.voice < voices:
+        raise ValueError(f"at {event.at}, voice {event.voice}: a session sample and a voice of {voices} expected")
+    if event.op == Op.SWITCH and not event.flags & 4 and not 0 <= event.number < programs:
+        raise ValueError(f"number: {event.number}: a program below {programs} expected")
+    return event
+
+
+def _op(name: object) -> int:
+    if name == MARK:
+        return 0
+    if isinstance(name, int) and not isinstance(name, bool):
+        return name
+    if name in Op.__members__:
+        return Op[str(name)]
+    raise ValueError(f"op: {str(name)[:40]!r}: one of {', '.join(Op.__members__)} expected")

@@ -1,0 +1,79 @@
+"""The one line drawn while a set plays: level, temperature, checkpoint, load, ring, latency, underruns.
+
+Pure: telemetry in, text out. The session's control thread draws it a few times a second, on a terminal only, through
+``instrument.console``, which never waits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from instrument.controls import Telemetry
+
+FLOOR_DB = -48.0
+WIDTH = 12
+_MARKS = (" primes", " fades")
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """What does not change during a set: bank names, L in ms, frames the ring holds, Hz, whether colour may be used."""
+
+    names: Sequence[str]
+    latency_ms: float
+    ring_frames: int
+    sample_rate: int
+    unicode: bool = True
+
+
+def line(t: Telemetry, fixed: Fixed, columns: int = 80) -> str:
+    """The line for ``t``, no longer than ``columns`` - 1 characters."""
+    voice = t.voices[0]
+    fields = [
+        f"{meter(t.rms, t.peak, fixed.unicode)} {decibels(t.peak)}",
+        "panic" if t.silent else f"T {voice.temperature:.3f}",
+        checkpoints(t, fixed.names),
+        f"load {t.load:4.0%}",
+        f"ring {min(1.0, t.fill / max(1, fixed.ring_frames)):4.0%}",
+        f"{fixed.latency_ms:.0f} ms",
+        f"{t.underruns} underrun{'s' * (t.underruns != 1)}",
+        clock(t.read / fixed.sample_rate),
+    ]
+    return "  ".join(fields)[: max(1, columns - 1)]
+
+
+def meter(rms: float, peak: float, unicode: bool = True) -> str:
+    """A bar of ``WIDTH`` cells from -48 dB to full scale: RMS solid, the peak a mark."""
+    full, tick, bar = ("█", "│", "▕") if unicode else ("#", "|", "|")
+    cells = [full if i < _cell(rms) else " " for i in range(WIDTH)]
+    at = _cell(peak)
+    if at:
+        cells[at - 1] = tick if at > _cell(rms) else full
+    return f"{bar}{''.join(cells)}{'▏' if unicode else '|'}"
+
+
+def decibels(amplitude: float) -> str:
+    """``-12 dB`` of a linear amplitude of full scale 1, or blank below the floor."""
+    return f"{20 * math.log10(amplitude):3.0f} dB" if amplitude > 10 ** (FLOOR_DB / 20) else "  - dB"
+
+
+def checkpoints(t: Telemetry, names: Sequence[str]) -> str:
+    """What the voices play, each name once, with what voice 1 is doing about it."""
+    playing = [names[v.slot] if 0 <= v.slot < len(names) else "?" for v in t.voices]
+    shown = " ".join(dict.fromkeys(playing))
+    phase = t.voices[0].phase
+    return shown + (_MARKS[phase - 1] if 1 <= phase <= len(_MARKS) else "")
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def _cell(amplitude: float) -> int:
+    if amplitude <= 0 or not math.isfinite(amplitude):
+        return 0
+    share = 1 - 20 * math.log10(amplitude) / FLOOR_DB
+    return max(0, min(WIDTH, round(share * WIDTH)))
