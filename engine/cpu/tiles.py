@@ -1,9 +1,9 @@
 """The inner loops, written straight into LLVM's language: 64 rows of a matrix times one vector.
 
-Matrices are packed in tiles of 64 rows. Under int8 a tile holds, for every four inputs, 64 rows x 4 weights (256 bytes), and
-the four activation bytes are broadcast to all rows: one ``pmaddubsw`` and one ``pmaddwd`` do 32 (AVX2) or 64 (AVX-512)
-multiplies. Where neither exists a plain loop of shifts, multiplies and adds does the same sums; integers make all of them
-equal to the bit. Under fp32 a tile holds 64 weights for every input.
+Matrices are packed in tiles of 64 rows. Under int8 a tile holds, for every four inputs, 64 rows x 4 weights (256
+bytes), and the four activation bytes are broadcast to all rows: one ``pmaddubsw`` and one ``pmaddwd`` do 32 (AVX2) or
+64 (AVX-512) multiplies. Where neither exists a plain loop of shifts, multiplies and adds does the same sums; integers
+make all of them equal to the bit. Under fp32 a tile holds 64 weights for every input.
 
 numba's own vectoriser reached a tenth of this on int8.
 """
@@ -79,12 +79,12 @@ def build_int8_tile(name: str) -> Builder:
 
 
 def build_fp32_tile() -> Builder:
-    """IR of one tile: (weights, inputs, cols, bias, out): out[r] = bias[r] + sum w[r, i] a[i], fused where it can be."""
+    """IR of one tile: (weights, inputs, cols, bias, out): out[r] = bias[r] + sum w[r, i] a[i], fused if it can be."""
     vector = ir.VectorType(_F32, 8)
 
     def build(b: ir.IRBuilder, args: list[ir.Value]) -> None:
         weights, inputs, cols, bias, out = args
-        muladd = b.module.declare_intrinsic("llvm.fmuladd", [vector])
+        muladd = _declare(b, "llvm.fmuladd.v8f32", vector, [vector] * 3)
 
         def body(j: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
             at = b.add(weights, b.mul(j, ir.Constant(_I64, ROWS * 4)))
@@ -103,9 +103,7 @@ def _avx2_step(b: ir.IRBuilder, at: ir.Value, quad: ir.Value, sums: list[ir.Valu
 
 
 def _avx512_step(b: ir.IRBuilder, at: ir.Value, quad: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
-    return _pair_step(
-        b, at, quad, sums, 16, "llvm.x86.avx512.pmaddubs.w.512", "llvm.x86.avx512.pmaddw.d.512"
-    )
+    return _pair_step(b, at, quad, sums, 16, "llvm.x86.avx512.pmaddubs.w.512", "llvm.x86.avx512.pmaddw.d.512")
 
 
 def _pair_step(

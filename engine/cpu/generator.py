@@ -1,0 +1,154 @@
+"""The numba backend: one compiled sample step for every architecture, precision and number of voices. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from engine.cpu import hop
+from engine.cpu.memory import address
+from engine.cpu.packing import (
+    DICE,
+    GATE,
+    HEADER_WORDS,
+    KEY,
+    LANE_BYTES,
+    NUMBER,
+    RESETS,
+    T_IN,
+    T_OUT,
+    TIER_STRIDE,
+    TIER_WORDS,
+    TOKENS,
+    Packed,
+    X,
+)
+from engine.folding import Folded
+from engine.generator import RESETS as RESET_NAMES
+from engine.generator import Program, betas, checked_indices, keys
+from engine.reference import log_softmax
+
+_SCORED = 64  # lanes, and so sequences, scored together
+
+
+class CpuGenerator:
+    """See :class:`engine.generator.Generator`."""
+
+    backend = "cpu"
+
+    def __init__(self, folded: Folded, voices: int) -> None:
+        self.config, self.precision, self.voices = folded.config, folded.precision, voices
+        self.folded = folded
+        self._packed = Packed(folded, voices)
+        self.reset()
+
+    @property
+    def program(self) -> Program:
+        """C addresses for the audio path; the generator's own voices are what they play."""
+        packed = self._packed
+        return Program(
+            self.config,
+            self.voices,
+            packed.context,
+            hop.c_generate.address,
+            hop.c_prime.address,
+            hop.c_reset.address,
+            address(packed.lanes),
+            int(packed.words[LANE_BYTES]),
+            (self, packed),
+        )
+
+    def generate(self, n: int, temperature: ArrayLike = 1.0) -> NDArray[np.int32]:
+        beta = betas(temperature, self.voices, n)
+        tokens = np.empty((self.voices, n), np.int32)
+        everyone = _signed((1 << self.voices) - 1)
+        hop.generate(self._packed.context, everyone, n, address(beta), address(tokens), n)
+        return tokens
+
+    def reset(self, h0: str | None = None, voice: int | None = None) -> None:
+        if h0 is not None and h0 not in RESET_NAMES:
+            raise ValueError(f"h0: {h0!r}: one of {', '.join(RESET_NAMES)} expected")
+        mode = hop.FRESH if h0 is None else RESET_NAMES.index(h0)
+        for lane in range(self.voices) if voice is None else [voice]:
+            hop.reset(self._packed.context, lane, mode)
+
+    def seed(self, seed: int | Sequence[int]) -> None:
+        for lane, (key, number) in enumerate(zip(*keys(seed, self.voices), strict=True)):
+            header = self._header(lane)
+            header[KEY], header[NUMBER], header[DICE], header[RESETS] = _signed(key), number, 0, 0
+
+    def prime(self, indices: NDArray[np.integer]) -> None:
+        tokens = checked_indices(indices, self.config)
+        rows = np.broadcast_to(tokens, (self.voices, tokens.shape[-1]))
+        for lane, row in enumerate(np.ascontiguousarray(rows)):
+            hop.prime(self._packed.context, lane, address(row), len(row))
+
+    def state(self) -> NDArray[np.uint8]:
+        return self._packed.lanes.copy()
+
+    def restore(self, state: NDArray[np.uint8]) -> None:
+        if state.shape != self._packed.lanes.shape:
+            raise ValueError(f"state: {state.shape} bytes: {self._packed.lanes.shape} expected")
+        self._packed.lanes[:] = state
+
+    def score(self, indices: NDArray[np.integer]) -> NDArray[np.float64]:
+        tokens = checked_indices(indices, self.config)
+        lookback = self.config.lookback
+        if tokens.ndim != 2 or tokens.shape[1] < lookback:
+            raise ValueError(f"indices: shape {tokens.shape}: (B, T) with T at least {lookback} expected")
+        parts = [self._logits(tokens[i : i + _SCORED]) for i in range(0, len(tokens), _SCORED)]
+        return log_softmax(np.concatenate(parts))
+
+    def _logits(self, tokens: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Teacher-forced from the learned h0, in lanes of their own."""
+        c, lanes = self.config, len(tokens)
+        other = CpuGenerator(self.folded, lanes)
+        other.reset("learned")
+        for lane, row in enumerate(tokens):
+            other._lookback(lane)[:] = np.tile(row[: c.lookback], 2)
+        return other.force(tokens[:, c.lookback :])
+
+    def force(self, indices: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Run known samples (voices, T) through every layer; returns the logits before each, (voices, T, q_levels)."""
+        known = np.ascontiguousarray(checked_indices(indices, self.config))
+        n = known.shape[1]
+        out = np.empty((self.voices, n, self.config.q_levels), np.float32)
+        everyone = _signed((1 << self.voices) - 1)
+        hop.force(self._packed.context, everyone, n, address(known), n, address(out))
+        return out
+
+    def activations(self) -> dict[str, NDArray[np.float32]]:
+        """What the newest sample's activations were under fp32, by the names of engine.folding.range_names."""
+        c = self.config
+        assert self.precision == "fp32"
+        found = {"mlp.1": self._floats(X, c.mlp_dim)}
+        if c.mlp_layers == 2:
+            found["mlp.2"] = self._floats(GATE, c.mlp_dim)
+        for i in range(c.n_tiers if c.skip else 0):
+            tier = int(self._packed.words[TIER_WORDS]) + i * TIER_STRIDE
+            found[f"tier.{i}.input"] = self._floats(T_IN + tier, c.dim)
+            found[f"tier.{i}.output"] = self._floats(T_OUT + tier, c.dim)
+        return found
+
+    def _floats(self, word: int, n: int) -> NDArray[np.float32]:
+        """(voices, n) of a vector in every lane's block."""
+        at = int(self._packed.words[word])
+        return np.stack([self._block(v)[at : at + 4 * n].view(np.float32) for v in range(self.voices)])
+
+    def _block(self, lane: int) -> NDArray[np.uint8]:
+        size = int(self._packed.words[LANE_BYTES])
+        return self._packed.lanes[lane * size : (lane + 1) * size]
+
+    def _header(self, lane: int) -> NDArray[np.int64]:
+        return self._block(lane)[: HEADER_WORDS * 8].view(np.int64)
+
+    def _lookback(self, lane: int) -> NDArray[np.int32]:
+        at = int(self._packed.words[TOKENS])
+        return self._block(lane)[at : at + 8 * self.config.lookback].view(np.int32)
+
+
+def _signed(word: int) -> int:
+    """A 64-bit pattern as the int64 that numba takes."""
+    return word - (1 << 64) if word >> 63 else word

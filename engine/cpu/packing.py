@@ -1,0 +1,177 @@
+"""A folded network as the kernels read it: one table of int64 words holding sizes, addresses and offsets.
+
+Every size and index is derived from a checked ModelConfig here, once; the kernels trust what they find.
+
+A lane's block holds its state (header, tokens, h, c, tier outputs) and its scratch. All vectors are padded to 64 and
+start on a cache line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.config import H0S
+from engine.cpu.memory import ALIGN, address, aligned
+from engine.cpu.tiles import ROWS
+from engine.draw import weight_scale
+from engine.folding import Dense, Folded, FoldedTier
+
+# Words of the context.
+(
+    VOICES, INT8, LSTM, TIERS, LAYERS, DIM, MLP, LEVELS, LOOKBACK, SKIP, HIDDEN, OUTPUT, LANES, LANE_BYTES, TABLE,
+    FRAME, FLOATS, TIER_WORDS, START, ENTRY_ROWS, GATES, IDS, TOKENS, GATE, PAST, BYTES, X, LOGITS, SUMS,
+    CONTEXT_WORDS,
+) = range(30)  # fmt: skip
+
+# Words of one tier.
+(
+    T_SIZE, T_SLOTS, T_FRAMES, T_BIAS, T_COND, T_UP, T_LAYERS, T_H0, T_C0, T_IN, T_H, T_C, T_OUT, T_OUT_BYTES,
+    TIER_STRIDE,
+) = range(15)  # fmt: skip
+
+# Words of one recurrent layer: where its matrices' words begin, 0 for none.
+L_BELOW, L_ENTRY, L_HH, L_SKIP, LAYER_STRIDE = range(5)
+
+# Words of one matrix.
+D_WEIGHT, D_OFFSET, D_FACTOR, D_BIAS, D_TILES, D_COLS, D_ZERO, DENSE_STRIDE = range(8)
+
+# Words of a lane's header (docs/design.md).
+KEY, DICE, CLOCK, RESETS, NUMBER, HEADER_WORDS = 0, 1, 2, 3, 4, 8
+
+# fp32 constants: then one pair a tier, input scale and output scale.
+F_TABLE, F_MLP1, F_MLP2, F_DRAW, F_UNIT, F_TIER = range(6)
+
+
+def padded(n: int) -> int:
+    """``n`` rounded up to a tile's rows."""
+    return -(-n // ROWS) * ROWS
+
+
+class Packed:
+    """The context of one network with ``voices`` lanes, and everything its addresses point to."""
+
+    def __init__(self, folded: Folded, voices: int) -> None:
+        self.keep: list[NDArray[Any]] = []
+        self._words: list[int] = [0] * CONTEXT_WORDS
+        self._offset = HEADER_WORDS * 8
+        c = folded.config
+        entry_rows = c.dim if c.skip else c.gates * c.dim
+        sizes = {
+            VOICES: voices, INT8: folded.precision == "int8", LSTM: c.rnn == "lstm", TIERS: c.n_tiers,
+            LAYERS: c.n_rnn, DIM: c.dim, MLP: c.mlp_dim, LEVELS: c.q_levels, LOOKBACK: c.lookback, SKIP: c.skip,
+            FRAME: c.frame_sizes[0], START: H0S.index(c.h0), ENTRY_ROWS: entry_rows, GATES: c.gates * c.dim,
+        }  # fmt: skip
+        for word, value in sizes.items():
+            self._words[word] = int(value)
+        self._reserve_lane(folded)
+        self._words[TABLE] = self._array(_padded_last(folded.table))
+        self._words[FLOATS] = self._array(_constants(folded))
+        self._tiers(folded.tiers, c.n_rnn)
+        self._words[HIDDEN] = self._dense([folded.hidden]) if folded.hidden else 0
+        self._words[OUTPUT] = self._dense([folded.output])
+        self._finish(voices)
+
+    def _array(self, values: NDArray[Any]) -> int:
+        """Address of an aligned copy that lives as long as this object."""
+        copy = aligned(values.size, values.dtype)
+        copy[:] = values.ravel()
+        self.keep.append(copy)
+        return address(copy)
+
+    def _reserve(self, n: int, item: int = 4) -> int:
+        """Offset of ``n`` items in every lane's block."""
+        at = -(-self._offset // ALIGN) * ALIGN
+        self._offset = at + n * item
+        return at
+
+    def _reserve_lane(self, folded: Folded) -> None:
+        c = folded.config
+        gates, dim, mlp = padded(c.gates * c.dim), padded(c.dim), padded(c.mlp_dim)
+        for word, n in (
+            (TOKENS, 2 * c.lookback), (GATE, max(gates, mlp)), (PAST, gates), (X, mlp),
+            (LOGITS, padded(c.q_levels)), (SUMS, max(mlp, padded(c.q_levels))),
+        ):  # fmt: skip
+            self._words[word] = self._reserve(n)
+        self._words[BYTES] = self._reserve(max(dim, mlp), 1)
+
+    def _tiers(self, tiers: tuple[FoldedTier, ...], n_rnn: int) -> None:
+        rows = [self._tier(tier, n_rnn) for tier in tiers]
+        self._words[TIER_WORDS] = self._append(word for row in rows for word in row)
+
+    def _tier(self, tier: FoldedTier, n_rnn: int) -> list[int]:
+        dim = padded(tier.h0.shape[1])
+        layers = [
+            word
+            for layer in tier.layers
+            for word in (self._dense([d]) if d else 0 for d in (layer.below, layer.entry, layer.hh, layer.skip))
+        ]
+        return [
+            tier.frames.shape[1],
+            len(tier.entry_bias),
+            self._array(_padded_last(tier.frames.T)),
+            self._array(_padded_last(tier.entry_bias)),
+            self._dense(tier.cond) if tier.cond else 0,
+            self._dense(tier.up) if tier.up else 0,
+            self._append(layers),
+            self._array(_padded_last(tier.h0)),
+            self._array(_padded_last(tier.c0)),
+            self._reserve(padded(tier.frames.shape[0])),
+            self._reserve(n_rnn * dim),
+            self._reserve(n_rnn * dim),
+            self._reserve(dim),
+            self._reserve(dim, 1),
+        ]
+
+    def _dense(self, matrices: Iterable[Dense]) -> int:
+        """Words of one or several matrices, in a row."""
+        return self._append([word for d in matrices for word in self._matrix(d)])
+
+    def _matrix(self, d: Dense) -> list[int]:
+        rows, cols = padded(d.weight.shape[0]), padded(d.weight.shape[1])
+        weight = np.zeros((rows, cols), d.weight.dtype)
+        weight[: d.weight.shape[0], : d.weight.shape[1]] = d.weight
+        group = 4 if weight.dtype == np.int8 else 1
+        tiles = weight.reshape(rows // ROWS, ROWS, cols // group, group).transpose(0, 2, 1, 3)
+        vectors = [self._array(_padded_last(v)) for v in (d.offset, d.factor, d.bias)]
+        return [self._array(np.ascontiguousarray(tiles)), *vectors, rows // ROWS, cols, d.zero]
+
+    def _append(self, words: Iterable[int]) -> int:
+        at = len(self._words)
+        self._words.extend(int(word) for word in words)
+        return at
+
+    def _finish(self, voices: int) -> None:
+        lane_bytes = -(-self._offset // ALIGN) * ALIGN
+        self.lanes = aligned(voices * lane_bytes, np.uint8)
+        self._words[LANES], self._words[LANE_BYTES] = address(self.lanes), lane_bytes
+        ids = aligned(4 * 64, np.int64)
+        self.keep.append(ids)
+        self._words[IDS] = address(ids)
+        self.words = np.array(self._words, dtype=np.int64)
+        self.context = address(self.words)
+
+
+def _padded_last(values: NDArray[Any]) -> NDArray[Any]:
+    """Zeros appended to the last axis up to a whole tile."""
+    result = np.zeros((*values.shape[:-1], padded(values.shape[-1])), values.dtype)
+    result[..., : values.shape[-1]] = values
+    return result
+
+
+def _constants(folded: Folded) -> NDArray[np.float32]:
+    c, scales = folded.config, folded.scales
+    values = [
+        folded.table_scale,
+        scales.get("mlp.1", 1.0),
+        scales.get("mlp.2", 1.0),
+        weight_scale(c.q_levels),
+        np.float32(4.0 / c.q_levels),
+    ]
+    for i in range(c.n_tiers):
+        values.append(scales.get(f"tier.{i}.input", 1.0))
+        values.append(scales.get(f"tier.{i}.output", 127.0))
+    return np.array(values, np.float32)

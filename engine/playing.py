@@ -1,0 +1,102 @@
+"""What a checkpoint must know about itself to be played: activation ranges for int8, and how loud it is.
+
+Both are measured on the fp32 network: ranges on known sound where there is some, else on a free run of fixed seed;
+loudness always on the free run, because that is what the audience hears.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.checkpoint import Checkpoint
+from engine.config import ModelConfig
+from engine.folding import fold, range_names
+from engine.quantize import dequantize
+
+SEED = 20170629  # any number, but always the same
+LANES = 16
+SETTLE = 2048  # samples a free run is given to leave its silent start
+STEPS = 2048  # samples a lane whose activations are looked at
+BLOCK_SECONDS = 0.4  # loudness block, as in ITU-R BS.1770
+
+
+def with_ranges(checkpoint: Checkpoint, indices: NDArray[np.integer] | None = None) -> Checkpoint:
+    """``checkpoint`` with ``playing.ranges`` measured: the largest activations met.
+
+    Args:
+        indices: (B, T) known sound to be teacher-forced; None is a free run at temperature 1.
+    """
+    peaks = _free_run_peaks(checkpoint) if indices is None else _forced_peaks(checkpoint, indices)
+    ranges = {name: round(max(float(value), 1e-3), 6) for name, value in peaks.items()}
+    return replace(checkpoint, playing={**checkpoint.playing, "ranges": ranges})
+
+
+def with_loudness(checkpoint: Checkpoint, seconds: float = 4.0) -> Checkpoint:
+    """``checkpoint`` with ``playing.loudness``: dB below full scale of a free run at temperature 1, 16 voices."""
+    from engine.generator import make_generator
+
+    generator = make_generator(checkpoint, "cpu", voices=LANES, seed=SEED)
+    rate = checkpoint.config.sample_rate
+    indices = generator.generate(int((seconds + 0.5) * rate))
+    audio = dequantize(indices, checkpoint.config)[:, rate // 2 :]
+    value = round(loudness(audio, rate), 2)
+    return replace(checkpoint, playing={**checkpoint.playing, "loudness": value})
+
+
+def loudness(audio: NDArray[np.floating], rate: int) -> float:
+    """Gated level of (voices, T) in dB below full scale, -70 for silence.
+
+    The gating of ITU-R BS.1770 (blocks under -70 dB, then those 10 dB under the rest, do not count), without its
+    frequency weighting: networks are matched so that none startles, not mastered.
+    """
+    size = max(1, int(BLOCK_SECONDS * rate))
+    count = audio.shape[-1] // size
+    blocks = audio[..., : count * size].astype(np.float64).reshape(-1, size)
+    power = np.mean(blocks**2, axis=1)
+    power = power[power > 1e-7]
+    if not len(power):
+        return -70.0
+    loud = power[power > 0.1 * power.mean()]
+    return float(10 * np.log10(loud.mean()))
+
+
+def _free_run_peaks(checkpoint: Checkpoint) -> dict[str, float]:
+    """Peaks of a free run, LANES voices for STEPS samples after SETTLE."""
+    from engine.cpu.generator import CpuGenerator
+
+    generator = CpuGenerator(fold(checkpoint, "fp32"), LANES)
+    generator.seed(SEED)
+    generator.generate(SETTLE)
+    peaks = _Peaks(checkpoint.config)
+    for _ in range(STEPS):
+        generator.generate(1)
+        peaks.look(generator)
+    return peaks.found
+
+
+def _forced_peaks(checkpoint: Checkpoint, indices: NDArray[np.integer]) -> dict[str, float]:
+    from engine.cpu.generator import CpuGenerator
+
+    generator = CpuGenerator(fold(checkpoint, "fp32"), len(indices))
+    generator.reset("learned")
+    peaks = _Peaks(checkpoint.config)
+    for t in range(indices.shape[1]):
+        generator.force(indices[:, t : t + 1])
+        if t >= checkpoint.config.lookback:
+            peaks.look(generator)
+    return peaks.found
+
+
+class _Peaks:
+    """The largest activations seen, by range name."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.found = dict.fromkeys(range_names(config), 0.0)
+
+    def look(self, generator: Any) -> None:
+        for name, values in generator.activations().items():
+            self.found[name] = max(self.found[name], float(np.abs(values).max()))

@@ -1,0 +1,134 @@
+"""Every backend answers to the reference: the same tokens under int8, explained differences under fp32."""
+
+import numpy as np
+import pytest
+from networks import ARCHITECTURES, network
+
+from engine import generator as g
+from engine.draw import draw_from_weights, philox, weight_scale
+from engine.reference import exp
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_int8_gives_the_reference_tokens(name):
+    checkpoint = network(name)
+    ours, truth = (g.make_generator(checkpoint, b, "int8", voices=2, seed=5) for b in ("cpu", "reference"))
+    n = 6 * checkpoint.config.hop + 3
+    temperature = np.linspace(0.5, 1.4, n)
+    np.testing.assert_array_equal(ours.generate(n, temperature), truth.generate(n, temperature))
+    for generator in (ours, truth):
+        generator.reset("random")
+        generator.prime(np.arange(5) % checkpoint.config.q_levels)
+    np.testing.assert_array_equal(ours.generate(40, 0.9), truth.generate(40, 0.9))
+    np.testing.assert_array_equal(ours.generate(9, 0.0), truth.generate(9, 0.0))
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_scores(name, precision):
+    checkpoint = network(name)
+    c = checkpoint.config
+    tokens = np.random.default_rng(1).integers(0, c.q_levels, (2, c.lookback + 50))
+    ours = g.score(checkpoint, tokens, "cpu", precision)
+    truth = g.score(checkpoint, tokens, "reference", precision)
+    assert ours.shape == (2, 50, c.q_levels)
+    np.testing.assert_allclose(ours, truth, atol=0 if precision == "int8" else 1e-4)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_fp32_draws_differ_only_at_an_edge(name):
+    """Teacher-forced: where the backends disagree, the word lies within the logit tolerance of a CDF edge."""
+    checkpoint = network(name)
+    c = checkpoint.config
+    tokens = np.random.default_rng(2).integers(0, c.q_levels, (1, c.lookback + 200))
+    ours, truth = (g.score(checkpoint, tokens, b, "fp32")[0] for b in ("cpu", "reference"))
+    tolerance = np.abs(ours - truth).max()
+    assert tolerance < 1e-4
+    for t in range(len(ours)):
+        word = philox(9, t, 0, 0)
+        a, b = (draw_from_weights(weights(x[t]), word) for x in (ours, truth))
+        if a != b:
+            cdf = np.cumsum(np.exp(truth[t]))
+            assert np.abs(cdf - word / 2**32).min() < 4 * tolerance + 1e-6
+
+
+def weights(log_probs):
+    x = (log_probs - log_probs.max()).astype(np.float32)
+    return np.floor(exp(x) * weight_scale(len(x)) + np.float32(0.5)).astype(np.int32)
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm-skip"])
+@pytest.mark.parametrize("backend", g.BACKENDS)
+def test_any_split_of_calls_is_the_same_sound(name, backend):
+    checkpoint = network(name)
+    whole, parts = (g.make_generator(checkpoint, backend, "int8", voices=2, seed=1) for _ in range(2))
+    expected = whole.generate(129, 0.95)
+    sizes = [1] * 7 + [63 - 5, 64]
+    got = np.concatenate([parts.generate(n, 0.95) for n in sizes], axis=1)
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("backend", g.BACKENDS)
+def test_state_is_everything(backend):
+    generator = g.make_generator(network("lstm-skip"), backend, "int8", voices=2, seed=3)
+    generator.generate(21)
+    kept = generator.state()
+    first = generator.generate(50, 1.1)
+    generator.reset("zeros")
+    generator.generate(3)
+    generator.restore(kept)
+    np.testing.assert_array_equal(generator.generate(50, 1.1), first)
+
+
+def test_more_voices_change_nothing():
+    """A voice sounds the same alone, among others, and when the others' frames begin elsewhere."""
+    checkpoint = network("three-tiers")
+    alone = g.make_generator(checkpoint, "cpu", "int8", voices=1, seed=4).generate(100)
+    among = g.make_generator(checkpoint, "cpu", "int8", voices=5, seed=4)
+    kept = among.state()
+    np.testing.assert_array_equal(among.generate(100)[0], alone[0])
+    assert len({tuple(row) for row in among.generate(20)}) == 5
+    among.restore(kept)
+    for voice, shift in ((1, 1), (2, 3), (4, 6)):
+        hop_prime(among, voice, shift)
+    np.testing.assert_array_equal(among.generate(100)[0], alone[0])
+
+
+def hop_prime(generator, voice, n):
+    from engine.cpu import hop
+    from engine.cpu.memory import address
+
+    tokens = np.zeros(n, np.int32)
+    hop.prime(generator._packed.context, voice, address(tokens), n)
+
+
+def test_seeds():
+    checkpoint = network("gru")
+    listed = g.make_generator(checkpoint, "cpu", voices=3, seed=[7, 8, 7]).generate(50)
+    np.testing.assert_array_equal(listed[0], listed[2])
+    assert (listed[0] != listed[1]).any()
+    np.testing.assert_array_equal(g.make_generator(checkpoint, "cpu", seed=8).generate(50)[0], listed[1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"backend": "abacus"}, "backend: 'abacus'"),
+        ({"voices": 0}, "voices: 0"),
+        ({"precision": "int4"}, "precision: 'int4'"),
+        ({"seed": [1, 2]}, "seed: 2 seeds"),
+        ({"seed": 1 << 64}, "64-bit"),
+    ],
+)
+def test_arguments(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        g.make_generator(network("gru"), **arguments)
+
+
+def test_temperature_arguments():
+    generator = g.make_generator(network("gru"), voices=2)
+    with pytest.raises(ValueError, match="temperature: shape"):
+        generator.generate(5, np.ones(4))
+    with pytest.raises(ValueError, match="temperature"):
+        generator.generate(5, -0.1)
+    assert generator.generate(5, np.ones((2, 1))).shape == (2, 5)
