@@ -1,0 +1,141 @@
+"""``samplernn doctor`` and ``samplernn devices``: what this machine offers a live set, and what it lacks.
+
+Main thread, nothing playing. Every check is a line and none of them raises: a machine that lacks something is what
+this is for. It changes nothing, except that the priority is really asked for, on a thread that ends at once.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+
+PACKAGES = ("numpy", "numba", "sounddevice", "soundfile", "soxr", "python-osc", "mido", "python-rtmidi")
+_MEASURE_S = 0.5
+
+
+def device_lines() -> list[str]:
+    """Sound outputs (the default starred) and MIDI inputs, as ``--output`` and ``--midi`` take them."""
+    return ["sound outputs", *_indented(_outputs()), "MIDI inputs", *_indented(_midi_inputs())]
+
+
+def examine() -> Iterator[str]:
+    """One line a finding; the slow ones come last."""
+    for title, look in CHECKS:
+        try:
+            found = look()
+        except Exception as error:
+            found = [f"could not look: {type(error).__name__}: {' '.join(str(error).split())}"]
+        yield from (f"{title if i == 0 else '':<11} {line}" for i, line in enumerate(found))
+    yield from _speeds()
+
+
+def _program() -> list[str]:
+    try:
+        own = version("samplernn-live")
+    except PackageNotFoundError:
+        own = "not installed, run from its sources"
+    return [f"samplernn-live {own}, Python {platform.python_version()} ({sys.executable})"]
+
+
+def _platform() -> list[str]:
+    from instrument.bench import cpu_name
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return [platform.platform(), f"{cpu_name()}, {cores} cores to use"]
+
+
+def _kernels() -> list[str]:
+    from engine import kernel_cache
+    from engine.cpu.tiles import variant
+
+    kept = sorted(kernel_cache.FOLDER.glob("**/*.nbc"))
+    writable = os.access(kernel_cache.FOLDER, os.W_OK)
+    state = f"{len(kept)} kernels" if writable else "not writable: kernels are compiled again at every start"
+    return [f"int8 kernels: {variant()}", f"cache {kernel_cache.FOLDER} ({state})"]
+
+
+def _packages() -> list[str]:
+    found = []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"{name} missing")
+    return [", ".join(found)]
+
+
+def _torch() -> list[str]:
+    if importlib.util.find_spec("torch") is None:
+        return ["not installed; playing does not need it, `samplernn train` does (the extra 'train')"]
+    return [f"{version('torch')}, for training"]
+
+
+def _outputs() -> list[str]:
+    from instrument.audio import devices
+
+    return devices.lines()
+
+
+def _midi_inputs() -> list[str]:
+    from instrument.audio.portaudio import hushed
+
+    try:
+        import mido
+
+        with hushed():  # ALSA prints what rtmidi also raises
+            names = list(dict.fromkeys(mido.get_input_names()))
+    except Exception as error:  # rtmidi raises its own kinds where there is no sequencer
+        return [f"none: {' '.join(str(error).split())}"]
+    return names or ["none"]
+
+
+def _priority() -> list[str]:
+    from instrument.audio.priority import raise_priority
+
+    got: list[str] = []
+    thread = threading.Thread(target=lambda: got.append(raise_priority()), name="priority")
+    thread.start()
+    thread.join()
+    return got or ["could not be tried"]
+
+
+def _bank() -> list[str]:
+    from instrument.bench import shipped_checkpoints
+
+    paths = shipped_checkpoints()
+    return [f"{len(paths)} checkpoints in {paths[0].parent}"] if paths else ["no checkpoints found"]
+
+
+def _speeds() -> Iterator[str]:
+    from instrument import bench
+
+    yield "speed       measuring one voice on one core, half a second each ..."
+    try:
+        subjects = bench.shipped_subjects(["int8"]) or bench.seeded_subjects()[:1]
+        for speed in bench.measure(subjects, _MEASURE_S):
+            verdict = "" if speed.realtime >= 1.5 else "  too slow to play" if speed.realtime < 1.05 else "  just"
+            yield f"            {speed.realtime:5.1f} x real time  {speed.name} {speed.precision}{verdict}"
+    except ValueError as error:
+        yield f"            {error}"
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return [f"  {line}" for line in lines]
+
+
+CHECKS: tuple[tuple[str, Callable[[], list[str]]], ...] = (
+    ("program", _program),
+    ("machine", _platform),
+    ("packages", _packages),
+    ("torch", _torch),
+    ("sound", _outputs),
+    ("MIDI", _midi_inputs),
+    ("priority", _priority),
+    ("kernels", _kernels),
+    ("bank", _bank),
+)
