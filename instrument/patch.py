@@ -322,7 +322,8 @@ def _binding(where: str, fields: dict[str, Any], voices: int, names: list[str], 
 def find(file: str, patch: Path | None = None) -> Path:
     """Where ``file`` is: beside ``patch``, in the folder that holds patches/ and checkpoints/, or in the package.
 
-    Without ``patch`` the working folder comes first. Returns the first that exists, else the first place looked at. Raises ValueError for what cannot be a file name.
+    Without ``patch`` the working folder comes first. Returns the first that exists, else the first place looked at.
+    Raises ValueError for what cannot be a file name.
     """
     places = [place / file for place in _places(patch)]
     try:

@@ -1,7 +1,7 @@
 """What each field of a patch may be: the rules behind both the reader and ``samplernn patch schema``.
 
 Pure, any thread. Built from the table of parameters and triggers. What one field says about another (a voice that is
-not there, a sweep without a name) is left to :mod:`instrument.patch`, what JSON Schema cannot say to the functions here.
+not there, a sweep without a name) is left to :mod:`instrument.patch`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,360 @@
+"""Gestures in natural units -> commands at session samples. What OSC, MIDI, the screen and the patch play on.
+
+Any thread may gesture; one lock of ours orders them, and the audio path never sees it. A gesture that happened at time
+t takes effect at sample clock(t) + L. Values clip; NaN, infinities and what is not in the bank are refused with a
+ValueError of one line. The session's control thread calls :meth:`Controller.pump` every few milliseconds for what lies
+in the future, and :meth:`Controller.heard` with what the loop echoes. How values move is left to
+:mod:`instrument.movement`, reading wires and files to the adapters and the patch.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from instrument import parameters
+from instrument.arguments import Value, read_arguments, read_number, read_seconds
+from instrument.clock import SampleClock
+from instrument.controls import KEEP_STATE, REFUSED, Command, Event, Op, Telemetry
+from instrument.held import Held
+from instrument.movement import LEAD, Movement, Voices, spoken
+from instrument.outbox import Outbox
+from instrument.parameters import PARAMETERS, TRIGGERS, shorten, suggest
+from instrument.patch import DEFAULT_CROSSFADE, Sweep, bank_index
+
+AHEAD = LEAD  # seconds: how early a command for the future goes onto the ring, from where none can be taken back
+FARTHEST = 60.0  # seconds; a wire's clock farther ahead than this disagrees with ours, and means now
+KEPT = 65536  # latencies kept for the report
+MODES = {"learned": 0, "zeros": 1, "random": 2}  # of a reseed, as the loop knows them
+
+Act = Callable[[float], None]  # takes the moment of the gesture
+
+
+class LinkLike(Protocol):
+    """What is needed of :class:`instrument.controls.Link`."""
+
+    def push(self, command: Command) -> bool: ...
+    def clock(self) -> tuple[int, float]: ...
+    def panic(self) -> None: ...
+    def telemetry(self) -> Telemetry: ...
+
+
+class Controller:
+    """The control side of one performance.
+
+    Args:
+        link: the boundary.
+        bank: names of the checkpoints, program 0 first.
+        voices: how many; gestures count them from 1.
+        sample_rate: of the session.
+        latency: L in samples.
+        say: takes a line for the terminal.
+        sweeps: the patch's, by name.
+        start: bank index of each voice at the start; all 0 if left out.
+        initial: ``initial[voice][code]`` at the start, natural units; the table's defaults if left out.
+        ring_frames: capacity of the audio ring, for telemetry.
+        keep_state: a switch keeps the recurrent state where architectures agree, instead of priming.
+        now: the time, for tests.
+    """
+
+    def __init__(
+        self,
+        link: LinkLike,
+        bank: Sequence[str],
+        *,
+        voices: int,
+        sample_rate: int,
+        latency: int,
+        say: Callable[[str], None],
+        sweeps: Mapping[str, Sweep] | None = None,
+        start: Sequence[int] | None = None,
+        initial: Sequence[Sequence[float]] | None = None,
+        ring_frames: int = 0,
+        keep_state: bool = False,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.bank, self.voices, self.sample_rate, self.latency = list(bank), voices, sample_rate, latency
+        self.sweeps = dict(sweeps or {})
+        self.late = 0
+        self._link, self._say, self._now = link, say, now
+        self._ring_frames, self._flags = ring_frames, KEEP_STATE if keep_state else 0
+        self._lock = threading.RLock()
+        self._clock = SampleClock(sample_rate)
+        self._outbox = Outbox(link.push, lambda lost: say(f"the command ring is stuck: {Op(lost.op).name} was lost"))
+        self._held = Held()
+        self._future: list[tuple[float, int, Callable[[], None]]] = []
+        self._serials, self._asked = itertools.count(1), dict[int, float]()
+        self._latencies: deque[float] = deque(maxlen=KEPT)
+        self._programs: list[int | None] = list(start or [0] * voices)
+        self._silent = False
+        self._movement = Movement(self, initial)
+        self._actions: dict[str, Callable[[list[Value], Voices], Act]] = {
+            "checkpoint": self._checkpoint,
+            "reseed": self._reseed,
+            "seed": self._seed,
+            "sweep": self._sweep,
+            "sweep/stop": self._sweep_stop,
+            "panic": lambda _arguments, _voices: self._panic,
+            "resume": lambda _arguments, _voices: self._resume,
+        }
+
+    # --- gestures: any thread
+
+    def set(
+        self,
+        name: str,
+        value: object,
+        voice: int | None = None,
+        ramp: object = 0.0,
+        when: float | None = None,
+        source: object = None,
+    ) -> None:
+        """Set a parameter in natural units, for all voices or one (from 1), within ``ramp`` seconds.
+
+        ``when`` is the time.monotonic of the gesture, the future included; ``source`` is who made it, if it is a sender
+        that may repeat itself (see :mod:`instrument.held`). Raises ValueError.
+        """
+        found = parameters.parameter(name)
+        natural = found.clip(read_number(value, name))
+        seconds = read_seconds(ramp, f"{name} ramp")
+        voices = self._voices(voice)
+        with self._lock:
+            now = self._now()
+            if source is not None and self._held.repeats((source, name, voice), (natural, seconds), now):
+                return
+            self._at(when, now, AHEAD, lambda moment: self._movement.set(found, natural, voices, seconds, moment))
+
+    def set_norm(
+        self, name: str, norm: object, ramp: object = 0.0, when: float | None = None, source: object = None
+    ) -> None:
+        """The same with 0..1 over the parameter's range, for all voices."""
+        found = parameters.parameter(name)
+        self.set(name, found.natural(read_number(norm, name)), None, ramp, when, source)
+
+    def trigger(
+        self,
+        name: str,
+        *given: object,
+        voice: int | None = None,
+        when: float | None = None,
+        source: object = None,
+    ) -> None:
+        """Make a trigger of the table happen, its arguments as a wire brings them. Raises ValueError."""
+        if name not in self._actions:
+            raise ValueError(f"no trigger {shorten(name)}{suggest(name, self._actions)}")
+        if voice is not None and not TRIGGERS[name].voice:
+            raise ValueError(f"{name}: is for all voices, not for voice {shorten(voice)}")
+        arguments = read_arguments(TRIGGERS[name], given)
+        act = self._actions[name](arguments, self._voices(voice))
+        with self._lock:
+            now = self._now()
+            if self._is_new(name, arguments, (source, name, voice), now):
+                ahead = 0.0 if name == "panic" else AHEAD  # its flag acts at once
+                self._at(when, now, ahead, act)
+
+    def panic(self) -> None:
+        """Silence now."""
+        self.trigger("panic")
+
+    # --- questions: any thread
+
+    def value(self, name: str, voice: int | None = None) -> float:
+        """Where a parameter is now, natural units, of a voice (from 1) or as last set for all. Raises ValueError."""
+        found = parameters.parameter(name)
+        self._voices(voice)
+        with self._lock:
+            return self._movement.value(found, None if voice is None else voice - 1, self._now())
+
+    def get(self, name: str) -> float | str:
+        """What ``/samplernn/get name`` answers: ``gain``, ``voice/2/gain``, ``checkpoint``. Raises ValueError."""
+        voice, rest = None, name
+        if name.startswith("voice/"):
+            number, _, rest = name[6:].partition("/")
+            if not (number.isascii() and number.isdigit() and len(number) < 4):
+                raise ValueError(f"get: {shorten(name)} is not voice/<n>/<parameter>")
+            voice = int(number)
+        if rest == "checkpoint":
+            self._voices(voice)
+            program = self._programs[(voice or 1) - 1]
+            return self.bank[program or 0]
+        if rest not in PARAMETERS:
+            raise ValueError(f"get: no parameter {shorten(name)}{suggest(rest, (*PARAMETERS, 'checkpoint'))}")
+        return self.value(rest, voice)
+
+    def telemetry(self) -> dict[str, float]:
+        """What subscribers get, by the names of ``parameters.TELEMETRY``."""
+        t = self._link.telemetry()
+        first = t.voices[0] if t.voices else None
+        return {
+            "level": _decibel(t.rms),
+            "peak": _decibel(t.peak),
+            "temperature": first.temperature if first else 0.0,
+            "checkpoint": float(first.slot) if first else 0.0,
+            "load": t.load,
+            "ring": t.fill / self._ring_frames if self._ring_frames else 0.0,
+            "latency": 1000.0 * self.latency / self.sample_rate,
+            "underruns": float(t.underruns),
+            "position": t.read / self.sample_rate,
+        }
+
+    def control_latency(self) -> dict[str, float] | None:
+        """Gesture to sound in milliseconds, {p1, p50, p99}; None before anything was heard."""
+        with self._lock:
+            found = sorted(self._latencies)
+        if not found:
+            return None
+        place = len(found) - 1
+        return {f"p{p}": round(1000.0 * found[round(place * p / 100)], 3) for p in (1, 50, 99)}
+
+    # --- the session's control thread
+
+    def pump(self) -> None:
+        """Do what is due: follow the clock, push what lies near, retry what the ring had no room for.
+
+        Call it every few milliseconds, at least five times a second.
+        """
+        with self._lock:
+            now = self._now()
+            self._clock.observe(*self._link.clock())
+            self._outbox.flush()
+            while self._future and self._future[0][0] <= now:
+                heapq.heappop(self._future)[2]()
+            self._movement.forget(now)
+
+    def heard(self, events: Iterable[Event]) -> None:
+        """Take in what the loop says took effect."""
+        with self._lock:
+            sample, moment = self._link.clock()
+            for event in events:
+                asked = self._asked.pop(event.serial, None) if event.serial else None
+                if event.flags & REFUSED:
+                    self._refused(event)
+                elif asked is not None and moment > 0.0:
+                    heard = moment + (event.at - sample) / self.sample_rate
+                    self._latencies.append(heard - asked)
+                self.late += event.late > 0 and asked is not None
+
+    # --- what movement needs: under the lock
+
+    def send(self, command: Command, asked: float | None) -> None:
+        """To the ring, or behind what waits for it; ``asked`` is when the gesture was, None if it is not one."""
+        if asked is not None:
+            command = replace(command, serial=next(self._serials))
+            self._asked[command.serial] = asked
+            if len(self._asked) > KEPT:
+                del self._asked[next(iter(self._asked))]
+        self._outbox.send(command)
+
+    def later(self, due: float, act: Callable[[], None]) -> None:
+        """Call ``act`` when ``due`` has come; at once if it has."""
+        if due <= self._now():
+            act()
+        else:
+            heapq.heappush(self._future, (due, next(self._serials), act))
+
+    def sample(self, moment: float) -> int:
+        """Where a gesture of that moment takes effect; sample 0 before anything plays."""
+        self._clock.observe(*self._link.clock())
+        if not self._clock.running:
+            return 0
+        return max(0, round(self._clock.sample(moment)) + self.latency)
+
+    # --- how gestures become commands: under the lock
+
+    def _at(self, when: float | None, now: float, ahead: float, act: Act) -> None:
+        """Now, or ``ahead`` of its time."""
+        moment = now if when is None or when > now + FARTHEST else when
+        self.later(moment - ahead, lambda: act(moment))
+
+    def _is_new(self, name: str, arguments: list[Value], key: tuple[object, str, int | None], now: float) -> bool:
+        """Whether this is a gesture at all: a pressed gate, and nothing merely held."""
+        kind = TRIGGERS[name].arguments[0].kind
+        first = arguments[0]
+        if "gate" in kind or kind == "mode":
+            return first is None or isinstance(first, str) or self._pressed(key, float(first), now)
+        return key[0] is None or not self._held.repeats(key, tuple(arguments), now)
+
+    def _pressed(self, key: tuple[object, str, int | None], value: float, now: float) -> bool:
+        return value != 0.0 if key[0] is None else self._held.fires(key, value, now)
+
+    def _checkpoint(self, arguments: list[Value], voices: Voices) -> Act:
+        entry, crossfade = arguments
+        index = bank_index(entry, self.bank, "checkpoint")
+        seconds = DEFAULT_CROSSFADE if crossfade is None else float(crossfade)
+        ramp = max(1, round(seconds * self.sample_rate))
+
+        def act(moment: float) -> None:
+            if self._silent or any(self._programs[voice] != index for voice in voices):
+                self._silent = False
+                self._send_each(Command(0, Op.SWITCH, ramp=ramp, number=index, flags=self._flags), voices, moment)
+                for voice in voices:
+                    self._programs[voice] = index
+
+        return act
+
+    def _reseed(self, arguments: list[Value], voices: Voices) -> Act:
+        mode = MODES[arguments[0]] if isinstance(arguments[0], str) else MODES["random"]
+        return lambda moment: self._send_each(Command(0, Op.RESEED, parameter=mode), voices, moment)
+
+    def _seed(self, arguments: list[Value], voices: Voices) -> Act:
+        key = int(arguments[0] or 0)
+        return lambda moment: self._send_each(Command(0, Op.SEED, number=key), voices, moment)
+
+    def _sweep(self, arguments: list[Value], _voices: Voices) -> Act:
+        name = self._sweep_name(arguments[0])
+        return lambda moment: self._movement.run(name, self.sweeps[name], moment)
+
+    def _sweep_stop(self, arguments: list[Value], _voices: Voices) -> Act:
+        name = self._sweep_name(arguments[0]) if isinstance(arguments[0], str) else None
+        return lambda moment: self._movement.stop(name, moment)
+
+    def _sweep_name(self, name: Value) -> str:
+        if not isinstance(name, str) or name not in self.sweeps:
+            raise ValueError(f"no sweep {shorten(name)}{suggest(name, self.sweeps) or '; the patch has none'}")
+        return name
+
+    def _panic(self, moment: float) -> None:
+        """Silence, and nothing scheduled may end it; sweeps stop where they are."""
+        self._link.panic()
+        self._silent = True
+        self._future.clear()
+        self._outbox.drop((Op.SWITCH, Op.RESUME))
+        self._movement.stop(None, moment)
+
+    def _resume(self, moment: float) -> None:
+        self._silent = False
+        self.send(Command(self.sample(moment), Op.RESUME), moment)
+
+    def _send_each(self, command: Command, voices: Voices, moment: float) -> None:
+        at = self.sample(moment)
+        for voice in spoken(voices, self.voices):
+            self.send(replace(command, at=at, voice=voice), moment)
+
+    def _voices(self, voice: int | None) -> Voices:
+        """Voices from 0. Raises ValueError for one that is not there."""
+        if voice is None:
+            return tuple(range(self.voices))
+        if not 1 <= voice <= self.voices:
+            raise ValueError(f"no voice {shorten(voice)}; there {_are(self.voices)}, from 1")
+        return (voice - 1,)
+
+    def _refused(self, event: Event) -> None:
+        if event.op == Op.SWITCH:
+            for voice in range(self.voices) if event.voice < 0 else (event.voice,):
+                self._programs[voice] = None
+        self._say(f"the engine refused {Op(event.op).name.lower()} at sample {event.at}")
+
+
+def _decibel(amplitude: float) -> float:
+    return 20.0 * math.log10(max(amplitude, 1e-6))
+
+
+def _are(voices: int) -> str:
+    return "is 1 voice" if voices == 1 else f"are {voices} voices"

@@ -1,0 +1,174 @@
+"""Parameters in motion: gestures, ramps and sweeps, and the commands that make them.
+
+Whoever holds the controller's lock calls this. The latest gesture wins: it takes its voices out of a running sweep of
+the parameter. A sweep's segments go onto the ring shortly before they begin; one that is there already when the sweep
+ends is overtaken by a command right behind it. Deciding when a gesture happens is left to the controller.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from instrument.controls import Command, Op
+from instrument.parameters import PARAMETERS, Parameter
+from instrument.patch import Sweep
+from instrument.tracks import Motion, Track
+
+LEAD = 0.25  # seconds a sweep's segment is on the ring before it begins: an interpreter stalled for 200 ms misses none
+GLIDE = 0.02  # seconds the render loop takes to a value without a ramp
+
+Voices = tuple[int, ...]  # from 0
+
+
+class Desk(Protocol):
+    """What the controller does for this module."""
+
+    voices: int
+    sample_rate: int
+
+    def send(self, command: Command, asked: float | None) -> None:
+        """To the ring; ``asked`` is when the gesture was, None if it is not one."""
+
+    def later(self, due: float, act: Callable[[], None]) -> None:
+        """Call ``act`` when ``due`` has come."""
+
+    def sample(self, moment: float) -> int:
+        """Where a gesture of that moment takes effect."""
+
+
+@dataclass
+class Run:
+    """A sweep under way: the voices it still leads, and (start, session sample) of its segments on the ring."""
+
+    number: int
+    name: str
+    parameter: Parameter
+    voices: set[int]
+    pushed: list[tuple[float, int]] = field(default_factory=list)
+
+
+class Movement:
+    """Every parameter of every voice on its line of time.
+
+    Args:
+        desk: the controller.
+        initial: ``initial[voice][code]`` in natural units; the table's defaults if left out.
+    """
+
+    def __init__(self, desk: Desk, initial: Sequence[Sequence[float]] | None = None) -> None:
+        self._desk = desk
+        self._tracks = {p.name: _tracks(p, desk.voices, initial) for p in PARAMETERS.values()}
+        self._runs: list[Run] = []
+        self._numbers = itertools.count(1)
+
+    def value(self, parameter: Parameter, voice: int | None, moment: float) -> float:
+        """Where a parameter is: of a voice (from 0), or as last set for all."""
+        return self._tracks[parameter.name][-1 if voice is None else voice].value(moment)
+
+    def set(self, parameter: Parameter, value: float, voices: Voices, seconds: float, moment: float) -> None:
+        """Go to ``value``; nothing at all if it is there and at rest."""
+        tracks = self._touched(parameter, voices)
+        if all(track.rests_at(value, moment) for track in tracks):
+            return
+        overtaken = self._leave_runs(parameter, voices, moment)
+        for track in tracks:
+            track.add(Motion(moment, value, seconds))
+        self._send(parameter, voices, self._desk.sample(moment), value, seconds, moment)
+        for start, at in overtaken:
+            self._send(parameter, voices, at + 1, value, max(0.0, moment + seconds - start), None)
+
+    def run(self, name: str, sweep: Sweep, moment: float) -> None:
+        """Start a sweep."""
+        parameter = PARAMETERS[sweep.parameter]
+        voices = (sweep.voice - 1,) if sweep.voice else tuple(range(self._desk.voices))
+        overtaken = self._leave_runs(parameter, voices, moment)
+        run = Run(next(self._numbers), name, parameter, set(voices))
+        self._runs.append(run)
+        first = self._desk.sample(moment)
+        for offset, seconds, wait, value in _segments(sweep):
+            for track in self._touched(parameter, voices):
+                track.add(Motion(moment + offset, value, seconds, run.number))
+            at = first + round((offset + wait) * self._desk.sample_rate)
+            self._schedule(run, moment + offset + wait, at, value, seconds - wait)
+        for start, at in overtaken:
+            value = self.value(parameter, voices[0], start)
+            self._send(parameter, voices, at + 1, value, 0.0, None)
+        self._desk.later(moment + sweep.points[-1][0], run.voices.clear)
+
+    def stop(self, name: str | None, moment: float) -> None:
+        """End the sweeps called ``name``, or all, where they are."""
+        for run in list(self._runs):
+            if run.voices and name in (None, run.name):
+                self._hold(run, moment)
+
+    def forget(self, moment: float) -> None:
+        """Drop what lies before ``moment``."""
+        for tracks in self._tracks.values():
+            for track in tracks:
+                track.forget(moment)
+        self._runs = [run for run in self._runs if run.voices]
+
+    def _schedule(self, run: Run, start: float, at: int, value: float, seconds: float) -> None:
+        """Push a segment LEAD before it begins."""
+
+        def act() -> None:
+            if run.voices:
+                run.pushed.append((start, at))
+                self._send(run.parameter, tuple(sorted(run.voices)), at, value, seconds, None)
+
+        self._desk.later(start - LEAD, act)
+
+    def _hold(self, run: Run, moment: float) -> None:
+        by_value: dict[float, list[int]] = {}
+        for voice in sorted(run.voices):
+            by_value.setdefault(self.value(run.parameter, voice, moment), []).append(voice)
+        for value, voices in by_value.items():
+            self.set(run.parameter, value, tuple(voices), 0.0, moment)
+
+    def _leave_runs(self, parameter: Parameter, voices: Voices, moment: float) -> list[tuple[float, int]]:
+        """Take ``voices`` out of the parameter's sweeps. Returns their later segments that are on the ring already."""
+        overtaken: list[tuple[float, int]] = []
+        for run in self._runs:
+            if run.parameter is parameter and run.voices.intersection(voices):
+                run.voices.difference_update(voices)
+                overtaken += [pushed for pushed in run.pushed if pushed[0] > moment]
+        for track in self._touched(parameter, voices):
+            track.end_runs(moment)
+        return sorted(overtaken)
+
+    def _touched(self, parameter: Parameter, voices: Voices) -> list[Track]:
+        """The lines of those voices, and the one of all if they are all."""
+        tracks = self._tracks[parameter.name]
+        return [*(tracks[voice] for voice in voices), *([tracks[-1]] if len(voices) == self._desk.voices else [])]
+
+    def _send(self, p: Parameter, voices: Voices, at: int, value: float, seconds: float, asked: float | None) -> None:
+        ramp = round(seconds * self._desk.sample_rate)
+        for voice in spoken(voices, self._desk.voices):
+            self._desk.send(Command(at, Op.SET, voice, p.code, value, ramp), asked)
+
+
+def spoken(voices: Voices, of: int) -> Voices:
+    """Voices as commands say them: all at once is -1."""
+    return (-1,) if len(voices) == of else voices
+
+
+def _segments(sweep: Sweep) -> Iterable[tuple[float, float, float, float]]:
+    """(offset, seconds, wait, value) of each of a sweep's segments.
+
+    A jump (the first point at 0, or two points at one time) takes the loop a glide, which the next segment's command
+    waits for: its ramp begins wherever the value then is.
+    """
+    before, jumped = 0.0, False
+    for t, value in sweep.points:
+        wait = min(GLIDE, t - before) if jumped else 0.0
+        yield before, t - before, wait, value
+        before, jumped = t, t == before
+
+
+def _tracks(p: Parameter, voices: int, initial: Sequence[Sequence[float]] | None) -> list[Track]:
+    """A line for each voice, and one for all."""
+    values = [float(each[p.code]) for each in initial] if initial else [p.default] * voices
+    return [Track(value) for value in (*values, values[0])]

@@ -1,0 +1,67 @@
+"""What a parameter's value is at a moment: gestures, ramps and sweep segments on a line of time.
+
+Pure; whoever holds the controller's lock calls this. The render loop does the moving; this is how the control side
+knows where it is, to answer ``get``, to stop a sweep where it stands, to let a knob pick up. Times are seconds of
+time.monotonic, values natural units; the loop's 20 ms glide of a value without a ramp is not modelled.
+"""
+
+from __future__ import annotations
+
+from bisect import insort_right
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Motion:
+    """From wherever the value is at ``start``, in a straight line to ``target`` within ``seconds``.
+
+    ``run`` is the number of the sweep it belongs to, 0 for a gesture.
+    """
+
+    start: float
+    target: float
+    seconds: float = 0.0
+    run: int = 0
+
+    def at(self, moment: float, origin: float) -> float:
+        """The value at ``moment`` if it was ``origin`` at the start."""
+        if moment >= self.start + self.seconds:
+            return self.target
+        return origin + (self.target - origin) * (moment - self.start) / self.seconds
+
+
+class Track:
+    """One parameter of one voice (or of all)."""
+
+    def __init__(self, value: float) -> None:
+        self._base = value
+        self._motions: list[Motion] = []
+
+    def value(self, moment: float) -> float:
+        """The natural value at ``moment``."""
+        value = self._base
+        for i, motion in enumerate(self._motions):
+            if motion.start > moment:
+                break
+            until = self._motions[i + 1].start if i + 1 < len(self._motions) else moment
+            value = motion.at(min(until, moment), value)
+        return value
+
+    def add(self, motion: Motion) -> None:
+        """A new motion; behind those that start at the same moment."""
+        insort_right(self._motions, motion, key=lambda m: m.start)
+
+    def end_runs(self, moment: float) -> None:
+        """Forget the sweep segments that would start after ``moment``."""
+        self._motions = [m for m in self._motions if m.run == 0 or m.start <= moment]
+
+    def rests_at(self, value: float, moment: float) -> bool:
+        """Whether the value is ``value`` at ``moment`` and nothing is moving or waiting to."""
+        latest = self._motions[-1] if self._motions else None
+        return (latest is None or latest.start + latest.seconds <= moment) and self.value(moment) == value
+
+    def forget(self, moment: float) -> None:
+        """Drop what lies before ``moment`` and no longer matters."""
+        while len(self._motions) > 1 and self._motions[1].start <= moment:
+            self._base = self._motions[0].at(self._motions[1].start, self._base)
+            del self._motions[0]

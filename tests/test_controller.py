@@ -1,0 +1,391 @@
+"""Gestures to commands: places on the sample clock, precedence, sweeps, gates, a full ring."""
+
+import math
+import threading
+
+import pytest
+from fake_link import LATENCY, RATE, FakeLink, make_controller
+
+from instrument.clock import SampleClock
+from instrument.controls import REFUSED, Command, Event, Op
+from instrument.movement import GLIDE, LEAD
+from instrument.parameters import PARAMETERS
+
+
+@pytest.fixture
+def link():
+    return FakeLink()
+
+
+@pytest.fixture
+def desk(link):
+    return make_controller(link)
+
+
+def wait(link, desk, seconds, step=0.01):
+    for _ in range(round(seconds / step)):
+        link.now += step
+        desk.pump()
+
+
+def test_a_gesture_takes_effect_L_after_it_happened(link, desk):
+    link.now += 0.5
+    desk.set("temperature", 1.2, when=link.now - 0.01)
+    desk.set("gain", -6, voice=2, ramp=0.5)
+    at = round(0.5 * RATE) + LATENCY
+    assert link.take() == [
+        Command(at - 441, Op.SET, -1, 0, 1.2),
+        Command(at, Op.SET, 1, 1, -6.0, RATE // 2),
+    ]
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_values_clip_and_what_is_no_number_is_refused(link, desk, name):
+    p = PARAMETERS[name]
+    desk.set(name, p.high + 100)
+    desk.set(name, p.low - 100)
+    assert [command.value for command in link.take()][-1] == p.low
+    assert desk.value(name) == p.low
+    for bad in (math.nan, math.inf, "1", None, [1], 10**400):
+        with pytest.raises(ValueError, match=f"^{name}: [^\n]+$"):
+            desk.set(name, bad)
+    assert link.take() == []
+
+
+def test_norm(link, desk):
+    desk.set_norm("gain", 0.5)
+    desk.set_norm("temperature", True)
+    desk.set_norm("mute", 0.6)
+    assert [command.value for command in link.take()] == [-24.0, 2.0, 1.0]
+
+
+def test_voices_count_from_one(link, desk):
+    desk.set("pan", 0.5, voice=1)
+    assert link.take()[0].voice == 0
+    for bad in (0, 3, -1):
+        with pytest.raises(ValueError, match="no voice"):
+            desk.set("pan", 0.5, voice=bad)
+    assert (desk.get("voice/1/pan"), desk.get("voice/2/pan"), desk.get("pan")) == (0.5, 0.0, 0.0)
+
+
+def test_repeated_equal_values_never_reach_the_ring(link, desk):
+    for _ in range(10):
+        desk.set("temperature", 1.3, source="td")
+        link.now += 1 / 60
+    desk.set("temperature", 1.3)
+    desk.set("gain", 0.0)
+    assert len(link.take()) == 1
+
+
+def test_a_held_value_does_not_end_what_began_since(link, desk):
+    desk.set("temperature", 1.3, source="td")
+    desk.trigger("sweep", "unhinge")
+    for _ in range(60):
+        link.now += 1 / 60
+        desk.set("temperature", 1.3, source="td")
+    assert desk.value("temperature") == pytest.approx(0.875 + 0.275 / 45)
+    link.now += 1.0
+    link.take()
+    desk.set("temperature", 1.3, source="td")  # a button pressed again, much later, is a gesture
+    assert [command.value for command in link.take()] == [1.3]
+
+
+def test_a_new_value_ends_a_ramp(link, desk):
+    desk.set("gain", -12.0, ramp=10.0)
+    wait(link, desk, 5.0)
+    assert desk.value("gain") == pytest.approx(-6.0)
+    desk.set("gain", 3.0)
+    wait(link, desk, 5.0)
+    assert desk.value("gain") == 3.0
+    assert [command.value for command in link.take()] == [-12.0, 3.0]
+
+
+def test_a_sweep_is_a_jump_and_a_ramp(link, desk):
+    desk.trigger("sweep", "unhinge")
+    jump, ramp = link.take() or (None, None)
+    assert jump == Command(LATENCY, Op.SET, -1, 0, 0.875)
+    glide = round(GLIDE * RATE)
+    assert ramp == Command(LATENCY + glide, Op.SET, -1, 0, 1.15, 45 * RATE - glide)
+    wait(link, desk, 22.5)
+    assert desk.get("temperature") == pytest.approx((0.875 + 1.15) / 2)
+    wait(link, desk, 30)
+    assert desk.get("temperature") == 1.15
+    assert link.take() == []
+
+
+def test_segments_wait_until_they_are_near(link, desk):
+    desk.set("gain", -12.0)
+    link.take()
+    desk.trigger("sweep", "steps")
+    assert [c.value for c in link.take()] == [-6.0]
+    wait(link, desk, 1.0 - LEAD - 0.02)
+    assert link.take() == []
+    wait(link, desk, 0.04)
+    assert [(c.at, c.value, c.ramp) for c in link.take()] == [(LATENCY + RATE, -6.0, RATE)]
+    wait(link, desk, 3)
+    assert [(c.at, c.value, c.ramp) for c in link.take()] == [(LATENCY + 2 * RATE, 0.0, 0)]
+
+
+def test_stop_holds_and_overtakes_what_is_on_the_ring(link, desk):
+    desk.trigger("sweep", "steps")
+    wait(link, desk, 2.0 - LEAD / 2)  # the jump at 2 s is on the ring
+    link.take()
+    desk.trigger("sweep/stop", "steps")
+    held, behind = link.take()
+    assert held.value == behind.value == -6.0
+    assert behind.at == LATENCY + 2 * RATE + 1
+    wait(link, desk, 5)
+    assert link.take() == []
+    assert desk.get("gain") == -6.0
+
+
+def test_stop_where_it_is(link, desk):
+    desk.trigger("sweep", "unhinge")
+    wait(link, desk, 9.0)
+    link.take()
+    desk.trigger("sweep/stop", 1.0)
+    assert [c.value for c in link.take()] == [pytest.approx(0.93)]
+    wait(link, desk, 60)
+    assert desk.get("temperature") == pytest.approx(0.93)
+    desk.trigger("sweep/stop")
+    assert link.take() == []
+
+
+def test_one_voice_leaves_a_sweep_of_all(link, desk):
+    desk.trigger("sweep", "steps")
+    desk.set("gain", 6.0, voice=1)
+    link.take()
+    wait(link, desk, 4)
+    assert {c.voice for c in link.take()} == {1}
+    assert (desk.get("voice/1/gain"), desk.get("voice/2/gain")) == (6.0, 0.0)
+
+
+def test_a_sweep_of_one_voice(link, desk):
+    desk.trigger("sweep", "second")
+    wait(link, desk, 0.5)
+    assert {c.voice for c in link.take()} == {1}
+    assert (desk.get("voice/1/pan"), desk.get("voice/2/pan")) == (0.0, pytest.approx(0.0))
+
+
+def test_sweeps_by_name_only(desk):
+    for bad in ("unhing", 3, None, ""):
+        with pytest.raises(ValueError, match="sweep"):
+            desk.trigger("sweep", bad)
+
+
+def test_checkpoint_by_index_and_name(link, desk):
+    desk.trigger("checkpoint", "glass", 0.5)
+    desk.trigger("checkpoint", 2.0)
+    desk.trigger("checkpoint", True, voice=2)
+    assert [(c.op, c.voice, c.number, c.ramp) for c in link.take()] == [
+        (Op.SWITCH, -1, 1, RATE // 2),
+        (Op.SWITCH, -1, 2, round(0.05 * RATE)),
+        (Op.SWITCH, 1, 1, round(0.05 * RATE)),
+    ]
+    assert (desk.get("checkpoint"), desk.get("voice/2/checkpoint")) == ("drones", "glass")
+    for bad in (3, -1, "tabl", math.nan, math.inf, None, 10**30):
+        with pytest.raises(ValueError, match=r"^checkpoint: [^\n]+$"):
+            desk.trigger("checkpoint", bad)
+    with pytest.raises(ValueError, match="did you mean 'tabla'"):
+        desk.trigger("checkpoint", "tabl")
+
+
+def test_the_checkpoint_that_plays_is_not_switched_to(link, desk):
+    desk.trigger("checkpoint", 0)
+    assert link.take() == []
+    desk.trigger("panic")
+    desk.trigger("checkpoint", 0)
+    assert [c.op for c in link.take()] == [Op.SWITCH]
+
+
+@pytest.mark.parametrize("name", ["reseed", "panic", "resume", "sweep/stop"])
+def test_gates(link, desk, name):
+    def fired():
+        count = len(link.take()) + link.panics
+        link.panics = 0
+        return count
+
+    if name == "sweep/stop":
+        desk.trigger("sweep", "unhinge")
+        wait(link, desk, 1)
+        fired()
+    desk.trigger(name, 0)
+    desk.trigger(name, 0.0, source="osc")
+    desk.trigger(name, False)
+    assert fired() == 0
+    desk.trigger(name, 1.0, source="osc")
+    assert fired() == 1
+
+
+def test_a_button_that_is_held_fires_once(link, desk):
+    for value in (0, 1, 1, 1, 0, 0, 1, 1):
+        desk.trigger("reseed", value, source="td")
+        link.now += 1 / 60
+    assert len(link.take()) == 2
+    for _ in range(3):  # a message box without a release
+        desk.trigger("reseed", 1, source="max")
+    assert len(link.take()) == 3
+
+
+def test_reseed_modes_and_seed(link, desk):
+    for mode in ("learned", "zeros", "random"):
+        desk.trigger("reseed", mode, source="osc")
+    desk.trigger("reseed", source="osc")
+    assert [c.parameter for c in link.take()] == [0, 1, 2, 2]
+    desk.trigger("seed", 7.0)
+    desk.trigger("seed", -1)
+    assert [c.number for c in link.take()] == [7, 2**64 - 1]
+    for name, bad in (("reseed", "loud"), ("reseed", math.nan), ("seed", "7"), ("seed", math.inf)):
+        with pytest.raises(ValueError, match=name):
+            desk.trigger(name, bad)
+
+
+def test_arguments_are_counted(desk):
+    for given in ((), (1, 2, 3)):
+        with pytest.raises(ValueError, match=r"checkpoint: . argument"):
+            desk.trigger("checkpoint", *given)
+    with pytest.raises(ValueError, match="no trigger"):
+        desk.trigger("panik")
+    with pytest.raises(ValueError, match="panic: is for all voices"):
+        desk.trigger("panic", voice=1)
+
+
+def test_panic_uses_its_flag_and_cancels_what_would_come(link, desk):
+    desk.trigger("sweep", "unhinge")
+    desk.trigger("checkpoint", 1, when=link.now + 5)
+    wait(link, desk, 1)
+    link.take()
+    desk.panic()
+    assert link.panics == 1
+    assert [c.op for c in link.take()] == [Op.SET]  # the sweep held
+    wait(link, desk, 10)
+    assert link.take() == []
+    desk.trigger("resume")
+    assert [c.op for c in link.take()] == [Op.RESUME]
+
+
+def test_the_future_waits_and_lands_on_its_sample(link, desk):
+    desk.set("gain", -3.0, when=link.now + 2.0)
+    desk.set("gain", -9.0, when=link.now + 1000.0)  # somebody's clock is wrong: now
+    assert [c.value for c in link.take()] == [-9.0]
+    wait(link, desk, 1.5)
+    assert link.take() == []
+    wait(link, desk, 1.0)
+    assert link.take() == [Command(2 * RATE + LATENCY, Op.SET, -1, 1, -3.0)]
+
+
+def test_a_full_ring_coalesces_values_and_keeps_what_happens_once(link, desk):
+    link.room = 0
+    for i in range(1, 101):
+        desk.set("temperature", i / 100)
+        desk.set("gain", -i / 10, voice=2)
+        if i % 50 == 0:
+            desk.trigger("reseed", "zeros")
+            desk.trigger("checkpoint", i // 50)
+    link.room = 1 << 30
+    desk.pump()
+    taken = link.take()
+    assert [c.op for c in taken if c.op != Op.SET] == [Op.RESEED, Op.SWITCH] * 2
+    assert [(c.parameter, c.value) for c in taken if c.op == Op.SET] == [(0, 1.0), (1, -10.0)]
+    desk.set("temperature", 0.5)
+    assert [c.value for c in link.take()] == [0.5]
+
+
+def test_a_value_for_all_replaces_waiting_values_of_one(link, desk):
+    link.room = 0
+    desk.set("pan", 0.1)
+    desk.set("pan", 0.2, voice=2)
+    desk.set("pan", 0.3)
+    desk.set("pan", 0.4, voice=1)
+    link.room = 10
+    desk.pump()
+    assert [(c.voice, c.value) for c in link.take()] == [(-1, 0.3), (0, 0.4)]
+
+
+def test_control_latency_from_echoes(link, desk):
+    assert desk.control_latency() is None
+    for i in range(100):
+        desk.set("temperature", i / 100)
+        desk.heard(link.echo(late=441 if i == 99 else 0))
+        link.take()
+        link.now += 0.01
+    found = desk.control_latency()
+    assert found["p50"] == pytest.approx(20.0, abs=0.05)
+    assert found["p99"] == pytest.approx(20.0, abs=0.05)
+    assert desk.late == 1
+
+
+def test_what_the_engine_refuses_is_said(link):
+    said = []
+    desk = make_controller(link, said=said)
+    desk.trigger("checkpoint", 1)
+    desk.heard([Event(5, Op.SWITCH, -1, number=1, flags=REFUSED)])
+    assert said == ["the engine refused switch at sample 5"]
+    link.take()
+    desk.trigger("checkpoint", 1)
+    assert len(link.take()) == 1
+
+
+def test_before_anything_plays_gestures_go_to_sample_zero(link, desk):
+    link.played = False
+    desk.set("temperature", 0.5)
+    assert link.take()[0].at == 0
+
+
+def test_initial_values(link):
+    desk = make_controller(link, start=[2, 1], initial=[[0.9, -6, 0, 0], [0.9, -6, 0.4, 0]])
+    desk.set("temperature", 0.9)
+    desk.trigger("checkpoint", 2, voice=1)
+    assert link.take() == []
+    assert (desk.get("gain"), desk.get("voice/2/pan"), desk.get("voice/2/checkpoint")) == (-6.0, 0.4, "glass")
+
+
+def test_telemetry_has_every_name_of_the_table(desk):
+    from instrument.parameters import TELEMETRY
+
+    values = desk.telemetry()
+    assert list(values) == list(TELEMETRY)
+    assert values["level"] == pytest.approx(-20)
+    assert values["latency"] == pytest.approx(20)
+
+
+def test_the_sample_clock_is_steady_under_jitter():
+    clock = SampleClock(RATE)
+    late = [0.0, 0.003, 0.001, 0.004, 0.002]
+    errors = []
+    for block in range(2000):
+        due = 50.0 + block * 256 / RATE
+        clock.observe(block * 256, due + late[block % 5])
+        if block > 500:
+            errors.append(clock.sample(due) - block * 256)
+    assert max(errors) - min(errors) < 0.0001 * RATE
+    assert min(errors) > -0.004 * RATE
+
+
+def test_the_sample_clock_follows_drift_and_jumps():
+    clock = SampleClock(RATE)
+    for block in range(3000):
+        clock.observe(block * 256, 50.0 + block * 256 / RATE * (1 + 2e-4))
+    true = 3000 * 256
+    assert clock.sample(50.0 + 3000 * 256 / RATE * (1 + 2e-4)) == pytest.approx(true, abs=0.0005 * RATE)
+    clock.observe(true, 50.5 + 3000 * 256 / RATE)
+    assert clock.sample(50.5 + 3000 * 256 / RATE) == pytest.approx(true)
+
+
+def test_gestures_from_many_threads_are_all_there(link):
+    desk = make_controller(link, voices=8)
+
+    def play(voice):
+        for i in range(100):
+            desk.set("gain", -float(i + 1) / 2, voice=voice)
+            desk.trigger("reseed", "zeros", voice=voice)
+
+    threads = [threading.Thread(target=play, args=(voice,)) for voice in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    taken = link.take()
+    assert len(taken) == 1600
+    for voice in range(8):
+        assert [c.value for c in taken if c.voice == voice and c.op == Op.SET] == [-(i + 1) / 2 for i in range(100)]
