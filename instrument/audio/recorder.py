@@ -1,0 +1,103 @@
+"""The recorder: what is played, from session sample 0 to the end of the closing fade, into sound files.
+
+A disk thread of its own drains the audio tap every 50 ms. The tap is a plain stream: what the loop could not hand over
+is zeros in it already. A disk that fails costs that recording and one line, never the set: the tap is drained on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from instrument.audio.soundfiles import SoundFile, one_line
+
+PERIOD = 0.05  # seconds between two looks at the tap
+FLUSH = 1.0  # seconds: what a kill may cost
+PATIENCE = 10.0  # seconds a hanging disk may delay the end
+
+Tap = Callable[[NDArray[np.float32]], int]
+
+
+class Recorder:
+    """Records one performance into one file or several. Made, started and finished by the session's thread."""
+
+    def __init__(self, paths: Sequence[Path], sample_rate: int, tap: Tap, say: Callable[[str], None]) -> None:
+        """Create the files. Raises ValueError with one line naming the one that cannot be. `tap` is `Link.tap`."""
+        self._files: list[SoundFile] = []
+        try:
+            for path in paths:
+                self._files.append(SoundFile(path, sample_rate))
+        except ValueError:
+            self._each(SoundFile.close)
+            raise
+        self._tap, self._say = tap, say
+        self._buffer = np.zeros((sample_rate, 2), np.float32)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self.frames = 0  # drained so far
+
+    def start(self) -> None:
+        """Begin to drain."""
+        self._thread.start()
+
+    def finish(self, length: int | None = None) -> None:
+        """Drain what is left and close the files; `length` is the set's in samples, made up with zeros if need be.
+
+        Call it when the loop has ended. Safe to call again, and before `start`.
+        """
+        if self._stop.is_set():
+            return
+        self._length = length
+        self._stop.set()
+        if self._thread.ident is None:
+            self._each(SoundFile.close)
+            return
+        self._thread.join(PATIENCE)
+        if self._thread.is_alive():
+            self._say("recording given up: the disk has not answered for 10 s; what was written before is kept")
+
+    def _run(self) -> None:
+        flushed = time.monotonic()
+        while not self._stop.wait(PERIOD):
+            self._drain()
+            if time.monotonic() - flushed >= FLUSH:
+                self._each(SoundFile.flush)
+                flushed = time.monotonic()
+        self._drain()
+        if self._length is not None:
+            self._pad(self._length - self.frames)
+        self._each(SoundFile.close)
+
+    def _drain(self) -> None:
+        while count := self._tap(self._buffer):
+            self._write(self._buffer[:count])
+
+    def _pad(self, missing: int) -> None:
+        self._buffer[:] = 0.0
+        while missing > 0:
+            part = min(missing, len(self._buffer))
+            self._write(self._buffer[:part])
+            missing -= part
+
+    def _write(self, audio: NDArray[np.float32]) -> None:
+        self.frames += len(audio)
+        self._each(lambda file: file.write(audio))
+
+    def _each(self, action: Callable[[SoundFile], None]) -> None:
+        for file in list(self._files):
+            try:
+                action(file)
+            except OSError as fault:
+                self._files.remove(file)
+                self._give_up(file, fault)
+
+    def _give_up(self, file: SoundFile, fault: OSError) -> None:
+        self._say(f"recording {file.path} stopped after {file.frames / file.sample_rate:.1f} s: {one_line(fault)}")
+        with contextlib.suppress(OSError):  # said already; what reached the disk stays
+            file.close()
