@@ -221,16 +221,16 @@ def _parts(pieces: list[Audio], spans: list[tuple[int, int]], config: ModelConfi
 
 
 def stretched(audio: Audio, sample_rate: int, speed: float) -> Audio:
-    """``audio`` played at ``speed`` with its pitch kept (Rubber Band).
+    """``audio`` played at ``speed`` with its pitch kept (Rubber Band's newer engine).
 
-    Its "high quality" engine drifts up to 60 samples a second from the straight line and halves the peak of a
-    click; the older one stays within 80 samples over ten seconds and keeps 95 %: measured on a click train.
+    Its older one moves a pure 110 Hz tone by 5 % at speed 0.94; this one keeps it to 0.01 %, and strays from the
+    straight line by at most 60 samples a second (measured with tones and a click train).
     """
     if speed == 1.0:
         return audio
     import pedalboard
 
-    out = pedalboard.time_stretch(audio[None], float(sample_rate), stretch_factor=speed, high_quality=False)
+    out = pedalboard.time_stretch(audio[None], float(sample_rate), stretch_factor=speed, high_quality=True)
     return np.asarray(out, dtype=np.float32).reshape(-1)
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor
@@ -29,6 +30,7 @@ from torch import Tensor
 from engine import checkpoint as files
 from engine.config import ModelConfig
 from engine.model import SampleRNN, State
+from engine.quantize import quantize
 from engine.training.data import Material, Streams, Window, prepare
 from engine.training.recipes import Training, build, known_keys, parsed, resolve
 
@@ -192,15 +194,14 @@ class Trainer:
 
     def evaluate(self) -> dict[str, float]:
         """Bits per sample on the held-out windows, unstretched: over all samples and over active ones."""
-        nats, count, active_nats, active_count = 0.0, 0, 0.0, 0
-        for i, window in enumerate(self.material.windows):
-            losses = window_losses(self.model, window, self.plan.training, i)
-            nats, count = nats + float(losses.sum()), count + len(losses)
-            active_nats += float(losses[window.active].sum())
-            active_count += int(window.active.sum())
-        bits = {"bits": nats / count / math.log(2)}
-        if active_count:
-            bits["bits_active"] = active_nats / active_count / math.log(2)
+        windows = self.material.windows
+        lengths = sorted({len(window.audio) for window in windows})
+        groups = [[w for w in windows if len(w.audio) == length] for length in lengths]
+        nats = np.concatenate([window_losses(self.model, group, self.plan.training).ravel() for group in groups])
+        active = np.concatenate([window.active for group in groups for window in group])
+        bits = {"bits": float(nats.mean()) / math.log(2)}
+        if active.any():
+            bits["bits_active"] = float(nats[active].mean()) / math.log(2)
         return bits
 
     def save(self, path: Path) -> None:
@@ -272,26 +273,28 @@ def rate(step: int, training: Training) -> float:
     return max(0.0, min(1.0, rise, fall))
 
 
-def window_losses(
-    model: SampleRNN, window: Window, training: Training, number: int
-) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Nats of every counted sample of a held-out window, after its context; dithered as in training, always alike."""
-    from engine.quantize import quantize
+def window_losses(model: SampleRNN, windows: list[Window], training: Training) -> NDArray[np.float64]:
+    """Nats of every counted sample, (windows, samples), of held-out windows of one length, after their context.
 
+    Dithered as in training, but always alike.
+    """
     c = model.config
-    rng = np.random.default_rng([training.seed, 5, number])
-    noise = ((rng.random(window.audio.shape, dtype=np.float32) - 0.5) * training.dither) if training.dither else None
-    indices = torch.from_numpy(quantize(window.audio, c, noise).astype(np.int64))[None]
-    losses = []
-    state = None
-    chunk = max(c.hop, 4096 // c.hop * c.hop)
+    audio = np.stack([window.audio for window in windows])
+    rng = np.random.default_rng([training.seed, 5, windows[0].start])
+    noise = (rng.random(audio.shape, dtype=np.float32) - 0.5) * training.dither if training.dither else None
+    indices = torch.from_numpy(quantize(audio, c, noise).astype(np.int64))
+    losses, state = [], None
+    chunk = max(c.hop, 2048 // c.hop * c.hop)
     with torch.no_grad():
         for at in range(0, indices.shape[1] - c.lookback, chunk):
             piece = indices[:, at : at + c.lookback + chunk]
             logits, state = model(piece, state)
-            nats = torch.nn.functional.cross_entropy(logits[0], piece[0, c.lookback :], reduction="none")
-            losses.append(nats.double().numpy())
-    return np.concatenate(losses)[-len(window.active) :]
+            nats = torch.nn.functional.cross_entropy(
+                logits.flatten(0, 1), piece[:, c.lookback :].flatten(), reduction="none"
+            )
+            losses.append(nats.double().numpy().reshape(len(piece), -1))
+    counted: NDArray[np.float64] = np.concatenate(losses, axis=1)[:, -len(windows[0].active) :]
+    return counted
 
 
 @dataclass

@@ -1,0 +1,196 @@
+"""Training material: what is refused, what is cleaned, what is held out, and what a step draws."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from engine.config import ModelConfig
+from engine.quantize import quantize
+from engine.training import data
+from engine.training.recipes import Training
+
+RATE = 8000
+CONFIG = ModelConfig(sample_rate=RATE, dim=8, frame_sizes=(4, 8))
+TRAINING = Training(batch=6, seq_len=64, excerpt=0.5, gap=0.0, dither=0.0, stretches=(0.9, 1.0))
+
+
+def noise(seconds, seed=0, rate=RATE):
+    return (np.random.default_rng(seed).normal(size=int(seconds * rate)) * 0.1).astype(np.float32)
+
+
+def written(path: Path, audio, **options):
+    soundfile.write(path, audio, options.pop("rate", RATE), **options)
+    return path
+
+
+def audio_faults(folder):
+    yield "silent", written(folder / "silent.wav", np.zeros(3 * RATE)), "silent"
+    yield "constant", written(folder / "constant.wav", np.full(3 * RATE, 0.25)), "constant: every sample is 0.25"
+    yield "faint", written(folder / "faint.wav", noise(3) * 1e-5, subtype="FLOAT"), "silent: no sample above -80 dB"
+    yield "short", written(folder / "short.wav", noise(1)), "1.0 s of sound"
+    yield "no samples", written(folder / "empty.wav", np.zeros(0)), "empty"
+    (folder / "zero.wav").write_bytes(b"")
+    yield "no bytes", folder / "zero.wav", "libsndfile"
+    (folder / "text.wav").write_text("not a sound\n" * 50)
+    yield "text", folder / "text.wav", "libsndfile"
+    yield "folder", folder, "folder"
+    yield "missing", folder / "missing.wav", "no such file"
+    yield "nan", written(folder / "nan.wav", np.full(RATE, np.nan), subtype="FLOAT"), "finite"
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_bad_files_are_named_in_one_line(tmp_path, number):
+    _, path, message = list(audio_faults(tmp_path))[number]
+    with pytest.raises(ValueError, match=message) as caught:
+        data.prepare([path], CONFIG, TRAINING)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_eight_bit_stereo_at_another_rate_loads(tmp_path):
+    stereo = np.stack([noise(4, 1, 11025), noise(4, 2, 11025)], axis=1)
+    path = written(tmp_path / "old.wav", stereo, rate=11025, subtype="PCM_U8")
+    audio = data.read(path, RATE)
+    assert audio.ndim == 1
+    assert len(audio) == pytest.approx(4 * RATE, abs=2)
+    assert data.prepare([path], CONFIG, TRAINING).seconds == pytest.approx(4.0, abs=0.01)
+
+
+def test_offset_and_level_belong_to_the_data_set(tmp_path):
+    loud, soft = noise(3, 1), noise(3, 2) * 0.1 + 0.3
+    paths = [Path("loud.wav"), Path("soft.wav")]
+    a, b = data.cleaned([loud, soft], paths)
+    line = np.concatenate([a, b])
+    assert abs(line.mean()) < 1e-4
+    assert np.abs(line).max() == pytest.approx(data.PEAK)
+    assert (b.mean() - a.mean()) / b.std() == pytest.approx((soft.mean() - loud.mean()) / soft.std(), rel=1e-3)
+    assert a.std() / b.std() == pytest.approx(loud.std() / soft.std(), rel=1e-3)
+
+
+def test_long_gaps_are_cut_and_short_ones_kept():
+    burst, rest = noise(0.5), np.zeros
+    audio = np.concatenate([burst, rest(RATE), burst, rest(RATE // 20), burst]).astype(np.float32)
+    out = data.trimmed(audio, RATE, 0.08, -50.0)
+    assert len(out) == pytest.approx(1.5 * RATE + 0.08 * RATE + RATE // 20, abs=RATE // 50)
+    np.testing.assert_array_equal(out[: RATE // 2], burst)
+    np.testing.assert_array_equal(out[-RATE // 2 :], burst)
+
+
+def test_active_means_sound_within_twenty_milliseconds():
+    audio = np.concatenate([np.zeros(RATE), noise(1), np.zeros(RATE)]).astype(np.float32)
+    on = np.flatnonzero(data.active(audio, RATE))
+    assert on[0] == pytest.approx(RATE, abs=0.01 * RATE + 1)
+    assert on[-1] == pytest.approx(2 * RATE, abs=0.01 * RATE + 1)
+    assert data.active(audio, RATE)[RATE : 2 * RATE].all()
+
+
+def test_stretching_keeps_the_pitch_and_the_straight_line():
+    tone = (0.5 * np.sin(2 * np.pi * 440 * np.arange(8 * 44100) / 44100)).astype(np.float32)
+    out = data.stretched(tone, 44100, 0.94)
+    assert len(out) == pytest.approx(len(tone) / 0.94, abs=2)
+    middle = out[44100 : 5 * 44100]
+    peak = np.abs(np.fft.rfft(middle * np.hanning(len(middle)))).argmax() * 44100 / len(middle)
+    assert peak == pytest.approx(440, abs=0.5)
+    clicks = np.zeros(8 * 44100, np.float32)
+    clicks[22050::22050] = 0.9
+    out = data.stretched(clicks, 44100, 1.06)
+    part = data.Part(out, 0, len(clicks), 1.06)
+    for k in range(1, 16):
+        near = int(k * 22050 / 1.06)
+        found = near - 4000 + int(np.abs(out[near - 4000 : near + 4000]).argmax())
+        assert part.source_time(found) == pytest.approx(k * 22050, rel=0.002, abs=100)
+
+
+def test_no_copy_holds_a_trace_of_a_held_out_window(tmp_path):
+    """Everything held out is turned round in time: the training material stays the same to the bit."""
+    audio = noise(20)
+    before = data.prepare([written(tmp_path / "a.wav", audio, subtype="FLOAT")], CONFIG, TRAINING)
+    for window in before.windows:
+        audio[window.start : window.stop] = audio[window.start : window.stop][::-1].copy()
+    after = data.prepare([written(tmp_path / "a.wav", audio, subtype="FLOAT")], CONFIG, TRAINING)
+    assert len(before.parts) == len(after.parts) > 8
+    for a, b in zip(before.parts, after.parts, strict=True):
+        np.testing.assert_array_equal(a.audio, b.audio)
+    for a, b in zip(before.windows, after.windows, strict=True):
+        assert not np.array_equal(a.audio, b.audio)
+    assert before.fingerprint() != after.fingerprint()
+
+
+def test_windows_are_spread_over_source_time_and_kept_clear(tmp_path):
+    paths = [written(tmp_path / f"{k}.wav", noise(s, k)) for k, s in enumerate((9, 5, 16))]
+    material = data.prepare(paths, CONFIG, TRAINING)
+    total = 30 * RATE
+    assert len(material.windows) == 8
+    for k, window in enumerate(material.windows):
+        assert abs(window.start - k * total / 8) < total / 8
+        assert window.stop - window.start == pytest.approx(0.5 * RATE, abs=CONFIG.hop)
+        assert not any(window.start < edge * RATE < window.stop for edge in (9, 14))
+        for part in material.parts:
+            assert part.stop <= window.start - CONFIG.lookback or part.start >= window.stop + CONFIG.lookback
+    assert {part.speed for part in material.parts} == {0.9, 1.0}
+    context = len(material.windows[3].audio) - len(material.windows[3].active)
+    assert context >= 0.25 * RATE
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sounds") / "a.wav"
+    return data.prepare([written(path, noise(12), subtype="FLOAT")], CONFIG, TRAINING)
+
+
+def test_a_batch_is_a_function_of_seed_and_step(material):
+    dithered = replace(TRAINING, dither=1.0)
+    ahead = data.Streams(material, CONFIG, dithered)
+    for step in range(40):
+        ahead.batch(step)
+    for step in (39, 7, 0):
+        want, fresh = ahead.batch(step)
+        got, fresh_again = data.Streams(material, CONFIG, dithered).batch(step)
+        np.testing.assert_array_equal(got, want)
+        np.testing.assert_array_equal(fresh_again, fresh)
+    other = data.Streams(material, CONFIG, replace(dithered, seed=1)).batch(7)[0]
+    assert not np.array_equal(other, data.Streams(material, CONFIG, dithered).batch(7)[0])
+
+
+@pytest.mark.parametrize("dither", [0.0, 1.0])
+def test_a_stream_goes_on_where_it_was_until_it_starts_afresh(material, dither):
+    streams = data.Streams(material, CONFIG, replace(TRAINING, dither=dither))
+    before, fresh = streams.batch(0)
+    assert fresh.all()
+    starts = np.zeros(TRAINING.batch, dtype=int)
+    for step in range(1, 120):
+        now, fresh = streams.batch(step)
+        goes_on = (now[:, : CONFIG.lookback] == before[:, -CONFIG.lookback :]).all(axis=1)
+        np.testing.assert_array_equal(goes_on, ~fresh)
+        assert not fresh.all(), "resets are staggered"
+        starts += fresh
+        before = now
+    assert (starts > 0).all()
+
+
+def test_an_excerpt_never_leaves_its_part(material):
+    streams = data.Streams(material, CONFIG, TRAINING)
+    seen = set()
+    for step in range(600):
+        batch, _ = streams.batch(step)
+        for stream, row in enumerate(batch):
+            excerpt, within = streams.locate(stream, step)
+            at = excerpt.start + within * TRAINING.seq_len + 1
+            audio = material.parts[excerpt.part].audio
+            assert at + len(row) <= len(audio)
+            np.testing.assert_array_equal(row, quantize(audio[at : at + len(row)], CONFIG))
+            seen.add(excerpt.part)
+    assert len(seen) == len(material.parts)
+
+
+def test_preemphasis_sees_the_sample_before(material):
+    config = replace(CONFIG, q_type="mu-law", preemphasis=0.85)
+    streams = data.Streams(material, config, TRAINING)
+    batch, _ = streams.batch(3)
+    excerpt, within = streams.locate(2, 3)
+    at = excerpt.start + within * TRAINING.seq_len
+    whole = quantize(material.parts[excerpt.part].audio, config)
+    np.testing.assert_array_equal(batch[2], whole[at + 1 : at + 1 + batch.shape[1]])

@@ -1,0 +1,250 @@
+"""A training run: its settings, that it learns, and that stopping and going on changes nothing, to the bit."""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from engine.checkpoint import load
+from engine.training.recipes import RECIPES, Training, resolve
+from engine.training.trainer import rate, run
+
+TINY = {
+    "sample_rate": "8000", "q_levels": "16", "frame_sizes": "2,4", "dim": "8", "emb_size": "4", "seq_len": "64",
+    "batch": "4", "excerpt": "0.1", "epoch_steps": "5", "save_steps": "3", "stretches": "1.0", "steps": "14",
+    "warmup": "0", "title": "Two tones",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    t = np.arange(5 * 8000) / 8000
+    tone = 0.5 * np.sin(2 * np.pi * 200 * t) + 0.2 * np.sin(2 * np.pi * 330 * t)
+    path = tmp_path_factory.mktemp("sounds") / "tones.wav"
+    soundfile.write(path, tone, 8000)
+    return path
+
+
+def quiet(line):
+    assert "\n" not in line
+
+
+def metrics(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def assert_same_run(a: Path, b: Path):
+    assert sorted(p.name for p in a.iterdir()) == sorted(p.name for p in b.iterdir())
+    for path in a.glob("*.safetensors"):
+        assert path.read_bytes() == (b / path.name).read_bytes(), path.name
+    assert metrics(a) == metrics(b)
+
+
+SHAPES = {
+    "gru, learned": {},
+    "lstm, skip, random, subset": {"rnn": "lstm", "n_rnn": "2", "skip": "true", "h0": "random", "keep": "0.5"},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_interrupted_and_resumed_equals_uninterrupted(sound, tmp_path, shape):
+    settings = {**TINY, **shape}
+    assert run([sound], tmp_path / "whole", "live", settings, False, quiet) == 0
+
+    def interrupt(line):
+        if line.startswith("epoch 1"):
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    assert run([sound], tmp_path / "parts", "live", settings, False, interrupt) == 130
+    assert signal.getsignal(signal.SIGINT) is before
+    assert not (tmp_path / "parts" / "epoch-003.safetensors").exists()
+    assert run([], tmp_path / "parts", "live", {}, True, quiet) == 0
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_crash_loses_only_what_was_not_saved(sound, tmp_path):
+    """Going on from an older save drops the metrics that lie beyond it and writes them again."""
+    assert run([sound], tmp_path / "whole", "live", TINY, False, quiet) == 0
+    older = {}
+
+    def keep(line):
+        if line.startswith("epoch 2"):
+            older["resume"] = (tmp_path / "parts" / "resume.safetensors").read_bytes()
+
+    assert run([sound], tmp_path / "parts", "live", TINY, False, keep) == 0
+    (tmp_path / "parts" / "resume.safetensors").write_bytes(older["resume"])
+    assert run([], tmp_path / "parts", "live", {}, True, quiet) == 0
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from engine.training.trainer import run
+sound, folder, resume, steps = sys.argv[1:]
+settings = {} if resume == "yes" else {SETTINGS}
+sys.exit(run([Path(sound)], Path(folder), "live", settings, resume == "yes", lambda line: print(line, flush=True)))
+"""
+
+
+def child(sound, folder, resume, steps):
+    source = CHILD.replace("{SETTINGS}", repr({**TINY, "steps": steps, "epoch_steps": "1000"}))
+    root = Path(__file__).parent.parent
+    command = [sys.executable, "-c", source, str(sound), str(folder), resume, steps]
+    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_ctrl_c_finishes_the_step_saves_and_says_so(sound, tmp_path):
+    process = child(sound, tmp_path / "run", "no", "100000")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("step "):
+            process.send_signal(signal.SIGINT)
+            break
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == ""
+    last = out.splitlines()[-1]
+    assert last.startswith("stopped at step ")
+    stopped = int(last.split()[3])
+    goal = {**TINY, "epoch_steps": "1000", "steps": str(100000)}
+    saved = (tmp_path / "run" / "resume.safetensors").read_bytes()
+    seen = []
+
+    def stop_there(line):
+        seen.append(line)
+
+    assert stopped >= 1
+    whole = tmp_path / "whole"
+    assert run_until(sound, whole, goal, stopped, stop_there) == 130
+    assert (whole / "resume.safetensors").read_bytes() == saved
+
+
+def run_until(sound, folder, settings, step, say):
+    """A run in this process that is interrupted right after ``step``."""
+    from engine.training import trainer
+
+    class Stopping(trainer.Trainer):
+        def advance(self):
+            nats = super().advance()
+            if self.step == step:
+                signal.raise_signal(signal.SIGINT)
+            return nats
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "Trainer", Stopping)
+        return run([sound], folder, "live", settings, False, say)
+
+
+def test_it_learns_and_its_checkpoints_say_what_they_are(sound, tmp_path):
+    settings = {**TINY, "steps": "120", "epoch_steps": "40", "lr": "0.01", "dim": "16", "dither": "0"}
+    assert run([sound], tmp_path / "run", "live", settings, False, quiet) == 0
+    names = sorted(p.name for p in (tmp_path / "run").glob("epoch-*"))
+    assert names == [f"epoch-00{k}.safetensors" for k in (1, 2, 3)]
+    first, last = (load(tmp_path / "run" / names[k]) for k in (0, -1))
+    assert last.training["nll_bits"] < first.training["nll_bits"] < 4.0
+    assert last.training["nll_bits"] < 2.5
+    assert last.training["nll_bits_active"] == pytest.approx(last.training["nll_bits"], abs=0.01)  # never silent
+    assert (last.training["recipe"], last.training["steps"], last.training["epoch"]) == ("live", 120, 3)
+    assert last.source["title"] == "Two tones"
+    assert last.config.dim == 16
+
+
+def test_held_out_bits_of_a_network_that_knows_nothing(sound, tmp_path):
+    from engine.training.trainer import Trainer, _new_plan, prepare
+
+    plan = _new_plan([sound], tmp_path / "none", "live", TINY)
+    trainer = Trainer(plan, prepare(plan.sounds, plan.config, plan.training))
+    with torch.no_grad():
+        for name, parameter in trainer.model.tensors.items():
+            if name.startswith("mlp/output"):
+                parameter.zero_()
+        trainer.model.tensors["mlp/output/weight_v"].fill_(1.0)
+    assert trainer.evaluate() == pytest.approx({"bits": 4.0, "bits_active": 4.0})
+    assert trainer.evaluate() == trainer.evaluate()
+
+
+def test_the_rate_rises_and_falls_to_zero():
+    t = Training(steps=100, warmup=4, decay=0.5)
+    rates = [rate(step, t) for step in range(101)]
+    assert rates[:6] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 1.0])
+    assert rates[50] == 1.0
+    assert rates[75] == 0.5
+    assert rates[99] == pytest.approx(0.02)
+    assert rates[100] == 0.0
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_resolves(recipe):
+    config, training = resolve(recipe, {"steps": "10"})
+    assert training.steps == 10
+    assert training.seq_len % config.hop == 0
+
+
+def test_the_seeds_recipes_are_what_the_seeds_say():
+    config, training = resolve("metal", {})
+    assert (config.rnn, config.frame_sizes, config.skip, config.h0) == ("lstm", (16,), True, "random")
+    assert (training.forget_bias, training.batch, config.sample_rate) == (3.0, 128, 16000)
+    config, _ = resolve("poster", {})
+    assert (config.frame_sizes, config.dim, config.emb_size, config.sample_rate) == ((8, 16), 1024, 256, 44100)
+
+
+REFUSED = {
+    "unknown key": ({"dimm": "3"}, "--set dimm: unknown setting; did you mean dim?"),
+    "no number": ({"steps": "many"}, "--set steps: 'many': a number like 3000 expected"),
+    "no flag": ({"skip": "maybe"}, "--set skip: 'maybe': true or false"),
+    "no tuple": ({"frame_sizes": "8;16"}, "--set frame_sizes: '8;16': numbers like 8,16 expected"),
+    "out of range": ({"lr": "7"}, "lr: 7.0: from 0.0 to 1.0"),
+    "not a number": ({"lr": "nan"}, "lr: nan: from"),
+    "odd length": ({"seq_len": "1000"}, "seq_len: 1000: a multiple of the largest frame"),
+    "shape": ({"frame_sizes": "8,12"}, "frame_sizes"),
+    "clip": ({"clip_mode": "both"}, "clip_mode: 'both': value or norm"),
+    "speed": ({"stretches": "9"}, "stretches"),
+}
+
+
+@pytest.mark.parametrize(("overrides", "message"), REFUSED.values(), ids=REFUSED)
+def test_settings_that_do_not_fit_are_refused_before_anything_is_made(tmp_path, overrides, message):
+    with pytest.raises(ValueError, match=r".") as caught:
+        run([Path("none.wav")], tmp_path / "run", "live", overrides, False, quiet)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_unknown_recipe():
+    with pytest.raises(ValueError, match="recipe: 'metall': did you mean metal"):
+        resolve("metall", {})
+
+
+def test_runs_that_cannot_be_resumed(sound, tmp_path):
+    with pytest.raises(ValueError, match="no run to resume"):
+        run([sound], tmp_path / "none", "live", {}, True, quiet)
+    folder = tmp_path / "run"
+    assert run([sound], folder, "live", {**TINY, "steps": "2"}, False, quiet) == 0
+    with pytest.raises(ValueError, match="exists already"):
+        run([sound], folder, "live", TINY, False, quiet)
+    with pytest.raises(ValueError, match="can only change steps"):
+        run([sound], folder, "live", {"dim": "9"}, True, quiet)
+    other = tmp_path / "other.wav"
+    soundfile.write(other, np.random.default_rng(0).normal(size=30000) * 0.1, 8000)
+    with pytest.raises(ValueError, match=r"other\.wav: the sounds are not those"):
+        run([other], folder, "live", {}, True, quiet)
+    (folder / "resume.safetensors").write_bytes(b"broken")
+    with pytest.raises(ValueError, match=r"resume\.safetensors: not a saved run"):
+        run([], folder, "live", {}, True, quiet)
+
+
+def test_a_longer_plan_can_be_resumed(sound, tmp_path):
+    assert run([sound], tmp_path / "run", "live", {**TINY, "steps": "5"}, False, quiet) == 0
+    assert run([], tmp_path / "run", "live", {"steps": "10"}, True, quiet) == 0
+    assert math.isfinite(load(tmp_path / "run" / "epoch-002.safetensors").training["nll_bits"])
