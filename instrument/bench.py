@@ -104,19 +104,11 @@ def seeded_network(config: ModelConfig, name: str, seed: int = 0) -> Checkpoint:
 def peer_subjects() -> tuple[list[Subject], str]:
     """samplernn-pytorch's generation step and a leaner loop; or none, and why."""
     try:
-        import torch
-
-        from engine.training.peer import Lean, Peer
+        from engine.training import peer
     except ImportError:
         return [], "no comparison with samplernn-pytorch: torch is not installed (the extra 'train')"
-    torch.set_num_threads(1)
-    peer = Peer(dim=PEER_CONFIG.dim)
-    lean = Lean(peer)
-    rate = PEER_CONFIG.sample_rate
-    return [
-        Subject("samplernn-pytorch", "fp32", rate, peer.generate),
-        Subject("leaner loop", "fp32", rate, lean.generate),
-    ], ""
+    loops = peer.loops(PEER_CONFIG.dim)
+    return [Subject(name, "fp32", PEER_CONFIG.sample_rate, make) for name, make in loops.items()], ""
 
 
 def measure(subjects: list[Subject], seconds: float) -> list[Speed]:

@@ -8,7 +8,7 @@ imported and what an installed `samplernn bench` can still find. Any thread; one
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -18,6 +18,13 @@ from torch.nn.utils.parametrizations import weight_norm
 
 Q = 256
 CELL = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+def loops(dim: int) -> dict[str, Callable[[int], object]]:
+    """What ``samplernn bench`` measures, by name: functions that make n samples of one stream on one thread."""
+    torch.set_num_threads(1)
+    peer = Peer(dim=dim)
+    return {"samplernn-pytorch": peer.generate, "leaner loop": Lean(peer).generate}
 
 
 class FrameTier(nn.Module):
