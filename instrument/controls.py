@@ -154,8 +154,9 @@ W_PANIC, W_STOP, W_HORIZON, W_TURNS = 80, 88, 96, 104  # W_TURNS is the quiescen
 W_FLOWING, W_ENDED, W_FADE_IN, W_CLOCK_STOP = 112, 120, 128, 136
 W_CLOCK = 144  # sequence, read index, monotonic ns, frames of the block
 W_CALLBACKS, W_UNDERRUNS, W_XRUNS, W_SHORT, W_SLIPS = 152, 153, 154, 155, 156  # written by the reader of the ring
-W_CALLBACK_STATE = 160  # floats: left, right (what is dying away), gain
+W_CALLBACK_STATE = 160  # floats: last left and right, what of them is dying away, gain of the fade in
 W_READER = 168  # who may read the ring: twice a claim, plus 1 while it is reading (see take_turn)
+W_SEATS = 176  # pairs (address of word 0, claim), each the userData of one opened stream
 HEADER = 192
 
 COMMAND_SLOTS, EVENT_SLOTS, RECORD = 1024, 8192, 8
@@ -357,8 +358,11 @@ NOBODY, CLOCK, DEVICE = 0, 1, 2
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def take_turn(words: Words, claim: int) -> bool:
-    """Reader, before every block: False if the ring is not (or no longer) this claim's: play silence."""
-    return compare_exchange(words, W_READER, 2 * claim, 2 * claim + 1)
+    """Reader, before every block: False if the ring is another's: play silence. Nobody's ring is for the taking."""
+    taken: bool = compare_exchange(words, W_READER, 2 * claim, 2 * claim + 1)
+    if not taken:
+        taken = compare_exchange(words, W_READER, 2 * NOBODY, 2 * claim + 1)
+    return taken
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -370,7 +374,8 @@ def end_turn(words: Words, claim: int) -> None:
 @njit(cache=True, nogil=True, error_model="numpy")
 def hand_over(words: Words, old: int, new: int) -> bool:
     """Control side: give the ring to another claim; False while the old one is reading: try again."""
-    return compare_exchange(words, W_READER, 2 * old, 2 * new)
+    given: bool = compare_exchange(words, W_READER, 2 * old, 2 * new)
+    return given
 
 
 class Link:
@@ -403,9 +408,7 @@ class Link:
         kind = pack(int(c.op), int(c.voice), int(c.parameter), int(c.flags))
         number = (int(c.number) + (1 << 63)) % (1 << 64) - (1 << 63)
         at = max(-NEVER, min(NEVER, int(c.at)))
-        return bool(
-            push_command(self._words, at, kind, float(c.value), int(c.ramp), number, float(c.late), int(c.serial))
-        )
+        return push_command(self._words, at, kind, float(c.value), int(c.ramp), number, float(c.late), int(c.serial))
 
     def events(self) -> list[Event]:
         """Everything that happened since the last call, in order, at most 1024 at a time."""

@@ -66,6 +66,16 @@ set_i32 = _writer(types.int32, ir.IntType(32), types.int64)
 set_i64 = _writer(types.int64, _I64, types.int64)
 
 
+@_intrinsic
+def pointer_to(_context: Any, address: Any) -> Any:
+    """The pointer that is this address, for ``numba.carray``."""
+
+    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], ir.IntType(8).as_pointer())
+
+    return types.voidptr(types.int64), codegen
+
+
 def _caller(count: int) -> Any:
     """An intrinsic (function address, tuple of ``count`` int64) -> int64: C calling convention."""
 

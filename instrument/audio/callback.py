@@ -1,0 +1,281 @@
+"""Whoever reads the audio ring: the device's callback, its Python fallback, and a clock with no device behind it.
+
+The compiled callback runs on the device's real-time thread without the interpreter: it copies, fades to silence when
+the ring is short and back in, publishes (read index, time) and counts; nothing else. Its state is in the shared words,
+whose address arrives through PortAudio's ``userData``, so that it stays cacheable. Opening streams is left to
+``outputs``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from engine import kernel_cache  # noqa: F401
+
+# isort: split
+import numpy as np
+from numba import carray, cfunc, njit, types
+from numpy.typing import NDArray
+
+from instrument.audio.memory import monotonic_ns, pointer_to, usleep
+from instrument.controls import (
+    CLOCK,
+    DEVICE,
+    HEADER,
+    W_CALLBACK_STATE,
+    W_CALLBACKS,
+    W_CLOCK,
+    W_CLOCK_STOP,
+    W_ENDED,
+    W_FADE_IN,
+    W_FLOWING,
+    W_RATE,
+    W_RING,
+    W_RING_MASK,
+    W_RING_READ,
+    W_RING_WRITE,
+    W_SEATS,
+    W_SHORT,
+    W_SLIPS,
+    W_TAP,
+    W_TAP_FRAMES,
+    W_UNDERRUNS,
+    W_XRUNS,
+    Link,
+    Shared,
+    bits_of,
+    end_turn,
+    float_of,
+    load_acquire,
+    store_release,
+    take_turn,
+)
+
+FADE_FRAMES = 128  # in and out of a shortage
+OUTPUT_UNDERFLOW = 4  # paOutputUnderflow
+_DYING = 0.96  # of the last sample's level, each frame of a shortage
+_LATE_BLOCKS = 2  # a null clock this late has been asleep, as a device would have lost that time
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def serve(words: NDArray[np.int64], samples: NDArray[np.float32], out: NDArray[np.float32], frames: int) -> int:
+    """Fill ``out`` (flat, stereo interleaved) with ``frames`` frames. Returns how many the ring lacked.
+
+    Before the ring was full once, it is silence that nobody misses. A shortage lets the last sample die away; what
+    follows fades in over FADE_FRAMES on top of that.
+    """
+    read: int = load_acquire(words, W_RING_READ)
+    clock(words, read, frames)
+    there = 0
+    if load_acquire(words, W_FLOWING) != 0:
+        there = min(frames, load_acquire(words, W_RING_WRITE) - read)
+    if load_acquire(words, W_FADE_IN) != 0:
+        store_release(words, W_FADE_IN, 0)
+        keep(words, 0.0, 0.0, 0.0, 0.0, 0.0)
+    copy(words, samples, out, read, there)
+    fall_silent(words, out, there, frames)
+    store_release(words, W_RING_READ, read + there)
+    return frames - there
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def copy(
+    words: NDArray[np.int64], samples: NDArray[np.float32], out: NDArray[np.float32], read: int, count: int
+) -> None:
+    """``count`` frames out of the ring, fading in on top of what is still dying away."""
+    state = W_CALLBACK_STATE
+    last_left, last_right = float_of(words[state]), float_of(words[state + 1])
+    left, right, gain = float_of(words[state + 2]), float_of(words[state + 3]), float_of(words[state + 4])
+    for i in range(count):
+        place = words[W_RING] + 2 * ((read + i) & words[W_RING_MASK])
+        gain = min(1.0, gain + 1.0 / FADE_FRAMES)
+        left, right = dying(left), dying(right)
+        last_left, last_right = samples[place] * gain + left, samples[place + 1] * gain + right
+        out[2 * i], out[2 * i + 1] = last_left, last_right
+    keep(words, last_left, last_right, left, right, gain)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def dying(x: float) -> float:
+    """One frame later; nothing once inaudible (no denormals)."""
+    return x * _DYING if abs(x) > 1e-7 else 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def keep(words: NDArray[np.int64], last_left: float, last_right: float, left: float, right: float, gain: float) -> None:
+    """Remember what sounded last, what of it is dying away, and how far in the fade is."""
+    words[W_CALLBACK_STATE] = bits_of(last_left)
+    words[W_CALLBACK_STATE + 1] = bits_of(last_right)
+    words[W_CALLBACK_STATE + 2] = bits_of(left)
+    words[W_CALLBACK_STATE + 3] = bits_of(right)
+    words[W_CALLBACK_STATE + 4] = bits_of(gain)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def fall_silent(words: NDArray[np.int64], out: NDArray[np.float32], first: int, frames: int) -> None:
+    """Frames ``first`` to ``frames``: the last sample dies away."""
+    if first >= frames:
+        return
+    left, right = float_of(words[W_CALLBACK_STATE]), float_of(words[W_CALLBACK_STATE + 1])
+    for i in range(first, frames):
+        left, right = dying(left), dying(right)
+        out[2 * i], out[2 * i + 1] = left, right
+    keep(words, left, right, left, right, 0.0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def clock(words: NDArray[np.int64], read: int, frames: int) -> None:
+    """Publish which session sample is being handed over, and when (a seqlock)."""
+    sequence: int = load_acquire(words, W_CLOCK)
+    store_release(words, W_CLOCK, sequence + 1)
+    store_release(words, W_CLOCK + 1, read)
+    store_release(words, W_CLOCK + 2, monotonic_ns())
+    store_release(words, W_CLOCK + 3, frames)
+    store_release(words, W_CLOCK, sequence + 2)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def serve_counted(
+    words: NDArray[np.int64], samples: NDArray[np.float32], out: NDArray[np.float32], frames: int, status: int
+) -> None:
+    """:func:`serve`, counting: callbacks, those that came short while the set was playing, the driver's complaints."""
+    ended: int = load_acquire(words, W_ENDED)
+    flowing: int = load_acquire(words, W_FLOWING)
+    short = serve(words, samples, out, frames)
+    count(words, W_CALLBACKS, 1)
+    if short > 0 and flowing != 0 and ended == 0:
+        count(words, W_UNDERRUNS, 1)
+        count(words, W_SHORT, short)
+    if status & OUTPUT_UNDERFLOW:
+        count(words, W_XRUNS, 1)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def serve_in_turn(
+    words: NDArray[np.int64],
+    samples: NDArray[np.float32],
+    out: NDArray[np.float32],
+    frames: int,
+    status: int,
+    claim: int,
+) -> None:
+    """:func:`serve_counted` if the ring is this reader's, else silence: a device given up for lost may still call."""
+    if take_turn(words, claim):
+        serve_counted(words, samples, out, frames, status)
+        end_turn(words, claim)
+    else:
+        out[: 2 * frames] = np.float32(0.0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def count(words: NDArray[np.int64], index: int, more: int) -> None:
+    """Add to a counter of which this thread is the one writer."""
+    store_release(words, index, load_acquire(words, index) + more)
+
+
+_SIGNATURE = types.int32(
+    types.voidptr, types.voidptr, types.ulong, types.voidptr, types.ulong, types.voidptr
+)  # PaStreamCallback
+
+
+@cfunc(_SIGNATURE, cache=True, error_model="numpy")
+def native_callback(_input: Any, output: Any, frames: Any, _time: Any, status: Any, user: Any) -> int:
+    """PortAudio's callback: two interleaved channels of float32. ``user`` is :func:`user_data`."""
+    seat = carray(user, (2,), np.int64)
+    memory = pointer_to(seat[0])
+    header = carray(memory, (HEADER,), np.int64)
+    size = header[W_TAP] // 2 + header[W_TAP_FRAMES]
+    words = carray(memory, (size,), np.int64)
+    samples = carray(memory, (2 * size,), np.float32)
+    out = carray(output, (2 * frames,), np.float32)
+    serve_in_turn(words, samples, out, np.int64(frames), np.int64(status), seat[1])
+    return 0
+
+
+def user_data(shared: Shared, claim: int = DEVICE) -> int:
+    """What the native callback wants as ``userData``: the address of a seat in the shared words (keep them alive)."""
+    seat = W_SEATS + 2 * (claim % ((HEADER - W_SEATS) // 2))
+    shared.words[seat], shared.words[seat + 1] = shared.words.ctypes.data, claim
+    return int(shared.words[seat:].ctypes.data)
+
+
+def python_callback(shared: Shared, claim: int = DEVICE) -> Callable[[Any, int, Any, Any], None]:
+    """The fallback, for ``sounddevice.OutputStream``: the same, entered through the interpreter."""
+
+    def callback(outdata: NDArray[np.float32], frames: int, _time: Any, status: Any) -> None:
+        complaint = OUTPUT_UNDERFLOW if status and status.output_underflow else 0
+        serve_in_turn(shared.words, shared.samples, outdata.reshape(-1), frames, complaint, claim)
+
+    empty = np.zeros(0, np.float32)
+    serve(shared.words, shared.samples, empty, 0)  # compile, or load, here and not on the device's thread
+    return callback
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def keep_time(words: NDArray[np.int64], samples: NDArray[np.float32], out: NDArray[np.float32], block: int) -> None:
+    """Read a block each time one is due until told to stop. Deadlines are absolute, so that nothing drifts.
+
+    When it comes later than a device could have waited, it counts a slip and starts its time anew instead of reading
+    several blocks at once.
+    """
+    rate = words[W_RATE]
+    begun: int = monotonic_ns()
+    blocks = 0
+    while load_acquire(words, W_CLOCK_STOP) == 0:
+        due = begun + (blocks * block * 1_000_000_000) // rate
+        wait = due - monotonic_ns()
+        if wait > 0:
+            usleep(min(wait // 1000 + 1, 100_000))
+            continue
+        if -wait * rate > _LATE_BLOCKS * block * 1_000_000_000:
+            count(words, W_SLIPS, 1)
+            begun = monotonic_ns()
+            blocks = 0
+        serve_in_turn(words, samples, out, block, 0, CLOCK)
+        blocks += 1
+
+
+class NullClock:
+    """A clock that reads the ring at the session's pace: for ``null`` and file outputs, and while a device is lost.
+
+    ``start`` and ``stop`` may be called from any control thread; the clock's own thread runs compiled code only.
+    """
+
+    def __init__(self, link: Link, block: int, on_thread: Callable[[], None] | None = None) -> None:
+        self._shared = link.shared
+        self._block = block
+        self._on_thread = on_thread
+        self._thread: threading.Thread | None = None
+        self._out = np.zeros(2 * block, np.float32)
+        self._run(stopped=True)
+
+    @property
+    def running(self) -> bool:
+        """Whether the clock's thread is alive."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self) -> None:
+        """Begin to read, once the ring is the clock's or nobody's."""
+        if not self.running:
+            self._shared.words[W_CLOCK_STOP] = 0
+            self._thread = threading.Thread(target=self._main, name="null-clock")
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Stop and join; at most about a block later."""
+        self._shared.words[W_CLOCK_STOP] = 1
+        if self._thread is not None:
+            self._thread.join()
+        self._thread = None
+
+    def _main(self) -> None:
+        if self._on_thread is not None:
+            self._on_thread()
+        self._run()
+
+    def _run(self, stopped: bool = False) -> None:
+        if stopped:
+            self._shared.words[W_CLOCK_STOP] = 1  # compile, or load, without reading anything
+        keep_time(self._shared.words, self._shared.samples, self._out, self._block)
