@@ -1,0 +1,95 @@
+"""OSC 1.0 address patterns: ``?``, ``*``, ``[a-z]``, ``[!a-z]``, ``{one,two}``, none of which reaches across a ``/``.
+
+Pure, any thread. Matching is by sets of positions, so that no pattern takes longer than its length times the
+address's (a regular expression made of stars can take for ever).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SPECIAL = frozenset("?*[]{}")
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """One step of a pattern: any run (``star``), one character of a set, or one of some words."""
+
+    star: bool = False
+    characters: frozenset[str] = frozenset()
+    inverted: bool = False
+    words: tuple[str, ...] = ()
+
+
+def is_pattern(address: str) -> bool:
+    """Whether the address is a pattern at all."""
+    return not SPECIAL.isdisjoint(address)
+
+
+def matches(pattern: str, address: str) -> bool:
+    """Whether ``address`` fits ``pattern``, part by part. Raises ValueError for a bracket without its other half."""
+    parts, names = pattern.split("/"), address.split("/")
+    pieces = [_pieces(part) for part in parts]
+    return len(parts) == len(names) and all(_fits(p, name) for p, name in zip(pieces, names, strict=True))
+
+
+def _fits(pieces: list[_Piece], name: str) -> bool:
+    places = {0}
+    for piece in pieces:
+        places = (
+            {end for place in places for end in _ends(piece, name, place)} if not piece.star else _onward(places, name)
+        )
+        if not places:
+            return False
+    return len(name) in places
+
+
+def _onward(places: set[int], name: str) -> set[int]:
+    return set(range(min(places), len(name) + 1))
+
+
+def _ends(piece: _Piece, name: str, place: int) -> list[int]:
+    if piece.words:
+        return [place + len(word) for word in piece.words if name.startswith(word, place)]
+    if place < len(name) and (name[place] in piece.characters) != piece.inverted:
+        return [place + 1]
+    return []
+
+
+def _pieces(part: str) -> list[_Piece]:
+    pieces, i = [], 0
+    while i < len(part):
+        closing = {"[": "]", "{": "}"}.get(part[i], "")
+        end = part.find(closing, i) if closing else i
+        if end < 0 or part[i] in "]}":
+            raise ValueError(f"OSC: the pattern part {part[:60]!r} has a bracket without its other half")
+        pieces.append(_piece(part[i], part[i + 1 : end]))
+        i = end + 1
+    return pieces
+
+
+def _piece(first: str, inside: str) -> _Piece:
+    if first == "*":
+        return _Piece(star=True)
+    if first == "?":
+        return _Piece(inverted=True)
+    if first == "{":
+        return _Piece(words=tuple(inside.split(",")))
+    if first == "[":
+        inverted = inside.startswith("!")
+        return _Piece(characters=_characters(inside[inverted:]), inverted=inverted)
+    return _Piece(characters=frozenset(first))
+
+
+def _characters(inside: str) -> frozenset[str]:
+    """``a-cx`` -> a, b, c, x; a minus at an end is itself."""
+    found: set[str] = set()
+    i = 0
+    while i < len(inside):
+        if inside[i + 1 : i + 2] == "-" and i + 2 < len(inside):
+            found.update(map(chr, range(ord(inside[i]), ord(inside[i + 2]) + 1)))
+            i += 3
+        else:
+            found.add(inside[i])
+            i += 1
+    return frozenset(found)
