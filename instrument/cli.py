@@ -10,6 +10,7 @@ Exit codes: 0 done, 1 one line said why not, 2 bad arguments, 130 Ctrl-C, 143 SI
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import math
 import os
 import signal
@@ -148,7 +149,7 @@ def _add_replay(commands: Commands) -> None:
 
 def _add_train(commands: Commands) -> None:
     p = _command(commands, "train", _train, "train a network on sound files (needs the extra 'train')")
-    p.add_argument("sounds", type=Path, nargs="+", metavar="SOUND")
+    p.add_argument("sounds", type=Path, nargs="*", metavar="SOUND", help="may be left out with --resume")
     p.add_argument("-o", dest="out", type=Path, required=True, metavar="RUN_DIR")
     p.add_argument("--recipe", default="default", metavar="NAME", help="a named set of choices; default: default")
     p.add_argument(
@@ -236,6 +237,13 @@ def _temperature(text: str) -> tuple[float, float]:
     return ends[0], ends[-1]
 
 
+def _setting(text: str) -> tuple[str, str]:
+    key, sign, value = text.partition("=")
+    if not key or not sign:
+        raise argparse.ArgumentTypeError(f"{text!r}: key=value expected")
+    return key, value
+
+
 # --- the commands ---------------------------------------------------------------------------------------------------
 
 
@@ -262,14 +270,32 @@ def _replay(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
+    from engine.training import recipes
+
+    overrides = dict(args.overrides)
+    if not args.resume:  # torch takes seconds to import: what can be wrong without it is said first
+        recipes.resolve(args.recipe, overrides)
+    for path in args.sounds:
+        if not path.is_file():
+            raise ValueError(f"{path}: {'is a folder; sound files expected' if path.is_dir() else 'no such file'}")
+    if not args.sounds and not args.resume:
+        raise ValueError("train: no sound files given")
+    _need("torch")
     from engine.training import trainer
 
-    return int(trainer.run(args.sounds, args.out, args.recipe, args.overrides, args.resume, print))
+    return trainer.run(args.sounds, args.out, args.recipe, overrides, args.resume, lambda line: print(line, flush=True))
+
+
+def _need(module: str) -> None:
+    """Say at once which extra is missing."""
+    if importlib.util.find_spec(module) is None:
+        raise ModuleNotFoundError(name=module)
 
 
 def _import(args: argparse.Namespace) -> None:
     if args.out.suffix != ".safetensors" or not args.out.parent.is_dir():
         raise ValueError(f"{args.out}: a name that ends in .safetensors, in a folder that is there, expected")
+    _need("torch")
     from engine.checkpoint import save
     from engine.foreign import load_foreign
 

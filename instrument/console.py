@@ -12,7 +12,6 @@ import os
 import select
 import sys
 import threading
-import time
 
 STDOUT, STDERR = 1, 2
 _MAX_LINE = 1000  # bytes; a pipe that polls writable takes at least PIPE_BUF (512 or more) without blocking
@@ -95,26 +94,3 @@ def _writable(stream: int) -> bool:
     poll = select.poll()
     poll.register(stream, select.POLLOUT)
     return any(events & select.POLLOUT and not events & select.POLLERR for _, events in poll.poll(0))
-
-
-class Repeated:
-    """A fault that may repeat: one line the first time, then a count at most once a second."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.count = 0
-        self._said = 0
-        self._last = 0.0
-
-    def happened(self, times: int = 1, now: float | None = None) -> None:
-        """Count ``times`` more, and say so if it is due; ``now`` in seconds is for tests."""
-        self.count += times
-        self.tick(now)
-
-    def tick(self, now: float | None = None) -> None:
-        """Say the count if something is unsaid and a second has passed."""
-        now = time.monotonic() if now is None else now
-        if self.count == self._said or (self._said and now - self._last < 1.0):
-            return
-        complain(self.text if self.count == 1 else f"{self.text} ({self.count} times)")
-        self._said, self._last = self.count, now

@@ -15,9 +15,10 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from instrument.controls import Event, Op
+if TYPE_CHECKING:  # at run time only once a head has been read: a bad file is named without waiting for numba
+    from instrument.controls import Event
 
 FORMAT = 1
 MARK = "MARK"
@@ -100,7 +101,7 @@ class EventLog:
 def to_line(event: Event) -> dict[str, Any]:
     """An event as a table, fields of default value left out."""
     line: dict[str, Any] = {"at": event.at, "op": _op_name(event.op)}
-    for field in fields(Event):
+    for field in fields(event):
         value = getattr(event, field.name)
         if field.name not in line and value != field.default:
             line[field.name] = value
@@ -108,6 +109,8 @@ def to_line(event: Event) -> dict[str, Any]:
 
 
 def _op_name(op: int) -> str | int:
+    from instrument.controls import Op
+
     try:
         return Op(op).name
     except ValueError:
@@ -188,6 +191,8 @@ def _check_head(head: Head) -> None:
 
 
 def _event(text: str, programs: int, voices: int) -> Event:
+    from instrument.controls import REFUSED, Event, Op
+
     data = _table(text)
     known = {field.name for field in fields(Event)}
     for name in data:
@@ -202,12 +207,14 @@ def _event(text: str, programs: int, voices: int) -> Event:
     event = Event(**{**data, "at": data.get("at", -1), "op": _op(data.get("op"))})
     if event.at < 0 or not -1 <= event.voice < voices:
         raise ValueError(f"at {event.at}, voice {event.voice}: a session sample and a voice of {voices} expected")
-    if event.op == Op.SWITCH and not event.flags & 4 and not 0 <= event.number < programs:
+    if event.op == Op.SWITCH and not event.flags & REFUSED and not 0 <= event.number < programs:
         raise ValueError(f"number: {event.number}: a program below {programs} expected")
     return event
 
 
 def _op(name: object) -> int:
+    from instrument.controls import Op
+
     if name == MARK:
         return 0
     if isinstance(name, int) and not isinstance(name, bool):

@@ -1,0 +1,163 @@
+"""What is about to be played, checked: command line and patch become one plan before anything compiles.
+
+Main thread; reads the patch and the bank's files, imports neither numba nor PortAudio. Every fault of the user's is a
+ValueError of one line from here, within a second. Building and playing the plan is left to ``instrument.session``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from engine.checkpoint import Checkpoint, load
+from instrument import patch as patches
+from instrument import report
+from instrument.parameters import PARAMETERS, shorten
+from instrument.patch import Patch
+
+BACKENDS = ("cpu", "reference")
+PRECISIONS = ("int8", "fp32")
+FALLBACK_S = 30.0  # how long a set without a sound device lasts
+LONGEST_LATENCY_MS = 2000.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """``samplernn play``'s command line, as typed; None is what the patch or the default says."""
+
+    target: str | None = None
+    seconds: float | None = None
+    output: str = "auto"
+    record: Path | None = None
+    log: Path | None = None
+    report: Path | None = None
+    seed: int | None = None
+    voices: int | None = None
+    backend: str = "auto"
+    precision: str | None = None
+    osc: str | None = None
+    midi: str | None = None
+    block: int | None = None
+    latency: float | None = None
+
+    @classmethod
+    def from_arguments(cls, args: argparse.Namespace) -> Options:
+        """From the parsed command line."""
+        return cls(**{field.name: getattr(args, field.name) for field in fields(cls)})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything decided before the first kernel.
+
+    Attributes:
+        options: as typed.
+        patch: as read.
+        checkpoints: by program; equal files are one object.
+        voices, seed, backend, precision: as they will be.
+        start: bank index of each voice at sample 0.
+        parameters: ``parameters[voice][code]`` at sample 0, natural units.
+        osc: (host, port) to listen on, or None.
+        block: frames of a device callback.
+        latency_ms: L.
+    """
+
+    options: Options
+    patch: Patch
+    checkpoints: tuple[Checkpoint, ...]
+    voices: int
+    seed: int
+    backend: str
+    precision: str
+    start: tuple[int, ...]
+    parameters: tuple[tuple[float, ...], ...]
+    osc: tuple[str, int] | None
+    block: int
+    latency_ms: float
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the programs are called."""
+        return tuple(entry.name for entry in self.patch.bank)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Where their files are."""
+        return tuple(entry.path for entry in self.patch.bank)
+
+
+def make(options: Options) -> Plan:
+    """Check everything that can be checked without compiling. Raises ValueError, one line."""
+    backend, precision = check_backend(options.backend, options.precision)
+    for path in filter(None, (options.log, options.report)):
+        report.check_path(path)
+    _check_sound_files(options)
+    patch = patches.open_target(options.target)
+    osc = patch.osc.listen if options.osc is None else patches.endpoint(options.osc, "--osc")
+    for line in patch.missing():
+        raise ValueError(f"{options.target or patches.DEFAULT}: {line}")
+    voices = options.voices or patch.voices
+    latency = patch.output.latency if options.latency is None else options.latency
+    if latency > LONGEST_LATENCY_MS:
+        raise ValueError(f"latency: {latency:g}: at most {LONGEST_LATENCY_MS:g} ms")
+    return Plan(
+        options=options,
+        patch=patch,
+        checkpoints=load_bank([entry.path for entry in patch.bank]),
+        voices=voices,
+        seed=_seed(options, patch),
+        backend=backend,
+        precision=precision,
+        start=tuple(patch.program(voice) for voice in range(1, voices + 1)),
+        parameters=tuple(starting_values(patch, voice) for voice in range(1, voices + 1)),
+        osc=osc,
+        block=options.block or patch.output.block,
+        latency_ms=latency,
+    )
+
+
+def check_backend(backend: str, precision: str | None) -> tuple[str, str]:
+    """Backend and precision as they will be. Raises ValueError for what this version does not play."""
+    backend = "cpu" if backend == "auto" else backend
+    if backend not in BACKENDS:
+        raise ValueError(f"--backend {backend}: not in this version; one of auto, {', '.join(BACKENDS)} expected")
+    precision = precision or ("int8" if backend == "cpu" else "fp32")
+    if precision not in PRECISIONS:
+        raise ValueError(f"--precision {shorten(precision)}: one of {', '.join(PRECISIONS)} expected")
+    return backend, precision
+
+
+def load_bank(paths: Sequence[Path]) -> tuple[Checkpoint, ...]:
+    """A checkpoint for each path, each file read once. Raises ValueError naming the file."""
+    read: dict[Path, Checkpoint] = {}
+    for path in paths:
+        if path.resolve() not in read:
+            read[path.resolve()] = load(path)
+    return tuple(read[path.resolve()] for path in paths)
+
+
+def starting_values(patch: Patch, voice: int) -> tuple[float, ...]:
+    """Values by code that ``voice`` (from 1) starts with: its own, else all voices', else the table's."""
+    settings = patch.voice.get(voice)
+    values = {**patch.parameters, **(settings.parameters if settings else {})}
+    return tuple(float(values.get(p.name, p.default)) for p in sorted(PARAMETERS.values(), key=lambda p: p.code))
+
+
+def _seed(options: Options, patch: Patch) -> int:
+    if options.seed is not None:
+        return options.seed
+    return secrets.randbelow(1 << 32) if patch.seed is None else patch.seed
+
+
+def _check_sound_files(options: Options) -> None:
+    from instrument.audio.soundfiles import check_path, is_sound_file
+
+    if options.record:
+        check_path(options.record)
+    if is_sound_file(options.output):
+        check_path(Path(options.output))
+        if options.record and options.record.resolve() == Path(options.output).resolve():
+            raise ValueError(f"--record {options.record}: is the --output already; another name expected")
