@@ -1,0 +1,1 @@
+"""What a clip sounds like, in numbers. NumPy only."""
