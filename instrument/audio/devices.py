@@ -39,9 +39,10 @@ class Device:
 def outputs() -> list[Device]:
     """All outputs, in PortAudio's order. Raises ValueError without PortAudio."""
     sd = portaudio.load()
-    hosts = [api["name"] for api in sd.query_hostapis()]
-    default = _default_index(sd)
-    found = [_device(entry, hosts, default) for entry in sd.query_devices()]
+    with portaudio.one_line(sd):
+        hosts = [api["name"] for api in sd.query_hostapis()]
+        default = _default_index(sd)
+        found = [_device(entry, hosts, default) for entry in sd.query_devices()]
     return [device for device in found if device.channels > 0]
 
 

@@ -89,6 +89,13 @@ def open_python(device: int, rate: int, block: int, callback: Callable[..., None
         return sd.OutputStream(callback=callback, **_format(device, rate, block))
 
 
+def check(device: int, rate: int) -> None:
+    """Raises ValueError if the device does not play stereo float32 at this rate; ALSA lists some that do not exist."""
+    sd = load()
+    with hushed(), one_line(sd):
+        sd.check_output_settings(device=device, channels=2, dtype="float32", samplerate=rate)
+
+
 def _format(device: int, rate: int, block: int) -> dict[str, object]:
     return {
         "samplerate": rate,

@@ -18,31 +18,34 @@ NICE = -15
 MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4  # sys/mman.h
 
 
-def raise_priority() -> str:
-    """Raise the calling thread's priority and lock its memory, as far as allowed. Returns one line for the report."""
+def raise_priority(above: int = 0) -> str:
+    """Raise the calling thread's priority and lock its memory, as far as allowed. Returns one line for the report.
+
+    `above`: FIFO steps above the render loop, for a thread that reads what the loop writes.
+    """
     if not sys.platform.startswith("linux"):
         return f"not raised (not tried on {sys.platform})"
-    return f"{_raise_linux()}, memory {'locked' if lock_memory() else 'not locked'}"
+    return f"{_raise_linux(FIFO + above)}, memory {'locked' if lock_memory() else 'not locked'}"
 
 
-def _raise_linux() -> str:
+def _raise_linux(priority: int) -> str:
     # FIFO on an only core would starve the thread that hears Ctrl-C whenever a network is too slow: nice goes first.
     tries = (_fifo, _nice) if len(os.sched_getaffinity(0)) > 1 else (_nice, _fifo)
     for attempt in tries:
         try:
-            return attempt()
+            return attempt(priority)
         except OSError:
             continue
     return "not raised (no permission for FIFO or nice)"
 
 
-def _fifo() -> str:
+def _fifo(priority: int) -> str:
     policy = os.SCHED_FIFO | getattr(os, "SCHED_RESET_ON_FORK", 0)
-    os.sched_setscheduler(0, policy, os.sched_param(FIFO))  # 0 is the calling thread, not the process
-    return f"FIFO {FIFO}"
+    os.sched_setscheduler(0, policy, os.sched_param(priority))  # 0 is the calling thread, not the process
+    return f"FIFO {priority}"
 
 
-def _nice() -> str:
+def _nice(_: int) -> str:
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
     return f"nice {NICE}"
 

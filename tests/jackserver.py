@@ -1,0 +1,76 @@
+"""A JACK server of our own for tests: its dummy driver is a sound card with exact timing and no sound."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterator
+from ctypes.util import find_library
+
+import pytest
+
+RATE, PERIOD = 44100, 256
+READY_SECONDS = 20
+
+
+class JackServer:
+    """Starts and kills one private server by name; its environment makes PortAudio find that one and no other."""
+
+    def __init__(self, rate: int = RATE) -> None:
+        self.rate = rate
+        self.name = f"samplernn-{uuid.uuid4().hex[:8]}"
+        self.environment = os.environ | {
+            "JACK_NO_AUDIO_RESERVATION": "1",
+            "JACK_DEFAULT_SERVER": self.name,
+            "JACK_NO_START_SERVER": "1",
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start, and wait until a client can connect."""
+        command = ["jackd", "--no-realtime", "-d", "dummy", "-r", str(self.rate), "-p", str(PERIOD)]
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen(command, env=self.environment, **quiet)
+        wait = ["jack_wait", "-w", "-t", str(READY_SECONDS), "-s", self.name]
+        subprocess.run(wait, env=self.environment, check=True, timeout=READY_SECONDS + 5, **quiet)
+
+    def kill(self) -> None:
+        """As a crash would."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def stop(self) -> None:
+        """In order, if it still runs."""
+        if self.process is not None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+            self.process = None
+
+
+def missing() -> str:
+    """What this machine lacks for a JACK server under PortAudio, or nothing."""
+    for program in ("jackd", "jack_wait"):
+        if shutil.which(program) is None:
+            return f"{program} is not installed (Debian: jackd2)"
+    return "" if find_library("portaudio") else "PortAudio is not installed (Debian: libportaudio2)"
+
+
+@pytest.fixture
+def jack() -> Iterator[JackServer]:
+    """A running server, gone after the test."""
+    if missing():
+        pytest.skip(missing())
+    server = JackServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
