@@ -172,6 +172,13 @@ class Controller:
         with self._lock:
             return self._movement.value(found, None if voice is None else voice - 1, self._now())
 
+    def target(self, name: str, voice: int | None = None) -> float:
+        """Where a parameter is going: the end of its ramp or sweep segment. Raises ValueError."""
+        found = parameters.parameter(name)
+        self._voices(voice)
+        with self._lock:
+            return self._movement.target(found, None if voice is None else voice - 1, self._now())
+
     def get(self, name: str) -> float | str:
         """What ``/samplernn/get name`` answers: ``gain``, ``voice/2/gain``, ``checkpoint``. Raises ValueError."""
         voice, rest = None, name

@@ -68,6 +68,10 @@ class Movement:
         """Where a parameter is: of a voice (from 0), or as last set for all."""
         return self._tracks[parameter.name][-1 if voice is None else voice].value(moment)
 
+    def target(self, parameter: Parameter, voice: int | None, moment: float) -> float:
+        """Where it is going."""
+        return self._tracks[parameter.name][-1 if voice is None else voice].target(moment)
+
     def set(self, parameter: Parameter, value: float, voices: Voices, seconds: float, moment: float) -> None:
         """Go to ``value``; nothing at all if it is there and at rest."""
         tracks = self._touched(parameter, voices)

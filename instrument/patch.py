@@ -283,11 +283,11 @@ def _osc(fields: dict[str, str]) -> Osc:
 
 
 def endpoint(text: str, where: str) -> tuple[str, int] | None:
-    """``HOST:PORT`` -> (host, port), ``none`` -> None. Raises ValueError for anything else."""
+    """``HOST:PORT`` -> (host, port), ``none`` -> None; port 0 is the system's choice. Raises ValueError."""
     if text == NOTHING:
         return None
     host, _, port = text.rpartition(":")
-    if not host or not (port.isascii() and port.isdigit() and len(port) < 6 and 1 <= int(port) <= 65535):
+    if not host or not (port.isascii() and port.isdigit() and len(port) < 6 and int(port) <= 65535):
         raise ValueError(f"{where}: {shorten(text)} is not HOST:PORT, like 127.0.0.1:9000, or none")
     return host.strip("[]"), int(port)
 

@@ -31,7 +31,7 @@ VALUES: dict[str, Rule] = {
 _HELP = {name: f"{p.help}{f' ({p.unit})' if p.unit else ''}" for name, p in PARAMETERS.items()}
 
 _OUTPUT = Record(
-    {"device": Text(), "latency": Number(1, 5000), "block": Number(16, 8192, whole=True)},
+    {"device": Text(), "latency": Number(1, 2000), "block": Number(16, 8192, whole=True)},
     help={
         "device": "default, or part of a device's name",
         "latency": "gesture to sound, in milliseconds",

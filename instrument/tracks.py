@@ -47,6 +47,11 @@ class Track:
             value = motion.at(min(until, moment), value)
         return value
 
+    def target(self, moment: float) -> float:
+        """Where what moves at ``moment`` is going; the value itself if nothing does."""
+        started = [motion.target for motion in self._motions if motion.start <= moment]
+        return started[-1] if started else self._base
+
     def add(self, motion: Motion) -> None:
         """A new motion; behind those that start at the same moment."""
         insort_right(self._motions, motion, key=lambda m: m.start)
