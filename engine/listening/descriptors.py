@@ -57,8 +57,8 @@ def _spectra(audio: Array, sample_rate: int) -> tuple[Array, Array]:
     """Power spectra (frames, bins) of Hann windows, and the bins' frequencies in Hz."""
     size, hop = round(FRAME_SECONDS * sample_rate), round(HOP_SECONDS * sample_rate)
     frames = np.lib.stride_tricks.sliding_window_view(audio, size)[::hop]
-    power = np.abs(np.fft.rfft(frames * np.hanning(size), axis=1)) ** 2
-    return power, np.fft.rfftfreq(size, 1 / sample_rate)
+    power: Array = np.abs(np.fft.rfft(frames * np.hanning(size), axis=1)) ** 2
+    return power, np.asarray(np.fft.rfftfreq(size, 1 / sample_rate), dtype=np.float64)
 
 
 def _mel_bands(freqs: Array) -> Array:
