@@ -76,7 +76,7 @@ def explain(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     text = " ".join(str(error).split())
-    return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text[:300]}"
 
 
 def _show_traceback() -> None:
@@ -252,9 +252,9 @@ def _no_action(_args: argparse.Namespace) -> int:
 
 
 def _play(args: argparse.Namespace) -> int:
-    from instrument import session
+    from instrument import plan, session
 
-    return session.play(session.Options.from_arguments(args))
+    return session.play(plan.Options.from_arguments(args))
 
 
 def _render(args: argparse.Namespace) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # at run time only once a head has been read: a bad file is n
 
 FORMAT = 1
 MARK = "MARK"
+ENDED = 24  # controls.Op.ENDED
 _INTEGERS = ("at", "voice", "parameter", "ramp", "number", "flags", "serial")
 
 
@@ -118,7 +119,10 @@ def _op_name(op: int) -> str | int:
 
 
 def read(path: Path) -> tuple[Head, list[Event], int]:
-    """Head, events and the last session sample known. Raises ValueError: file, line, what is wrong."""
+    """Head, events, and the set's length in samples as far as it is known.
+
+    Raises ValueError: file, line, what is wrong.
+    """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except OSError as error:
@@ -136,7 +140,8 @@ def read(path: Path) -> tuple[Head, list[Event], int]:
         last = max(last, event.at)
         if event.op:
             events.append(event)
-    return head, events, last
+    ended = [event.at for event in events if event.op == ENDED]
+    return head, events, ended[0] if ended else last
 
 
 def _at(path: Path, number: int, parse: Any, *args: Any) -> Any:

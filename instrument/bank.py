@@ -1,0 +1,50 @@
+"""Checkpoints -> slots: the networks of a set, made by the engine and readied for the render loop.
+
+Main thread, before anything plays; compiles or loads kernels on the way. Shared by playing and replaying, so that both
+have the same networks. What a slot does is left to ``instrument.audio``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from engine.checkpoint import Checkpoint
+from engine.generator import make_generator
+from instrument.audio.slots import Slot
+
+_COMPUTING = ("samplernn-live", "numpy", "numba", "llvmlite")
+
+
+def make_slots(
+    checkpoints: Sequence[Checkpoint], names: Sequence[str], backend: str, precision: str, voices: int
+) -> list[Slot]:
+    """A slot for each program, a lane for each voice. Raises ValueError naming what cannot be played."""
+    return [_slot(*pair, backend, precision, voices) for pair in zip(checkpoints, names, strict=True)]
+
+
+def _slot(checkpoint: Checkpoint, name: str, backend: str, precision: str, voices: int) -> Slot:
+    generator: Any = make_generator(checkpoint, backend=backend, precision=precision, voices=voices)
+    program = getattr(generator, "program", None)
+    if program is None:
+        raise ValueError(f"--backend {backend}: cannot play live, only render; cpu expected")
+    return Slot(program, name=name, loudness=checkpoint.playing.get("loudness"), precision=precision)
+
+
+def kernel_variant() -> str:
+    """Which instruction set the integer kernels use here."""
+    from engine.cpu.tiles import variant
+
+    return variant()
+
+
+def versions() -> dict[str, str]:
+    """Of this program and of what computes."""
+    found = {}
+    for name in _COMPUTING:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

@@ -1,0 +1,162 @@
+"""``samplernn replay``: a set again from its log, bit for bit, into a file.
+
+Main thread, no clock and no device: the render loop itself runs offline up to a horizon, and every command of the log
+is on its ring before that horizon reaches it. What the loop decided by time or load stands in the head and in the
+events; the events it reports now must be those of the log, or the replay says where they part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.checkpoint import Checkpoint
+from instrument import console, log
+from instrument.plan import load_bank
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from instrument.audio.performance import Performance
+    from instrument.audio.soundfiles import SoundFile
+    from instrument.controls import Command, Event
+
+STEP_S = 0.5  # seconds made at once
+MARGIN = 8192  # samples a command is on the ring before it is due: more than any delay of the loop
+KEEP_FLAGS = 1  # of a command's flags the ones that are part of what was asked (controls.KEEP_STATE)
+
+
+def run(path: Path, out: Path) -> None:
+    """Play the log at ``path`` again into ``out``. Raises ValueError: what is wrong with which file."""
+    from instrument.audio.soundfiles import SoundFile, check_path
+
+    check_path(out)
+    head, events, last = log.read(path)
+    checkpoints = find_bank(path, head)
+    console.say(f"replaying {last / head.sample_rate:.1f} s of {path} with {len(checkpoints)} checkpoints ...")
+    performance = prepare(head, checkpoints)
+    file = SoundFile(out, head.sample_rate)
+    try:
+        heard = play(performance, file, events, last, head.sample_rate)
+    finally:
+        performance.close()
+        file.close()
+    fault = compare(events, heard)
+    if fault:
+        raise ValueError(f"{path}: {fault}; {out} is not the same set")
+    console.say(f"wrote {out}")
+
+
+def find_bank(path: Path, head: log.Head) -> tuple[Checkpoint, ...]:
+    """The log's checkpoints, wherever they are now: where they were, or beside the log, or in the shipped bank.
+
+    Raises ValueError for a file that is missing, or that is another one by its hash.
+    """
+    return tuple(_find(path, entry) for entry in head.bank)
+
+
+def _find(path: Path, entry: dict[str, str]) -> Checkpoint:
+    from instrument import patch
+
+    was = Path(entry["path"])
+    places = [was, path.parent / was, path.parent / was.name, patch.find(f"checkpoints/{was.name}")]
+    there = [place for place in places if place.is_file()]
+    if not there:
+        raise ValueError(f"{path}: bank: {was} is not there any more")
+    for place in there:
+        checkpoint = load_bank([place])[0]
+        if checkpoint.sha256 == entry["sha256"]:
+            return checkpoint
+    raise ValueError(f"{path}: bank: {there[0]} is not the file that was played (its sha256 differs)")
+
+
+def prepare(head: log.Head, checkpoints: Sequence[Checkpoint]) -> Performance:
+    """A performance as it was before its first sample, offline. Raises ValueError when this machine cannot."""
+    from instrument import bank
+    from instrument.audio.performance import Performance
+
+    names = [entry.get("name", "") for entry in head.bank]
+    slots = bank.make_slots(checkpoints, names, head.backend, head.precision, head.voices)
+    return Performance(
+        slots,
+        sample_rate=head.sample_rate,
+        voices=head.voices,
+        seed=head.seed,
+        start=head.start,
+        parameters=head.parameters,
+        offline=True,
+        timing=head.timing,
+    )
+
+
+def play(performance: Performance, file: SoundFile, events: Sequence[Event], last: int, rate: int) -> list[Event]:
+    """Render up to session sample ``last`` into ``file``. Returns what the loop told this time."""
+    commands, link = commands_of(events), performance.link
+    lost = gaps(events)
+    heard: list[Event] = []
+    at = pushed = 0
+    while at < last:
+        horizon = min(at + round(STEP_S * rate), last)
+        while pushed < len(commands) and commands[pushed].at <= horizon + MARGIN and link.push(commands[pushed]):
+            pushed += 1
+        if pushed < len(commands):  # never past a command that found no room on the ring yet
+            horizon = max(at + 1, min(horizon, commands[pushed].at - MARGIN))
+        frames = performance.render_to(horizon)
+        silence(frames, at, lost)
+        file.write(frames)
+        heard += link.events()
+        if len(frames) < horizon - at:
+            break
+        at = horizon
+    return heard
+
+
+def commands_of(events: Sequence[Event]) -> list[Command]:
+    """What has to be asked for, so that ``events`` happen again: their commands, in the order of their samples."""
+    from instrument.controls import REFUSED, Command, Op
+
+    asked = [event for event in events if event.op <= Op.STOP and not event.flags & REFUSED]
+    return [
+        Command(e.at, e.op, e.voice, e.parameter, e.value, e.ramp, e.number, e.flags & KEEP_FLAGS, serial=e.serial)
+        for e in sorted(asked, key=lambda event: event.at)
+    ]
+
+
+def gaps(events: Sequence[Event]) -> list[tuple[int, int]]:
+    """(first, end) of what the recording has zeros for, because its disk was too slow."""
+    from instrument.controls import Op
+
+    return [(event.at, event.at + event.number) for event in events if event.op == Op.TAP_OVERFLOW]
+
+
+def silence(frames: NDArray[np.float32], at: int, lost: Sequence[tuple[int, int]]) -> None:
+    """Zeros where ``lost`` says so in ``frames``, whose first is session sample ``at``; in place."""
+    for first, end in lost:
+        frames[max(0, first - at) : max(0, end - at)] = 0.0
+
+
+def compare(then: Sequence[Event], now: Sequence[Event]) -> str:
+    """Empty if the same things happened, but for what depends on the clock; else where they part, in one line."""
+    for one, other in zip(map(_essence, _told(then)), map(_essence, _told(now)), strict=False):
+        if one != other:
+            return f"at sample {one[0]} the set had {_words(one)}, this machine has {_words(other)}"
+    return ""
+
+
+def _told(events: Sequence[Event]) -> list[Event]:
+    from instrument.controls import Op
+
+    return sorted((e for e in events if e.op != Op.TAP_OVERFLOW), key=lambda e: (e.at, e.op, e.voice, e.parameter))
+
+
+def _essence(event: Event) -> tuple[int, int, int, int, float, int, int]:
+    return (event.at, event.op, event.voice, event.parameter, event.value, event.ramp, event.number)
+
+
+def _words(essence: tuple[int, int, int, int, float, int, int]) -> str:
+    from instrument.controls import Op
+
+    at, op, voice, *rest = essence
+    return f"{Op(op).name.lower()} (voice {voice + 1}, {', '.join(f'{value:g}' for value in rest)}) at {at}"

@@ -1,0 +1,472 @@
+"""One set, from plan to report: the composition root, the only file that knows everything, and its shutdown.
+
+Main thread, apart from :class:`Housekeeping`'s. It builds the networks, the performance, its output and whoever plays
+on it, in the order that puts the first sample into the ring soonest; then it waits for the end: a signal, the last
+second, an exception. :meth:`Session.close` is the same for all of them: fade, stop, join, close, free. What the parts
+do is left to the parts.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from instrument import console, plan, report
+from instrument.plan import Options, Plan
+
+if TYPE_CHECKING:
+    from instrument.audio.outputs import Output
+    from instrument.audio.performance import Performance
+    from instrument.controls import Link
+    from instrument.log import EventLog
+
+PUMP_S = 0.005  # the control thread's period
+STATUS_S = 0.2
+MARK_S = 5.0  # how much of a set a dying machine may take from its log
+POLL_S = 0.05  # the main thread's look at the render thread
+PATIENCE_S = 3.0  # what the end may take beyond the ring's length
+
+Say = Callable[[str], None]
+
+
+def play(options: Options) -> int:
+    """``samplernn play``: returns the exit code. Raises ValueError, one line, for what the user can put right."""
+    made = plan.make(options)
+    with Interrupts() as interrupts:
+        session = Session(made, console.say, console.complain)
+        try:
+            session.open()
+            interrupts.hold()
+            session.start()
+            session.run(interrupts)
+        finally:
+            interrupts.hold()
+            session.close()
+    return interrupts.exit_code
+
+
+class Interrupts:
+    """Ctrl-C and SIGTERM. Until :meth:`hold` they end what is being done; then they only wake the main thread."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self._holding = False
+        self._wake, self._awake = socket.socketpair()
+        self._before: dict[int, Any] = {}
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 128 and the signal's number."""
+        return 128 + self.signal if self.signal else 0
+
+    def hold(self) -> None:
+        """From now on nothing is interrupted."""
+        self._holding = True
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the first signal; whether there has been one. Later ones change nothing."""
+        if not self.signal:
+            select.select([self._awake], [], [], seconds)
+        return self.signal != 0
+
+    def _caught(self, number: int, _frame: FrameType | None) -> None:
+        if not self._holding:
+            raise Interrupted(number)
+        if not self.signal:
+            self.signal = number
+            with contextlib.suppress(OSError):
+                self._wake.send(b"x")
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {n: signal.signal(n, self._caught) for n in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, _trace: object) -> bool:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._wake.close()
+        self._awake.close()
+        if isinstance(error, Interrupted):
+            self.signal = error.number
+            return True
+        return False
+
+
+class Interrupted(BaseException):
+    """A signal while the set was still being built."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class Session:
+    """A planned set being played.
+
+    Args:
+        plan: what to play.
+        say: takes lines of news; must not block.
+        complain: takes lines about faults; must not block.
+    """
+
+    def __init__(self, plan: Plan, say: Say, complain: Say) -> None:
+        self.plan, self.say, self.complain = plan, say, complain
+        self.priority = "not raised"
+        self.output: Output
+        self.performance: Performance
+        self._closers = contextlib.ExitStack()
+        self._closed = False
+        self._started = False
+
+    # --- opening
+
+    def open(self) -> None:
+        """Build everything up to, not including, the first sample. Raises ValueError, one line."""
+        from instrument.audio import outputs
+
+        options, patch = self.plan.options, self.plan.patch
+        name = patch.output.device if options.output == "auto" and patch.output.device != "default" else options.output
+        self.output = outputs.choose(name, self.plan.block, self.say, options.seconds)
+        self.sample_rate = self.output.rate or self.plan.checkpoints[0].config.sample_rate
+        ring = self._ring_frames()
+        with kernels_shown(self.say):
+            self._open_performance(ring)
+        self._open_files()
+        self._open_controls()
+        atexit.register(self.close)
+
+    def _ring_frames(self) -> int:
+        """What remains of L for the ring, in frames. Raises ValueError when nothing does."""
+        from instrument.audio import performance
+
+        networks: Any = self.plan.checkpoints  # all that is asked of a slot here is its configuration
+        rate, block = self.sample_rate, self.plan.block
+        other = block + performance.overhead(networks, rate)
+        ring = round(self.plan.latency_ms * rate / 1000) - other
+        least = block + performance.turn_of(networks, rate)
+        if ring < least:
+            shortest = -(-1000 * (other + least) // rate)
+            asked = f"latency: {self.plan.latency_ms:g} ms"
+            raise ValueError(f"{asked}: at least {shortest} ms expected with blocks of {block} at {rate} Hz")
+        return ring
+
+    def _open_performance(self, ring: int) -> None:
+        from instrument import bank
+        from instrument.audio.performance import Performance
+
+        p = self.plan
+        slots = bank.make_slots(p.checkpoints, p.names, p.backend, p.precision, p.voices)
+        self.performance = Performance(
+            slots,
+            sample_rate=self.sample_rate,
+            voices=p.voices,
+            seed=p.seed,
+            start=p.start,
+            parameters=p.parameters,
+            ring_frames=ring,
+            block=p.block,
+            tap=bool(self._recorded()),
+        )
+        self._closers.callback(self.performance.close)
+
+    def _recorded(self) -> list[Path]:
+        record = self.plan.options.record
+        return [*self.output.files, *([record] if record else [])]
+
+    def _open_files(self) -> None:
+        from instrument.audio.recorder import Recorder
+        from instrument.log import EventLog
+
+        options = self.plan.options
+        self.log: EventLog | None = EventLog(options.log, self.head()) if options.log else None
+        self.recorder = (
+            Recorder(self._recorded(), self.sample_rate, self.link.tap, self.complain) if self._recorded() else None
+        )
+
+    def _open_controls(self) -> None:
+        from instrument.controller import Controller
+
+        p = self.plan
+        self.controller = Controller(
+            self.link,
+            p.names,
+            voices=p.voices,
+            sample_rate=self.sample_rate,
+            latency=self.performance.latency,
+            say=self.complain,
+            sweeps=p.patch.sweeps,
+            start=p.start,
+            initial=p.parameters,
+            ring_frames=self.performance.ring_frames,
+        )
+        self.housekeeping = Housekeeping(self)
+
+    @property
+    def link(self) -> Link:
+        """The boundary to the audio path."""
+        return self.performance.link
+
+    def head(self) -> Any:
+        """The head of the event log."""
+        from instrument import bank, log
+
+        p = self.plan
+        entries = zip(p.names, p.paths, p.checkpoints, strict=True)
+        return log.Head(
+            sample_rate=self.sample_rate,
+            backend=p.backend,
+            precision=p.precision,
+            kernel=bank.kernel_variant(),
+            voices=p.voices,
+            seed=p.seed,
+            bank=tuple({"name": n, "path": str(path.resolve()), "sha256": c.sha256} for n, path, c in entries),
+            start=p.start,
+            parameters=p.parameters,
+            timing=self.performance.timing,
+            versions=bank.versions(),
+            patch=dict(p.patch.data),
+            rules={"block": p.block, "ring_frames": self.performance.ring_frames, "latency_ms": p.latency_ms},
+        )
+
+    # --- playing
+
+    def start(self) -> None:
+        """First sample, then the device, then whoever plays. Raises ValueError when the device does not open."""
+        self._started = True
+        seconds = self.plan.options.seconds or self.output.seconds
+        if seconds is not None:
+            self._end_at(max(1, round(seconds * self.sample_rate)))
+        if self.recorder:
+            self.recorder.start()
+        self.performance.start(self._raise_priority)
+        self.housekeeping.start()
+        self._wait_for(self.performance.prefill_done, PATIENCE_S + self.performance.ring_frames / self.sample_rate)
+        self.output.start(self.link, self.sample_rate)
+        self._start_osc()
+        self._start_midi()
+        self._announce()
+
+    def _end_at(self, samples: int) -> None:
+        from instrument.controls import Command, Op
+
+        self.link.push(Command(max(0, samples - self.performance.closing), Op.STOP))
+
+    def _raise_priority(self) -> None:
+        from instrument.audio.priority import raise_priority
+
+        self.priority = raise_priority()
+
+    def _start_osc(self) -> None:
+        from instrument.bank import versions
+        from instrument.osc.server import OscServer
+
+        if self.plan.osc is None:
+            return
+        server = OscServer(
+            self.controller, self.plan.osc, self.plan.patch.osc.send, self.complain, versions()["samplernn-live"]
+        )
+        self._closers.callback(server.stop)
+        server.start()
+
+    def _start_midi(self) -> None:
+        """MIDI inputs, if the patch maps any."""
+
+    def _announce(self) -> None:
+        p = self.plan
+        where = f", OSC on {p.osc[0]}:{p.osc[1]}" if p.osc else ""
+        latency = 1000 * self.performance.latency / self.sample_rate
+        self.say(
+            f"{p.patch.name}: {', '.join(p.names)}; {p.voices} voice{'s' * (p.voices > 1)} at {self.sample_rate} Hz to "
+            f"{self.output.name}, {latency:.1f} ms, seed {p.seed}{where}"
+        )
+
+    def run(self, interrupts: Interrupts) -> None:
+        """Wait for the end of the set: its last sample, or a signal and then the closing fade."""
+        while not interrupts.wait(POLL_S):
+            if self.performance.wait(0.0):
+                return
+
+    # --- leaving
+
+    def close(self) -> None:
+        """End the set, whatever state it is in: fade, join, close, free; its files are complete then. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        atexit.unregister(self.close)
+        console.wipe()
+        with contextlib.ExitStack() as last:  # each in turn, whatever the ones before it did
+            last.callback(self._write_report)
+            last.callback(self._close_files)
+            last.callback(self._closers.close)
+            if hasattr(self, "output"):
+                last.callback(self.output.stop)
+            if self._started:
+                last.callback(self.housekeeping.finish)
+                last.callback(self._fade_out)
+
+    def _fade_out(self) -> None:
+        """Closing fade, and the ring played to its last frame."""
+        ring = self.performance.ring_frames / self.sample_rate
+        self.performance.close(ring + 1.0)
+        self._wait_for(self._drained, ring + 0.5)
+        time.sleep(min(0.5, self.output.latency))  # what the driver still holds
+
+    def _drained(self) -> bool:
+        t = self.link.telemetry()
+        return t.fill <= 0 or t.callbacks == 0
+
+    def _wait_for(self, done: Callable[[], bool], seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        while not done():
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.002)
+        return True
+
+    def _close_files(self) -> None:
+        if getattr(self, "recorder", None):
+            self.recorder.finish(self.performance.report()["samples"])
+        if getattr(self, "log", None):
+            self.log.close()
+            if self.log.fault:
+                self.complain(self.log.fault)
+
+    def _write_report(self) -> None:
+        if self.plan.options.report and self._started:
+            report.write(self.plan.options.report, self.figures())
+
+    def figures(self) -> dict[str, Any]:
+        """The report."""
+        first = self.performance.first_sample_time
+        voice = self.link.telemetry().voices[0]
+        return report.assemble(
+            {
+                "backend": self.plan.backend,
+                "precision": self.plan.precision,
+                "threads": 1,
+                "priority": self.priority,
+                "checkpoint": self.plan.names[voice.slot],
+                "first_sample_s": (first - report.process_start()) if first else 0.0,
+                "control_latency_ms": self.controller.control_latency(),
+                "output": self.output.name,
+                "driver_latency_ms": 1000 * self.output.latency,
+                "seed": self.plan.seed,
+            },
+            self.performance.report(),
+        )
+
+
+class Housekeeping:
+    """The control thread: gestures on their way, events into the log, the status line. It never stops the sound."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
+        self._next_mark = self._next_status = 0.0
+        self._faults: set[str] = set()
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Stop, then note what is left. Safe to call again, and before `start`."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(PATIENCE_S)
+        self._events()
+
+    def _run(self) -> None:
+        while not self._stop.wait(PUMP_S):
+            try:
+                self._turn(time.monotonic())
+            except Exception as error:  # a fault here must cost no more than a line
+                text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                if text not in self._faults:
+                    self._faults.add(text)
+                    self._session.complain(text)
+
+    def _turn(self, now: float) -> None:
+        self._session.controller.pump()
+        self._events()
+        if now >= self._next_mark:
+            self._next_mark = now + MARK_S
+            self._mark()
+        if now >= self._next_status and console.is_terminal():
+            self._next_status = now + STATUS_S
+            self._draw()
+
+    def _events(self) -> None:
+        session = self._session
+        while events := session.link.events():
+            if session.log:
+                session.log.events(events)
+            session.controller.heard(events)
+            for event in events:
+                self._tell(event)
+
+    def _tell(self, event: Any) -> None:
+        """What nobody asked for is said aloud."""
+        from instrument.controls import Op
+
+        at = event.at / self._session.sample_rate
+        if event.op == Op.FUSE:
+            why = "runaway level" if event.parameter else "a number that is not finite"
+            self._session.complain(f"voice {event.voice + 1} was reset at {at:.1f} s: {why}")
+        elif event.op == Op.TAP_OVERFLOW:
+            self._session.complain(
+                f"the recording has {event.number} silent frames at {at:.1f} s: the disk was too slow"
+            )
+
+    def _mark(self) -> None:
+        session = self._session
+        if session.log:
+            session.log.mark(max(0, session.link.telemetry().read))
+
+    def _draw(self) -> None:
+        import shutil
+
+        from instrument import status
+
+        s = self._session
+        latency = 1000 * s.performance.latency / s.sample_rate
+        fixed = status.Fixed(s.plan.names, latency, s.performance.ring_frames, s.sample_rate)
+        console.draw(status.line(s.link.telemetry(), fixed, shutil.get_terminal_size().columns))
+
+
+@contextlib.contextmanager
+def kernels_shown(say: Say) -> Iterator[None]:
+    """Say that kernels are being compiled, if they are: once for each version of the program on each machine."""
+    from engine import kernel_cache
+
+    if any(kernel_cache.FOLDER.glob("**/*.nbi")):
+        yield
+        return
+    say("compiling kernels, once: about a minute ...")
+    begun = time.monotonic()
+    done = threading.Event()
+    threading.Thread(target=_draw_progress, args=(kernel_cache.FOLDER, begun, done), daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
+        console.wipe()
+    say(f"compiling kernels, once: done in {time.monotonic() - begun:.0f} s")
+
+
+def _draw_progress(folder: Path, begun: float, done: threading.Event) -> None:
+    while console.is_terminal() and not done.wait(0.5):
+        made = sum(1 for _ in folder.glob("**/*.nbc"))
+        console.draw(f"compiling kernels, once: {made} so far, {time.monotonic() - begun:.0f} s")
