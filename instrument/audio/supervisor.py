@@ -74,7 +74,7 @@ class Supervisor:
         self._clock.stop()
 
     def _run(self) -> None:
-        while not self._stop.wait(LOOK):
+        while not self._stop.wait(LOOK) and threading.main_thread().is_alive():
             try:
                 self.look(time.monotonic())
             except Exception as fault:  # whatever a driver does, the watch goes on

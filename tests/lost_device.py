@@ -1,0 +1,49 @@
+"""A device output over a ring that is always full, for a child process whose device a test takes away.
+
+Says what happens on stdout, a line each, with the count of callbacks; ends in order when stdin closes.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+from engine import kernel_cache  # noqa: F401
+
+# isort: split
+from instrument.audio import outputs
+from instrument.controls import W_FLOWING, W_RING_READ, W_RING_WRITE, Link, get_word, make_shared, set_word
+
+RING = 8192
+
+
+def main() -> None:
+    def say(line: str) -> None:
+        print(f"{line} [{link.telemetry().callbacks}]", flush=True)
+
+    output = outputs.choose("system", 128, print)
+    rate = output.rate or 0
+    link = Link(make_shared(1, rate, RING, 8))
+    words, done = link.shared.words, threading.Event()
+
+    def produce() -> None:
+        while not done.wait(0.002):
+            set_word(words, W_RING_WRITE, get_word(words, W_RING_READ) + RING)
+
+    output._say = say  # type: ignore[attr-defined]
+    set_word(words, W_RING_WRITE, RING)
+    set_word(words, W_FLOWING, 1)
+    producer = threading.Thread(target=produce)
+    producer.start()
+    output.start(link, rate)
+    say("playing")
+    for line in sys.stdin:
+        say(line.strip())
+    output.stop()
+    done.set()
+    producer.join()
+    say("left")
+
+
+if __name__ == "__main__":
+    main()

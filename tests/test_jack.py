@@ -1,0 +1,94 @@
+"""The real thing: PortAudio's stream under a JACK server, which may die."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from jackserver import PERIOD, RATE, JackServer, jack  # noqa: F401
+
+pytestmark = pytest.mark.device
+HERE = Path(__file__).parent
+
+
+class Child:
+    """A script playing under a server."""
+
+    def __init__(self, server, *command):
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen(
+            [sys.executable, *command], cwd=HERE.parent, env=server.environment | {"PYTHONPATH": "."}, **pipes
+        )
+
+    def line(self):
+        """Its next line without the count, and the count of callbacks."""
+        text = self.process.stdout.readline()
+        said = re.fullmatch(r"(.*) \[(\d+)\]\n", text)
+        assert said, text + self.process.stderr.read()
+        return said[1], int(said[2])
+
+    def ask(self, word):
+        """Let it say something: the count of callbacks by now."""
+        self.process.stdin.write(word + "\n")
+        self.process.stdin.flush()
+        return self.line()
+
+    def end(self):
+        """Close its stdin; (exit code, stderr)."""
+        self.process.stdin.close()
+        self.process.stdin = None
+        rest, errors = self.process.communicate(timeout=60)
+        return self.process.returncode, errors, rest
+
+
+@pytest.fixture
+def child(jack):  # noqa: F811
+    started = []
+
+    def start(*command):
+        started.append(Child(jack, *command))
+        return started[-1]
+
+    yield start
+    for each in started:
+        if each.process.poll() is None:
+            each.process.kill()
+            each.process.communicate()
+
+
+def test_server_dies_and_comes_back_twice(jack, child):  # noqa: F811
+    player = child(HERE / "lost_device.py")
+    assert player.line()[0] == "playing"
+    for _ in range(2):
+        before = player.ask("before")[1]
+        jack.kill()
+        line, lost = player.line()
+        assert line == "output device 'system' has stopped; the set goes on until it is back"
+        assert lost >= before
+        jack.start()
+        line, back = player.line()
+        assert re.fullmatch(r"output device 'system' is back after \d+\.\d s", line)
+        assert back - lost > 0.2 * RATE / 128  # the clock read on meanwhile
+        assert player.ask("after")[1] >= back
+    assert player.end()[:2] == (0, "")
+
+
+def test_server_dies_for_good(jack, child):  # noqa: F811
+    """The set ends in order: PortAudio's own way out would hang or abort."""
+    player = child(HERE / "lost_device.py")
+    assert player.line()[0] == "playing"
+    jack.kill()
+    assert player.line()[0].startswith("output device 'system' has stopped")
+    code, errors, rest = player.end()
+    assert (code, errors) == (0, "")
+    assert rest.startswith("left")
+
+
+def test_server_dies_in_the_moment_of_leaving(jack, child):  # noqa: F811
+    player = child(HERE / "lost_device.py")
+    assert player.line()[0] == "playing"
+    jack.kill()
+    code, errors, rest = player.end()
+    assert (code, errors) == (0, "")
+    assert "left" in rest
