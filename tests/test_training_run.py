@@ -57,32 +57,32 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_interrupted_and_resumed_equals_uninterrupted(sound, tmp_path, shape):
     settings = {**TINY, **shape}
-    assert run([sound], tmp_path / "whole", "live", settings, False, quiet) == 0
+    assert run([sound], tmp_path / "whole", "default", settings, False, quiet) == 0
 
     def interrupt(line):
         if line.startswith("epoch 1"):
             signal.raise_signal(signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)
-    assert run([sound], tmp_path / "parts", "live", settings, False, interrupt) == 130
+    assert run([sound], tmp_path / "parts", "default", settings, False, interrupt) == 130
     assert signal.getsignal(signal.SIGINT) is before
     assert not (tmp_path / "parts" / "epoch-003.safetensors").exists()
-    assert run([], tmp_path / "parts", "live", {}, True, quiet) == 0
+    assert run([], tmp_path / "parts", "default", {}, True, quiet) == 0
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
 def test_a_crash_loses_only_what_was_not_saved(sound, tmp_path):
     """Going on from an older save drops the metrics that lie beyond it and writes them again."""
-    assert run([sound], tmp_path / "whole", "live", TINY, False, quiet) == 0
+    assert run([sound], tmp_path / "whole", "default", TINY, False, quiet) == 0
     older = {}
 
     def keep(line):
         if line.startswith("epoch 2"):
             older["resume"] = (tmp_path / "parts" / "resume.safetensors").read_bytes()
 
-    assert run([sound], tmp_path / "parts", "live", TINY, False, keep) == 0
+    assert run([sound], tmp_path / "parts", "default", TINY, False, keep) == 0
     (tmp_path / "parts" / "resume.safetensors").write_bytes(older["resume"])
-    assert run([], tmp_path / "parts", "live", {}, True, quiet) == 0
+    assert run([], tmp_path / "parts", "default", {}, True, quiet) == 0
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
@@ -92,7 +92,7 @@ from pathlib import Path
 from engine.training.trainer import run
 sound, folder, resume, steps = sys.argv[1:]
 settings = {} if resume == "yes" else {SETTINGS}
-sys.exit(run([Path(sound)], Path(folder), "live", settings, resume == "yes", lambda line: print(line, flush=True)))
+sys.exit(run([Path(sound)], Path(folder), "default", settings, resume == "yes", lambda line: print(line, flush=True)))
 """
 
 
@@ -142,19 +142,19 @@ def run_until(sound, folder, settings, step, say):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer, "Trainer", Stopping)
-        return run([sound], folder, "live", settings, False, say)
+        return run([sound], folder, "default", settings, False, say)
 
 
 def test_it_learns_and_its_checkpoints_say_what_they_are(sound, tmp_path):
     settings = {**TINY, "steps": "120", "epoch_steps": "40", "lr": "0.01", "dim": "16", "dither": "0"}
-    assert run([sound], tmp_path / "run", "live", settings, False, quiet) == 0
+    assert run([sound], tmp_path / "run", "default", settings, False, quiet) == 0
     names = sorted(p.name for p in (tmp_path / "run").glob("epoch-*"))
     assert names == [f"epoch-00{k}.safetensors" for k in (1, 2, 3)]
     first, last = (load(tmp_path / "run" / names[k]) for k in (0, -1))
     assert last.training["nll_bits"] < first.training["nll_bits"] < 4.0
     assert last.training["nll_bits"] < 2.5
     assert last.training["nll_bits_active"] == pytest.approx(last.training["nll_bits"], abs=0.01)  # never silent
-    assert (last.training["recipe"], last.training["steps"], last.training["epoch"]) == ("live", 120, 3)
+    assert (last.training["recipe"], last.training["steps"], last.training["epoch"]) == ("default", 120, 3)
     assert last.source["title"] == "Two tones"
     assert last.config.dim == 16
 
@@ -162,7 +162,7 @@ def test_it_learns_and_its_checkpoints_say_what_they_are(sound, tmp_path):
 def test_held_out_bits_of_a_network_that_knows_nothing(sound, tmp_path):
     from engine.training.trainer import Trainer, _new_plan, prepare
 
-    plan = _new_plan([sound], tmp_path / "none", "live", TINY)
+    plan = _new_plan([sound], tmp_path / "none", "default", TINY)
     trainer = Trainer(plan, prepare(plan.sounds, plan.config, plan.training))
     with torch.no_grad():
         for name, parameter in trainer.model.tensors.items():
@@ -215,7 +215,7 @@ REFUSED = {
 @pytest.mark.parametrize(("overrides", "message"), REFUSED.values(), ids=REFUSED)
 def test_settings_that_do_not_fit_are_refused_before_anything_is_made(tmp_path, overrides, message):
     with pytest.raises(ValueError, match=r".") as caught:
-        run([Path("none.wav")], tmp_path / "run", "live", overrides, False, quiet)
+        run([Path("none.wav")], tmp_path / "run", "default", overrides, False, quiet)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
@@ -228,23 +228,23 @@ def test_unknown_recipe():
 
 def test_runs_that_cannot_be_resumed(sound, tmp_path):
     with pytest.raises(ValueError, match="no run to resume"):
-        run([sound], tmp_path / "none", "live", {}, True, quiet)
+        run([sound], tmp_path / "none", "default", {}, True, quiet)
     folder = tmp_path / "run"
-    assert run([sound], folder, "live", {**TINY, "steps": "2"}, False, quiet) == 0
+    assert run([sound], folder, "default", {**TINY, "steps": "2"}, False, quiet) == 0
     with pytest.raises(ValueError, match="exists already"):
-        run([sound], folder, "live", TINY, False, quiet)
+        run([sound], folder, "default", TINY, False, quiet)
     with pytest.raises(ValueError, match="can only change steps"):
-        run([sound], folder, "live", {"dim": "9"}, True, quiet)
+        run([sound], folder, "default", {"dim": "9"}, True, quiet)
     other = tmp_path / "other.wav"
     soundfile.write(other, np.random.default_rng(0).normal(size=30000) * 0.1, 8000)
     with pytest.raises(ValueError, match=r"other\.wav: the sounds are not those"):
-        run([other], folder, "live", {}, True, quiet)
+        run([other], folder, "default", {}, True, quiet)
     (folder / "resume.safetensors").write_bytes(b"broken")
     with pytest.raises(ValueError, match=r"resume\.safetensors: not a saved run"):
-        run([], folder, "live", {}, True, quiet)
+        run([], folder, "default", {}, True, quiet)
 
 
 def test_a_longer_plan_can_be_resumed(sound, tmp_path):
-    assert run([sound], tmp_path / "run", "live", {**TINY, "steps": "5"}, False, quiet) == 0
-    assert run([], tmp_path / "run", "live", {"steps": "10"}, True, quiet) == 0
+    assert run([sound], tmp_path / "run", "default", {**TINY, "steps": "5"}, False, quiet) == 0
+    assert run([], tmp_path / "run", "default", {"steps": "10"}, True, quiet) == 0
     assert math.isfinite(load(tmp_path / "run" / "epoch-002.safetensors").training["nll_bits"])

@@ -57,10 +57,11 @@ def main() -> None:
     epochs = sorted(args.run.glob("epoch-*.safetensors"))
     path = args.run / f"epoch-{args.epoch:03d}.safetensors" if args.epoch else epochs[-1]
     checkpoint = with_loudness(with_ranges(load(path).baked()))
-    training = {key: value for key, value in checkpoint.training.items() if key != "settings"}
+    settings = json.loads((args.run / "settings.json").read_text())
+    training = {**checkpoint.training, "recipe": settings["recipe"]}
+    del training["settings"]  # the card has the command
     checkpoint = replace(checkpoint, training=training, name=args.name)
     save(checkpoint, ROOT / "checkpoints" / f"{args.name}.safetensors")
-    settings = json.loads((args.run / "settings.json").read_text())
     (ROOT / "checkpoints" / f"{args.name}.md").write_text(card(checkpoint, settings, args))
 
 

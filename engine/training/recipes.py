@@ -104,7 +104,7 @@ _METAL: dict[str, Any] = {
 
 RECIPES: dict[str, dict[str, Any]] = {
     # small enough to be played live on one core of a CPU, and trained there: what went furthest in the time
-    "live": {"keep": 0.25, "lr": 2e-3, "decay": 0.7, "dither": 0.5},
+    "default": {"keep": 0.25, "lr": 2e-3, "decay": 0.7, "dither": 0.5},
     # McDonald's poster of 2018: one short sound, several slightly stretched copies, 44.1 kHz
     "poster": {"dim": 1024, "batch": 128},
     # Zukowski and Carr 2017, whole albums at 16 kHz; five of the five to nine layers
