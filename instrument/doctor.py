@@ -82,16 +82,15 @@ def _outputs() -> list[str]:
 
 
 def _midi_inputs() -> list[str]:
-    from instrument.audio.portaudio import hushed
+    from instrument.midi.ports import SystemPorts, plain
 
+    ports = SystemPorts()
     try:
-        import mido
-
-        with hushed():  # ALSA prints what rtmidi also raises
-            names = list(dict.fromkeys(mido.get_input_names()))
-    except Exception as error:  # rtmidi raises its own kinds where there is no sequencer
-        return [f"none: {' '.join(str(error).split())}"]
-    return names or ["none"]
+        return [plain(name) for name in ports.names()] or ["none"]
+    except OSError as error:
+        return [f"none: {error}"]
+    finally:
+        ports.close()
 
 
 def _priority() -> list[str]:

@@ -33,6 +33,7 @@ PUMP_S = 0.005  # the control thread's period
 STATUS_S = 0.2
 MARK_S = 5.0  # how much of a set a dying machine may take from its log
 POLL_S = 0.05  # the main thread's look at the render thread
+NOTHING = "none"
 PATIENCE_S = 3.0  # what the end may take beyond the ring's length
 
 Say = Callable[[str], None]
@@ -267,19 +268,25 @@ class Session:
         self.priority = raise_priority()
 
     def _start_osc(self) -> None:
+        if self.plan.osc is None:
+            return
         from instrument.bank import versions
         from instrument.osc.server import OscServer
 
-        if self.plan.osc is None:
-            return
-        server = OscServer(
-            self.controller, self.plan.osc, self.plan.patch.osc.send, self.complain, versions()["samplernn-live"]
-        )
+        ours = versions()["samplernn-live"]
+        server = OscServer(self.controller, self.plan.osc, self.plan.patch.osc.send, self.complain, ours)
         self._closers.callback(server.stop)
         server.start()
 
     def _start_midi(self) -> None:
-        """MIDI inputs, if the patch maps any."""
+        from instrument.midi.input import MidiInput
+
+        wanted, bindings = self.plan.options.midi, self.plan.patch.midi
+        if wanted == NOTHING or (wanted is None and not bindings):
+            return
+        midi = MidiInput(self.controller, bindings, self.complain, wanted)
+        self._closers.callback(midi.stop)
+        midi.start()
 
     def _announce(self) -> None:
         p = self.plan
