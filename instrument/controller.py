@@ -316,6 +316,7 @@ class Controller:
 
     def _sweep(self, arguments: list[Value], _voices: Voices) -> Act:
         name = self._sweep_name(arguments[0])
+        self._voices(self.sweeps[name].voice)  # a set may have fewer voices than its patch
         return lambda moment: self._movement.run(name, self.sweeps[name], moment)
 
     def _sweep_stop(self, arguments: list[Value], _voices: Voices) -> Act:

@@ -14,6 +14,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from instrument import patch_rules
 from instrument.parameters import shorten, suggest
 from instrument.patch_rules import NOTHING
@@ -165,6 +167,11 @@ def schema() -> dict[str, Any]:
         "title": "samplernn-live patch",
         **patch_rules.PATCH.schema(),
     }
+
+
+def dump(patch: Patch) -> str:
+    """The patch as YAML that loads as the same patch (beside the same files)."""
+    return yaml.safe_dump(dict(patch.data), sort_keys=False, allow_unicode=True, default_flow_style=None)
 
 
 def bare(path: Path) -> Patch:
