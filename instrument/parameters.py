@@ -200,8 +200,11 @@ def suggest(word: object, known: Iterable[object]) -> str:
 def shorten(value: object, most: int = 60) -> str:
     """``value`` as it may stand in a one-line message: its repr, never longer than ``most`` characters."""
     if isinstance(value, int) and value.bit_length() > 200:
-        return "a number of very many digits"  # Python refuses to print more than 4300 of them
-    text = repr(value[: most + 1] if isinstance(value, (str, bytes)) else value)
+        return "a number of very many digits"
+    try:
+        text = repr(value[: most + 1] if isinstance(value, (str, bytes)) else value)
+    except ValueError:  # Python refuses to print integers of more than 4300 digits
+        return f"a {type(value).__name__} with a number of very many digits"
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
