@@ -2,7 +2,8 @@
 
 Used by the recorder on its disk thread and by offline rendering on the main thread; both write the same bytes for the
 same samples. libsndfile does the formats; this adds what it leaves open: the conversion, files that stay readable when
-the process is killed, and recordings longer than a .wav can hold.
+the process is killed, and recordings longer than a .wav can hold. soundfile is imported late: the null output must do
+without it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
 FORMATS = {".wav": "WAV", ".flac": "FLAC"}
@@ -72,6 +72,8 @@ class SoundFile:
             raise ValueError(f"{path}: cannot be written: {one_line(fault)}") from None
 
     def _create(self, path: Path) -> Any:
+        import soundfile
+
         kind = FORMATS[path.suffix.lower()]
         return soundfile.SoundFile(path, "w", self.sample_rate, channels=2, subtype="PCM_24", format=kind)
 
@@ -104,9 +106,7 @@ class SoundFile:
     def flush(self) -> None:
         """Let the file's header agree with what has been written."""
         if self._wav:
-            update = getattr(getattr(soundfile, "_snd", None), "sf_command", None)
-            if update is not None:
-                update(self._file._file, UPDATE_HEADER_NOW, soundfile._ffi.NULL, 0)
+            _update_header(self._file)
         else:
             _flac_length(self.path, self.frames)
 
@@ -116,6 +116,15 @@ class SoundFile:
             self._file.close()
         except RuntimeError as fault:
             raise OSError(one_line(fault)) from None
+
+
+def _update_header(file: Any) -> None:
+    """Rewrite a .wav's header; where soundfile has no way to say so it is complete only when closed."""
+    import soundfile
+
+    library, ffi = getattr(soundfile, "_snd", None), getattr(soundfile, "_ffi", None)
+    if library is not None and ffi is not None:
+        library.sf_command(file._file, UPDATE_HEADER_NOW, ffi.NULL, 0)
 
 
 def _flac_length(path: Path, frames: int) -> None:
