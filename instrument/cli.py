@@ -153,7 +153,7 @@ def _add_train(commands: Commands) -> None:
     p.add_argument("-o", dest="out", type=Path, required=True, metavar="RUN_DIR")
     p.add_argument("--recipe", default="default", metavar="NAME", help="a named set of choices; default: default")
     p.add_argument(
-        "--set", dest="overrides", action="append", default=[], metavar="key=value", help="change one choice"
+        "--set", dest="overrides", type=_setting, action="append", default=[], metavar="key=value", help="change one"
     )
     p.add_argument("--resume", action="store_true", help="go on where RUN_DIR was left")
 
