@@ -92,3 +92,14 @@ def test_server_dies_in_the_moment_of_leaving(jack, child):  # noqa: F811
     code, errors, rest = player.end()
     assert (code, errors) == (0, "")
     assert "left" in rest
+
+
+def test_python_callback_where_no_address_is_taken(child):
+    player = child(HERE / "lost_device.py", "python")
+    assert player.line()[0].startswith("this sounddevice takes no compiled callback")
+    first = player.line()
+    assert first[0] == "playing"
+    count = first[1]
+    while player.ask("again")[1] < count + 3:
+        pass
+    assert player.end()[:2] == (0, "")

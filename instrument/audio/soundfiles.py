@@ -68,7 +68,7 @@ class SoundFile:
         self._room = self._limit
         try:
             self._file = self._create(path)
-        except (OSError, RuntimeError) as fault:
+        except (ImportError, OSError, RuntimeError) as fault:
             raise ValueError(f"{path}: cannot be written: {one_line(fault)}") from None
 
     def _create(self, path: Path) -> Any:
