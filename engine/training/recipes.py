@@ -36,6 +36,7 @@ class Training:
         heldout: number of held-out windows.
         epoch_steps: steps of an epoch; 0 means one pass over the sound and its copies.
         save_steps: steps between saves of what ``--resume`` needs.
+        threads: of torch's arithmetic; 0 for its own choice. Another number gives other bits in the last place.
         seed: of everything random.
         title, author, licence: of the sound, for the checkpoints.
     """
@@ -58,6 +59,7 @@ class Training:
     heldout: int = 8
     epoch_steps: int = 0
     save_steps: int = 50
+    threads: int = 0
     seed: int = 0
     title: str = ""
     author: str = ""
@@ -95,6 +97,7 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "heldout": (1, 1000),
     "epoch_steps": (0, 1_000_000),
     "save_steps": (1, 100_000),
+    "threads": (0, 256),
     "seed": (0, 2**63 - 1),
 }
 

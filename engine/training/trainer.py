@@ -38,6 +38,7 @@ Say = Callable[[str], None]
 
 REPORT_SECONDS = 10.0
 METRIC_STEPS = 10
+CHANGEABLE = ("steps", "save_steps", "threads")  # by --set with --resume
 
 
 def run(sounds: list[Path], run_dir: Path, recipe: str, overrides: dict[str, str], resume: bool, say: Say) -> int:
@@ -47,7 +48,7 @@ def run(sounds: list[Path], run_dir: Path, recipe: str, overrides: dict[str, str
         sounds: files to learn; with ``resume`` they may be left out, and must be the same if given.
         run_dir: where the run is kept; must not exist unless ``resume``.
         recipe: one of engine.training.recipes.RECIPES; ignored with ``resume``.
-        overrides: ``--set`` values as text; with ``resume`` only ``steps`` and ``save_steps`` may change.
+        overrides: ``--set`` values as text; with ``resume`` only those of CHANGEABLE.
         say: takes lines for a human.
 
     Returns:
@@ -58,7 +59,8 @@ def run(sounds: list[Path], run_dir: Path, recipe: str, overrides: dict[str, str
     """
     plan = _resumed_plan(sounds, run_dir, overrides) if resume else _new_plan(sounds, run_dir, recipe, overrides)
     material = prepare(plan.sounds, plan.config, plan.training)
-    torch.set_num_threads(int(os.environ.get("SAMPLERNN_TRAIN_THREADS", "1")))
+    if plan.training.threads:
+        torch.set_num_threads(plan.training.threads)
     torch.set_flush_denormal(True)
     trainer = Trainer(plan, material)
     if resume:
@@ -102,8 +104,8 @@ def _resumed_plan(sounds: list[Path], run_dir: Path, overrides: dict[str, str]) 
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{run_dir / 'settings.json'}: not readable: {type(error).__name__}") from None
     for key, text in overrides.items():
-        if key not in ("steps", "save_steps"):
-            raise ValueError(f"--set {key}: a resumed run can only change steps and save_steps")
+        if key not in CHANGEABLE:
+            raise ValueError(f"--set {key}: a resumed run can only change {', '.join(CHANGEABLE)}")
         values[key] = parsed(key, text, known_keys()[key])
     config, training = build(values)
     return Plan(list(sounds) or kept, str(saved["recipe"]), config, training)
