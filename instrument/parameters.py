@@ -165,7 +165,7 @@ TRIGGERS: dict[str, Trigger] = {
 # What telemetry a subscriber gets, each as one float on /samplernn/out/<name>.
 TELEMETRY: dict[str, str] = {
     "level": "RMS of the mix, dB of full scale",
-    "peak": "peak of the mix since the last turn, dB of full scale",
+    "peak": "peak of the mix, dB of full scale",
     "temperature": "of voice 1, as it sounds now",
     "checkpoint": "index in the bank that voice 1 plays",
     "load": "share of real time the loop's turns take, 0..1",
@@ -224,12 +224,9 @@ def parameter_table() -> str:
 
 
 def trigger_table() -> str:
-    """The triggers as a Markdown table, for the docs."""
-    rows = ["| trigger | arguments | |", "|---|---|---|"]
-    for t in TRIGGERS.values():
-        arguments = " ".join(map(str, t.arguments)).replace("|", "\\|") or "none"
-        rows.append(f"| `{t.name}` | {arguments} | {t.help}{f' -> `{t.reply}`' if t.reply else ''} |")
-    return "\n".join(rows)
+    """The triggers that can be mapped, as a Markdown table for the docs."""
+    rows = [f"| `{t.name}` | {t.help} |" for t in TRIGGERS.values() if t.mapped]
+    return "\n".join(["| trigger | |", "|---|---|", *rows])
 
 
 def telemetry_table() -> str:

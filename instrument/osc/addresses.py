@@ -52,6 +52,8 @@ def table() -> list[tuple[str, str, str]]:
         if t.voice:
             rows.append((f"{PREFIX}/voice/<n>/{t.name}", arguments, "the same for voice n, from 1"))
     rows += [(f"{PREFIX}/out/{name}", "sent: value", text) for name, text in TELEMETRY.items()]
+    rows.append((f"{PREFIX}/value", "sent: name value", "the answer to get"))
+    rows.append((f"{PREFIX}/pong", "sent: version", "the answer to ping"))
     rows.append((f"{PREFIX}/error", "sent: one line", "what was wrong with a message"))
     return rows
 
@@ -65,8 +67,12 @@ def listing() -> list[str]:
 
 def markdown() -> str:
     """The table for the docs."""
-    rows = [f"| `{a}` | {b.replace('|', chr(92) + '|')} | {c} |" for a, b, c in table()]
+    rows = [f"| `{a}` | {_escape(b)} | {_escape(c)} |" for a, b, c in table()]
     return "\n".join(["| address | arguments | |", "|---|---|---|", *rows])
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "\\<")
 
 
 def _range(p: Parameter) -> str:
