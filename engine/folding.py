@@ -52,6 +52,8 @@ class Dense:
     @property
     def offset(self) -> NDArray[np.int32]:
         """What a sum starts from, (rows,): minus ``zero`` times the row's sum."""
+        if not self.zero:
+            return np.zeros(len(self.weight), np.int32)
         sums: NDArray[np.int64] = self.weight.astype(np.int64).sum(axis=1)
         return (-self.zero * sums).astype(np.int32)
 

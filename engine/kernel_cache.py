@@ -1,68 +1,102 @@
-"""Where compiled kernels are kept. Import this before numba.
+"""Where compiled kernels are kept, and when they are stale. Import this before numba.
 
-numba notices an edited function only by its own file's time stamp: when just a callee in another file changed it serves
-the stale kernel (seen). So every version of the sources gets a cache folder of its own, named by a hash of all
-compiled sources, the compilers' versions and the chosen instruction set.
+numba notices an edited function only by its own file: when just a callee in another file changed it serves the stale
+kernel (seen). Here a kernel's stamp is a hash of its file and of every file of ours that it imports, directly or not;
+the folder is named by the compilers' versions and the chosen instruction set.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
 import shutil
 import sys
+import tempfile
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-KEEP = 4  # folders of earlier versions left for those who switch branches
+KEEP = 4  # folders of earlier versions left for those who switch environments
+
+_TOP = Path(__file__).parent.parent
 
 
 def user_cache() -> Path:
     """The folder for everything this program may lose: SAMPLERNN_CACHE, else the platform's convention."""
-    if "SAMPLERNN_CACHE" in os.environ:
+    if os.environ.get("SAMPLERNN_CACHE"):
         return Path(os.environ["SAMPLERNN_CACHE"])
+    home = os.path.expanduser("~")  # noqa: PTH111 (Path.home raises where there is no home)
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "samplernn-live"
+        return Path(home, "Library", "Caches", "samplernn-live")
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", str(Path.home()))) / "samplernn-live" / "cache"
-    return Path(os.environ.get("XDG_CACHE_HOME", "") or Path.home() / ".cache") / "samplernn-live"
+        return Path(os.environ.get("LOCALAPPDATA") or home, "samplernn-live", "cache")
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path(home, ".cache"), "samplernn-live")
 
 
-def sources() -> list[Path]:
-    """Every source file that numba compiles something of, in a fixed order."""
-    top = Path(__file__).parent.parent
-    files = [*top.glob("engine/**/*.py"), *top.glob("instrument/**/*.py")]
-    return sorted(path for path in files if "numba" in path.read_text(encoding="utf-8"))
+def toolchain() -> str:
+    """Names what compiles and for which instruction set."""
+    parts = [f"{package}-{version(package)}" for package in ("numba", "llvmlite", "numpy")]
+    text = " ".join([*parts, sys.version, os.environ.get("SAMPLERNN_KERNEL", "")])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def fingerprint() -> str:
-    """Hash of the compiled sources, versions and instruction set."""
+@cache
+def stamp(source: Path) -> str:
+    """Hash of ``source`` and of every source of ours that it imports, directly or not."""
     digest = hashlib.sha256()
-    for path in sources():
+    for path in sorted(closure(source)):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    for package in ("numba", "llvmlite", "numpy"):
-        digest.update(version(package).encode() + b"\0")
-    digest.update(sys.version.encode() + os.environ.get("SAMPLERNN_KERNEL", "").encode())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()
+
+
+def closure(source: Path) -> set[Path]:
+    """``source`` and all it imports from this program."""
+    found: set[Path] = set()
+    waiting = [source.resolve()]
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting.extend(_imports(path))
+    return found
+
+
+@cache
+def _imports(source: Path) -> tuple[Path, ...]:
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse(source.read_bytes())):
+        if isinstance(node, ast.Import):
+            modules.update(alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom) and node.module:
+            modules.add(node.module)
+            modules.update(f"{node.module}.{alias.name}" for alias in node.names)
+    ours = [module.split(".") for module in modules if module.startswith(("engine.", "instrument."))]
+    files = [_TOP.joinpath(*parts).with_suffix(".py") for parts in ours]
+    return tuple(path.resolve() for path in files if path.is_file())
 
 
 def prepare() -> Path:
-    """Point numba at this version's folder, and forget the oldest ones. Returns the folder.
+    """Point numba at this toolchain's folder and at our stamps, and forget the oldest folders. Returns the folder.
 
-    Raises RuntimeError when numba was imported first with another folder: its cache could then be stale.
+    Where no folder can be written, kernels live in a temporary one and are compiled again next time. Raises
+    RuntimeError when numba was imported before: it would go by its own stamps.
     """
-    folder = user_cache() / "kernels" / fingerprint()
-    if "numba" in sys.modules and os.environ.get("NUMBA_CACHE_DIR") != str(folder):
+    folder = user_cache() / "kernels" / toolchain()
+    locator = "engine.kernel_locator.Locator"
+    if "numba" in sys.modules and os.environ.get("NUMBA_CACHE_LOCATOR_CLASSES") != locator:
         raise RuntimeError("engine.kernel_cache must be imported before numba")
-    os.environ["NUMBA_CACHE_DIR"] = str(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         os.utime(folder)
         by_age = sorted(folder.parent.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
         for old in by_age[KEEP:]:
             shutil.rmtree(old, ignore_errors=True)
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError:
-        pass  # a read-only home: numba then compiles without keeping
+        folder = Path(tempfile.mkdtemp(prefix="samplernn-kernels-"))
+    os.environ["NUMBA_CACHE_DIR"] = str(folder)
+    os.environ["NUMBA_CACHE_LOCATOR_CLASSES"] = locator
     return folder
 
 

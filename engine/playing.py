@@ -1,19 +1,17 @@
 """What a checkpoint must know about itself to be played: activation ranges for int8, and how loud it is.
 
-Both are measured on the fp32 network: ranges on known sound where there is some, else on a free run of fixed seed;
-loudness always on the free run, because that is what the audience hears.
+Both are measured on free runs of fixed seed, because that is what the audience hears. Ranges from a free run lose as
+little as ranges from the training sound (docs/decisions.md), and need no sound.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.checkpoint import Checkpoint
-from engine.config import ModelConfig
 from engine.folding import fold, range_names
 from engine.quantize import dequantize
 
@@ -24,14 +22,22 @@ STEPS = 2048  # samples a lane whose activations are looked at
 BLOCK_SECONDS = 0.4  # loudness block, as in ITU-R BS.1770
 
 
-def with_ranges(checkpoint: Checkpoint, indices: NDArray[np.integer] | None = None) -> Checkpoint:
-    """``checkpoint`` with ``playing.ranges`` measured: the largest activations met.
+def with_ranges(checkpoint: Checkpoint) -> Checkpoint:
+    """``checkpoint`` with ``playing.ranges``: the largest activations of an fp32 free run at temperature 1.
 
-    Args:
-        indices: (B, T) known sound to be teacher-forced; None is a free run at temperature 1.
+    LANES voices for STEPS samples, after SETTLE.
     """
-    peaks = _free_run_peaks(checkpoint) if indices is None else _forced_peaks(checkpoint, indices)
-    ranges = {name: round(max(float(value), 1e-3), 6) for name, value in peaks.items()}
+    from engine.cpu.generator import CpuGenerator
+
+    generator = CpuGenerator(fold(checkpoint, "fp32"), LANES)
+    generator.seed(SEED)
+    generator.generate(SETTLE)
+    peaks = dict.fromkeys(range_names(checkpoint.config), 1e-3)
+    for _ in range(STEPS):
+        generator.generate(1)
+        for name, values in generator.activations().items():
+            peaks[name] = max(peaks[name], float(np.abs(values).max()))
+    ranges = {name: round(value, 6) for name, value in peaks.items()}
     return replace(checkpoint, playing={**checkpoint.playing, "ranges": ranges})
 
 
@@ -62,41 +68,3 @@ def loudness(audio: NDArray[np.floating], rate: int) -> float:
         return -70.0
     loud = power[power > 0.1 * power.mean()]
     return float(10 * np.log10(loud.mean()))
-
-
-def _free_run_peaks(checkpoint: Checkpoint) -> dict[str, float]:
-    """Peaks of a free run, LANES voices for STEPS samples after SETTLE."""
-    from engine.cpu.generator import CpuGenerator
-
-    generator = CpuGenerator(fold(checkpoint, "fp32"), LANES)
-    generator.seed(SEED)
-    generator.generate(SETTLE)
-    peaks = _Peaks(checkpoint.config)
-    for _ in range(STEPS):
-        generator.generate(1)
-        peaks.look(generator)
-    return peaks.found
-
-
-def _forced_peaks(checkpoint: Checkpoint, indices: NDArray[np.integer]) -> dict[str, float]:
-    from engine.cpu.generator import CpuGenerator
-
-    generator = CpuGenerator(fold(checkpoint, "fp32"), len(indices))
-    generator.reset("learned")
-    peaks = _Peaks(checkpoint.config)
-    for t in range(indices.shape[1]):
-        generator.force(indices[:, t : t + 1])
-        if t >= checkpoint.config.lookback:
-            peaks.look(generator)
-    return peaks.found
-
-
-class _Peaks:
-    """The largest activations seen, by range name."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        self.found = dict.fromkeys(range_names(config), 0.0)
-
-    def look(self, generator: Any) -> None:
-        for name, values in generator.activations().items():
-            self.found[name] = max(self.found[name], float(np.abs(values).max()))

@@ -427,7 +427,7 @@ def pick(ctx, block, beta, word):
     """The token that ``word`` draws from LOGITS at 1/T = beta, or -1 where a logit is not finite."""
     levels = ctx[LEVELS]
     x, weights = f32(block + ctx[LOGITS], levels), i32(block + ctx[SUMS], levels)
-    finite, top = 0, -_HUGE
+    finite, top = np.int64(0), -_HUGE
     for j in range(levels):
         finite += np.int64(np.abs(x[j]) < _HUGE)
     if finite != levels:
@@ -447,7 +447,7 @@ def pick(ctx, block, beta, word):
         total += weights[j]
     r = (total * word) >> 32
     reached = np.int64(0)
-    token = 0
+    token = np.int64(0)
     for j in range(levels):
         reached += weights[j]
         token += np.int64(reached <= r)

@@ -98,7 +98,8 @@ def _exchange_fpcr(b: ir.IRBuilder, control: ir.Value) -> ir.Value:
 @njit(**_OPTIONS)
 def flush_denormals() -> int:
     """Denormal numbers become zero from here on (they cost up to 45 times); returns what to restore."""
-    return _exchange_flush(-1)
+    before: int = _exchange_flush(-1)
+    return before
 
 
 @njit(**_OPTIONS)

@@ -1,0 +1,193 @@
+"""What the arithmetic promises: temperature, tiles of every instruction set, kernels that cannot fail, playing data."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from networks import network
+
+import engine
+from engine.playing import loudness, with_loudness, with_ranges
+
+
+def test_zero_temperature_is_argmax():
+    checkpoint = network("gru")
+    generator = engine.make_generator(checkpoint, "cpu", "fp32")
+    tokens = np.concatenate([np.full((1, 8), 16), generator.generate(120, 0.0)], axis=1)
+    expected = engine.score(checkpoint, tokens, "cpu", "fp32")[0].argmax(axis=-1)
+    np.testing.assert_array_equal(tokens[0, 8:], expected)
+
+
+def test_entropy_rises_with_temperature():
+    """Of the distributions drawn from, over several seeds."""
+    checkpoint = network("mu-law")
+    logits = engine.score(checkpoint, np.full((1, 400), 128), "cpu", "fp32")[0]
+    drawn = []
+    for temperature in (0.3, 0.6, 0.9, 1.2, 1.6):
+        generator = engine.make_generator(checkpoint, "cpu", voices=8, seed=11)
+        counts = np.bincount(generator.generate(1500, temperature).ravel(), minlength=256) / 12000
+        drawn.append(-np.sum(counts * np.log(counts + 1e-12)))
+    assert drawn == sorted(drawn)
+    assert drawn[-1] - drawn[0] > 0.5
+    assert np.isfinite(logits).all()
+
+
+def test_an_extreme_temperature_is_harmless():
+    generator = engine.make_generator(network("gru"))
+    greedy = engine.make_generator(network("gru"))
+    np.testing.assert_array_equal(generator.generate(50, 1e-30), greedy.generate(50, 0.0))
+    tokens = engine.make_generator(network("gru")).generate(2000, 1e30)
+    assert len(np.unique(tokens)) == 32
+
+
+def test_a_network_that_overflows_is_reported_and_stays_silent():
+    checkpoint = network("gru")
+    bias = checkpoint.tensors["mlp.output.bias"].copy()
+    bias[3] = 3.4e38
+    weight = checkpoint.tensors["mlp.output.weight_g"] * np.float32(1e37)
+    broken = replace(checkpoint, tensors={**checkpoint.tensors, "mlp.output.bias": bias, "mlp.output.weight_g": weight})
+    generator = engine.make_generator(broken, "cpu", "fp32", voices=2)
+    assert (generator.generate(20) == checkpoint.config.q_zero).all()
+
+
+def test_ranges_and_loudness():
+    bare = replace(network("lstm-skip"), playing={})
+    checkpoint = with_loudness(with_ranges(bare), seconds=0.5)
+    ranges = checkpoint.playing["ranges"]
+    assert set(ranges) == {"mlp.1", "mlp.2", *(f"tier.{i}.{x}" for i in (0, 1) for x in ("input", "output"))}
+    assert all(value > 0.01 for value in ranges.values())
+    assert -60 < checkpoint.playing["loudness"] < 0
+    assert engine.make_generator(bare).generate(10).shape == (1, 10)  # measured on the way
+
+
+def test_loudness_of_a_sine():
+    t = np.arange(48000 * 2) / 48000
+    sine = 0.5 * np.sin(2 * np.pi * 440 * t)
+    assert loudness(sine[None], 48000) == pytest.approx(-9.03, abs=0.05)
+    gaps = np.concatenate([sine, np.zeros(96000)])
+    assert loudness(gaps[None], 48000) == pytest.approx(-9.03, abs=0.05)
+    assert loudness(np.zeros((1, 48000)), 48000) == -70.0
+
+
+@pytest.mark.parametrize("values", ["many", None, {}, {"mlp.1": -1, "mlp.2": 1}, {"mlp.1": "x", "mlp.2": 1}])
+def test_hostile_ranges(values):
+    with pytest.raises(ValueError, match=r"playing\.ranges"):
+        engine.make_generator(replace(network("gru"), playing={"ranges": values}))
+
+
+def test_kernels_cannot_raise_or_allocate():
+    from engine.cpu import hop
+    from engine.cpu.kernels import OPTIONS, njit
+
+    for function in (hop.generate, hop.prime, hop.reset):
+        again = njit(**{**OPTIONS, "cache": False})(function.py_func)  # cached code cannot be looked at
+        hop.address_of(again)
+        (whole,) = again.inspect_llvm().values()
+        parts = [body.partition("\n}")[0] for body in whole.split("\ndefine ")[1:]]
+        bodies = [part for part in parts if "@_ZN7cpython" not in part and "@cfunc." not in part]
+        assert bodies
+        for word in ("NRT_", "PyErr", "PyObject", "numba_do_raise", "numba_unpickle", "malloc", "numba_gil"):
+            assert not any(word in body for body in bodies), (function.__name__, word)
+
+
+@pytest.mark.parametrize(
+    ("variant", "triple", "cpu", "instructions"),
+    [
+        ("avx512", "x86_64-linux-gnu", "skylake-avx512", ("vpmaddubsw", "vpmaddwd", "zmm")),
+        ("avx2", "x86_64-linux-gnu", "haswell", ("vpmaddubsw", "vpmaddwd", "ymm")),
+        ("plain", "aarch64-linux-gnu", "cortex-a72", ("sshr", "mla")),
+        ("plain", "arm64-apple-macosx", "apple-m1", ("sshr", "mla")),
+    ],
+)
+def test_tiles_compile_for_machines_that_are_not_here(variant, triple, cpu, instructions):
+    from engine.cpu.tiles import assembly
+
+    text = assembly(variant, triple, cpu)
+    for instruction in instructions:
+        assert instruction in text
+    assert "fmadd" not in text  # multiply and add stay apart
+    assert "fmla" not in text
+
+
+CHILD = """
+import sys
+sys.path.insert(0, "tests")
+import engine
+from networks import network
+print(engine.make_generator(network("gru-skip"), voices=2, seed=3).generate(100, 0.9).tobytes().hex())
+"""
+
+
+def test_plain_tiles_draw_the_same_tokens():
+    """The variant without vector instructions, in a child process of its own."""
+    here = engine.make_generator(network("gru-skip"), voices=2, seed=3).generate(100, 0.9)
+    top = Path(__file__).parent.parent
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD],
+        env={**os.environ, "SAMPLERNN_KERNEL": "plain"},
+        cwd=top,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert child.stdout.strip() == here.tobytes().hex()
+
+
+def test_a_wrong_variant_is_refused():
+    child = subprocess.run(
+        [sys.executable, "-c", "from engine.cpu import tiles"],
+        env={**os.environ, "SAMPLERNN_KERNEL": "mmx"},
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert "SAMPLERNN_KERNEL: 'mmx': this machine runs" in child.stderr
+
+
+def test_an_edited_callee_makes_its_callers_stale(tmp_path):
+    """A copy of the sources, compiled twice: unchanged is served from the cache, an edit two files away is not."""
+    for package in ("engine", "engine/cpu"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").touch()
+    here = Path(__file__).parent.parent
+    for name in ("kernel_cache.py", "kernel_locator.py"):
+        shutil.copy(here / "engine" / name, tmp_path / "engine")
+    (tmp_path / "engine/cpu/callee.py").write_text("from numba import njit\n\n@njit\ndef f():\n    return 1\n")
+    (tmp_path / "engine/cpu/between.py").write_text("from engine.cpu.callee import f  # noqa\n")
+    caller = "from engine import kernel_cache\nfrom numba import njit\nfrom engine.cpu.between import f\n"
+    caller += "@njit(cache=True)\ndef g():\n    return f()\nprint(g(), sum(g.stats.cache_hits.values()))\n"
+    (tmp_path / "engine/cpu/caller.py").write_text(caller)
+    assert [stale_run(tmp_path), stale_run(tmp_path)] == ["1 0", "1 1"]
+    text = (tmp_path / "engine/cpu/callee.py").read_text().replace("1", "2")
+    (tmp_path / "engine/cpu/callee.py").write_text(text)
+    assert stale_run(tmp_path) == "2 0"
+
+
+def stale_run(top):
+    child = subprocess.run(
+        [sys.executable, "-m", "engine.cpu.caller"],
+        env={**os.environ, "SAMPLERNN_CACHE": str(top / "cache"), "PYTHONPATH": str(top)},
+        cwd=top,
+        capture_output=True,
+        text=True,
+    )
+    return child.stdout.strip() or child.stderr
+
+
+def test_a_cache_that_cannot_be_written_is_no_obstacle(tmp_path):
+    (tmp_path / "file").touch()
+    child = subprocess.run(
+        [sys.executable, "-c", "from engine import kernel_cache; print(kernel_cache.FOLDER)"],
+        env={**os.environ, "SAMPLERNN_CACHE": str(tmp_path / "file")},
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "samplernn-kernels-" in child.stdout
+    Path(child.stdout.strip()).rmdir()
