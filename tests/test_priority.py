@@ -40,6 +40,10 @@ def refuse(*_):
     raise PermissionError(1, "Operation not permitted")
 
 
+def fail(command, **_):
+    raise subprocess.CalledProcessError(1, command)
+
+
 @linux
 @pytest.mark.parametrize(
     ("cores", "refused", "expected"),
@@ -47,14 +51,17 @@ def refuse(*_):
         (2, (), "FIFO 2"),
         (2, ("sched_setscheduler",), "nice -15"),
         (1, (), "nice -15"),
-        (1, ("setpriority",), "FIFO 2"),
-        (2, ("sched_setscheduler", "setpriority"), "not raised (no permission for FIFO or nice)"),
+        (2, ("sched_setscheduler", "setpriority"), "nice -15 by rtkit"),
+        (1, ("setpriority",), "nice -15 by rtkit"),
+        (1, ("setpriority", "run"), "FIFO 2"),
+        (2, ("sched_setscheduler", "setpriority", "run"), "not raised (no permission for FIFO or nice, no rtkit)"),
     ],
 )
 def test_order_of_attempts(monkeypatch, cores, refused, expected):
     monkeypatch.setattr(priority.os, "sched_getaffinity", lambda _: set(range(cores)))
     for name in ("sched_setscheduler", "setpriority"):
         monkeypatch.setattr(priority.os, name, refuse if name in refused else lambda *_: None)
+    monkeypatch.setattr(priority.subprocess, "run", fail if "run" in refused else lambda *_, **__: None)
     monkeypatch.setattr(priority, "lock_memory", lambda: True)
     assert priority.raise_priority() == f"{expected}, memory locked"
 
