@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from engine import kernel_cache  # before numba
@@ -9,10 +10,27 @@ from engine import kernel_cache  # before numba
 # isort: split
 from numba.core.caching import UserProvidedCacheLocator
 
+KEEP = 3  # versions of each source file
+
 
 class Locator(UserProvidedCacheLocator):  # type: ignore[misc]
-    """numba's locator for NUMBA_CACHE_DIR, with our stamp."""
+    """numba's locator for NUMBA_CACHE_DIR, with our stamp.
+
+    Every version of a file has a folder of its own: numba unpickles an index before it looks at the stamp, and an
+    index that names a class which a later version has lost ends in an AttributeError (seen).
+    """
 
     def get_source_stamp(self) -> str:
         """What a cached kernel must have been compiled from."""
         return kernel_cache.stamp(Path(self._py_file))
+
+    def get_cache_path(self) -> str:
+        """A folder for this version of this file."""
+        return str(Path(self._cache_path, f"{Path(self._py_file).stem}-{self.get_source_stamp()[:12]}"))
+
+    def ensure_cache_path(self) -> None:
+        """Make it, and forget the oldest of its other versions."""
+        super().ensure_cache_path()
+        siblings = Path(self._cache_path).glob(f"{Path(self._py_file).stem}-{'?' * 12}")
+        for old in sorted(siblings, key=lambda path: path.stat().st_mtime, reverse=True)[KEEP:]:
+            shutil.rmtree(old, ignore_errors=True)
