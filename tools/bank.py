@@ -58,8 +58,8 @@ def main() -> None:
     path = args.run / f"epoch-{args.epoch:03d}.safetensors" if args.epoch else epochs[-1]
     checkpoint = with_loudness(with_ranges(load(path).baked()))
     settings = json.loads((args.run / "settings.json").read_text())
-    training = {**checkpoint.training, "recipe": settings["recipe"]}
-    del training["settings"]  # the card has the command
+    sounds = [Path(sound).name for sound in settings["sounds"]]
+    training = {**checkpoint.training, "recipe": settings["recipe"], "sounds": sounds}
     checkpoint = replace(checkpoint, training=training, name=args.name)
     save(checkpoint, ROOT / "checkpoints" / f"{args.name}.safetensors")
     (ROOT / "checkpoints" / f"{args.name}.md").write_text(card(checkpoint, settings, args))

@@ -200,6 +200,14 @@ def _window(line: Audio, start: int, stop: int, config: ModelConfig) -> Window:
     return Window(padded[-context - length :], start, start + length, counted)
 
 
+def window_indices(windows: Sequence[Window], config: ModelConfig, training: Training) -> NDArray[np.int32]:
+    """Levels of held-out windows of one length, (windows, T): dithered as in training, but always alike."""
+    audio = np.stack([window.audio for window in windows])
+    rng = np.random.default_rng([training.seed, 5, windows[0].start])
+    noise = (rng.random(audio.shape, dtype=np.float32) - 0.5) * training.dither if training.dither else None
+    return quantize(audio, config, noise)
+
+
 def _parts(pieces: list[Audio], spans: list[tuple[int, int]], config: ModelConfig, training: Training) -> list[Part]:
     """What lies between held-out windows and file ends, in every copy; a window keeps ``lookback`` clear of it."""
     shortest = config.lookback + training.seq_len + 1

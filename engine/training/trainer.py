@@ -30,8 +30,7 @@ from torch import Tensor
 from engine import checkpoint as files
 from engine.config import ModelConfig
 from engine.model import SampleRNN, State
-from engine.quantize import quantize
-from engine.training.data import Material, Streams, Window, prepare
+from engine.training.data import Material, Streams, Window, prepare, window_indices
 from engine.training.recipes import Training, build, known_keys, parsed, resolve
 
 Say = Callable[[str], None]
@@ -276,15 +275,9 @@ def rate(step: int, training: Training) -> float:
 
 
 def window_losses(model: SampleRNN, windows: list[Window], training: Training) -> NDArray[np.float64]:
-    """Nats of every counted sample, (windows, samples), of held-out windows of one length, after their context.
-
-    Dithered as in training, but always alike.
-    """
+    """Nats of every counted sample, (windows, samples), of held-out windows of one length, after their context."""
     c = model.config
-    audio = np.stack([window.audio for window in windows])
-    rng = np.random.default_rng([training.seed, 5, windows[0].start])
-    noise = (rng.random(audio.shape, dtype=np.float32) - 0.5) * training.dither if training.dither else None
-    indices = torch.from_numpy(quantize(audio, c, noise).astype(np.int64))
+    indices = torch.from_numpy(window_indices(windows, c, training).astype(np.int64))
     losses, state = [], None
     chunk = max(c.hop, 2048 // c.hop * c.hop)
     with torch.no_grad():
