@@ -199,7 +199,17 @@ def _power_of_two(n: int) -> int:
     return 1 << max(3, (n - 1).bit_length())
 
 
-# --- atomics: numba has none on the CPU, and LLVM hoists a plain load out of a loop that waits for it
+# --- atomics: numba has none on the CPU, and LLVM hoists a plain load out of a loop that waits for it. ``words`` is an
+# array of int64, or its address (which is cheaper to hand through many functions).
+
+
+def _word(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    """Pointer to words[index]; the first two arguments of an intrinsic."""
+    if isinstance(signature.args[0], types.Array):
+        data = _make_array(signature.args[0])(context, builder, args[0]).data
+    else:
+        data = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+    return builder.gep(data, [args[1]])
 
 
 @_intrinsic
@@ -207,8 +217,7 @@ def load_acquire(_context: Any, words: Any, index: Any) -> Any:
     """``words[index]``, ordered before whatever follows. Index unchecked."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data = _make_array(signature.args[0])(context, builder, args[0]).data
-        return builder.load_atomic(builder.gep(data, [args[1]]), "acquire", 8)
+        return builder.load_atomic(_word(context, builder, signature, args), "acquire", 8)
 
     return types.int64(words, types.intp), codegen
 
@@ -218,8 +227,7 @@ def store_release(_context: Any, words: Any, index: Any, value: Any) -> Any:
     """``words[index] = value``, ordered after whatever came before. Index unchecked."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data = _make_array(signature.args[0])(context, builder, args[0]).data
-        builder.store_atomic(args[2], builder.gep(data, [args[1]]), "release", 8)
+        builder.store_atomic(args[2], _word(context, builder, signature, args), "release", 8)
         return context.get_dummy_value()
 
     return types.void(words, types.intp, types.int64), codegen
@@ -235,6 +243,17 @@ def compare_exchange(_context: Any, words: Any, index: Any, expected: Any, value
         return builder.extract_value(builder.cmpxchg(place, args[2], args[3], "acq_rel", "acquire"), 1)
 
     return types.boolean(words, types.intp, types.int64, types.int64), codegen
+
+
+@_intrinsic
+def put_word(_context: Any, words: Any, index: Any, value: Any) -> Any:
+    """``words[index] = value``, plainly. Index unchecked."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store(args[2], _word(context, builder, signature, args))
+        return context.get_dummy_value()
+
+    return types.void(words, types.intp, types.int64), codegen
 
 
 @_intrinsic
@@ -282,16 +301,16 @@ def push_command(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def put_record(
-    words: Words, base: int, at: int, kind: int, value: float, ramp: int, number: int, late: float, serial: int
+    words: Any, base: int, at: int, kind: int, value: float, ramp: int, number: int, late: float, serial: int
 ) -> None:
     """Write the seven used words of a record at ``base``."""
-    words[base] = at
-    words[base + 1] = kind
-    words[base + 2] = bits_of(value)
-    words[base + 3] = ramp
-    words[base + 4] = number
-    words[base + 5] = bits_of(late)
-    words[base + 6] = serial
+    put_word(words, base, at)
+    put_word(words, base + 1, kind)
+    put_word(words, base + 2, bits_of(value))
+    put_word(words, base + 3, ramp)
+    put_word(words, base + 4, number)
+    put_word(words, base + 5, bits_of(late))
+    put_word(words, base + 6, serial)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -1,10 +1,11 @@
 """Small arithmetic of the sound path: curves, filters, the limiter, the resampler.
 
-Tables are made in NumPy before anything plays; the compiled functions run on the render thread, one sample at a time, so
-that nothing depends on how the loop cuts its turns. sin and exp are our own polynomials: a set then replays to
-the bit on another machine's maths library.
+Tables are made in NumPy before anything plays; the compiled functions run on the render thread, one sample at a time,
+so that nothing depends on how the loop cuts its turns. sin and exp are our own polynomials: a set then replays to the
+bit on another machine's maths library.
 """
 
+# mypy: disable-error-code="no-any-return"  (records are untyped to mypy; the compiler checks them)
 from __future__ import annotations
 
 import math
@@ -17,7 +18,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from instrument.audio.memory import get_f32
+from instrument.audio.memory import get_f32, get_f64, set_f64
 
 HIGHPASS_HZ = 25.0
 LOOKAHEAD_S = 0.001
@@ -95,24 +96,24 @@ LIMITER_ROOM = 512  # samples of each of the limiter's rings; look-ahead is 384 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def limit(need: NDArray[np.float64], held: NDArray[np.float64], at: int, ahead: int, release: float) -> float:
+def limit(need: int, held: int, at: int, ahead: int, release: float) -> float:
     """Gain of the sample that leaves the limiter when sample ``at`` enters.
 
-    ``need[at]`` is the gain that sample would need (1 when below the ceiling). The lowest need of the last ahead + 1
-    samples, recovering exponentially, is averaged over ahead + 1 samples: every term of that mean is at most the need
-    of the sample now leaving, hence so is the mean, and the ceiling is never passed. Both arrays are rings of
-    LIMITER_ROOM, 1 before the start.
+    ``need`` and ``held`` are addresses of rings of LIMITER_ROOM float64, 1 before the start; ``need[at]`` is the gain
+    that sample would need (1 when below the ceiling). The lowest need of the last ahead + 1 samples, recovering
+    exponentially, is averaged over ahead + 1 samples: every term of that mean is at most the need of the sample now
+    leaving, hence so is the mean, and the ceiling is never passed.
     """
     mask = LIMITER_ROOM - 1
     low = 1.0
     for i in range(ahead + 1):
-        low = min(low, need[(at - i) & mask])
-    before = held[(at - 1) & mask]
+        low = min(low, get_f64(need, (at - i) & mask))
+    before = get_f64(held, (at - 1) & mask)
     back = before + (1.0 - before) * release
-    held[at & mask] = min(low, 1.0 if back > 0.99999 else back)
+    set_f64(held, at & mask, min(low, 1.0 if back > 0.99999 else back))
     total = 0.0
     for i in range(ahead + 1):
-        total += held[(at - i) & mask]
+        total += get_f64(held, (at - i) & mask)
     return min(1.0, total / (ahead + 1))
 
 

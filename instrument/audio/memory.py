@@ -59,9 +59,11 @@ def _writer(kind: Any, llvm: Any, given: Any) -> Any:
 
 
 get_f32 = _reader(types.float32, ir.FloatType(), types.float32)
+get_f64 = _reader(types.float64, ir.DoubleType(), types.float64)
 get_i32 = _reader(types.int32, ir.IntType(32), types.int64)
 get_i64 = _reader(types.int64, _I64, types.int64)
 set_f32 = _writer(types.float32, ir.FloatType(), types.float32)
+set_f64 = _writer(types.float64, ir.DoubleType(), types.float64)
 set_i32 = _writer(types.int32, ir.IntType(32), types.int64)
 set_i64 = _writer(types.int64, _I64, types.int64)
 

@@ -1,39 +1,105 @@
-"""One performance: shared memory, slots and the thread that renders them. Stub: the signature others build on.
+"""One performance: shared memory, slots, and the thread that renders them.
 
-The session makes it, starts it, and closes it; commands and telemetry go through ``link``.
+The session makes one on the main thread, starts it and closes it; commands, events and telemetry go through ``link``.
+The render thread runs one compiled kernel (``instrument.audio.loop``) until the set has ended. It is no daemon: a
+daemon inside a kernel crashes the interpreter's exit. So that a main thread that dies without closing does not leave
+it playing for ever, a watch ends it.
 """
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from instrument.controls import Link
+from instrument.audio import loop
+from instrument.audio.dsp import LIMITER_ROOM, RELEASE_S, highpass, lookahead, make_resampler, network_index
+from instrument.audio.slots import Slot
+from instrument.audio.state import (
+    COMMAND,
+    CORE,
+    DECK,
+    GLIDE,
+    MAX_TURN,
+    MAX_VOICES,
+    PAST,
+    PENDING,
+    SLOT,
+    TIMES,
+    VOICE,
+)
+from instrument.audio.timing import Timing, make_timing, measure
+from instrument.controls import (
+    DEFAULTS,
+    NEVER,
+    PARAMETERS,
+    W_CLOCK_STOP,
+    W_FLOWING,
+    W_HORIZON,
+    W_OFFLINE,
+    W_STOP,
+    W_TAP_OPEN,
+    Link,
+    make_shared,
+    set_word,
+)
+
+GLIDE_S, OPENING_S, CLOSING_S, PANIC_S, FUSE_S = 0.020, 0.030, 0.100, 0.030, 0.010
+METER_S, PEAK_S, FUSE_WINDOW_S = 0.3, 0.5, 0.5
+CONTROL_S = 0.002  # a command's way from the wire to the ring, in the latency sum
+TAP_S = 4.0  # what the tap holds while a disk is busy
+SHORTEST_TURN, LONGEST_TURN = 16, 1024
+_LONG_AGO = -(1 << 60)
+
+
+def turn_of(slots: Sequence[Slot], sample_rate: int) -> int:
+    """Samples the loop makes at once: the longest frame of the bank in session samples, 16 to 1024."""
+    hops = [-(-slot.config.hop * sample_rate // slot.config.sample_rate) for slot in slots]
+    return max(SHORTEST_TURN, min(LONGEST_TURN, max(hops)))
+
+
+def delay_of(slots: Sequence[Slot], sample_rate: int) -> int:
+    """Session samples by which the networks run ahead of the mix: the longest half of any resampler."""
+    return max(make_resampler(slot.config.sample_rate, sample_rate).delay for slot in slots)
+
+
+def overhead(slots: Sequence[Slot], sample_rate: int) -> int:
+    """Samples of latency besides block and ring: a turn, resampler, limiter, control path.
+
+    L = block + ring + this; so the ring for a wanted L is what remains of it, at least block + turn.
+    """
+    control = round(CONTROL_S * sample_rate)
+    return turn_of(slots, sample_rate) + delay_of(slots, sample_rate) + lookahead(sample_rate) + control
 
 
 class Performance:
     """Everything that makes the sound, from bank to ring.
 
     Args:
-        slots: the bank, every program already made with a lane per voice (``instrument.audio.slots.Slot``).
+        slots: the bank, every program already made with a lane per voice.
         sample_rate: Hz of the session, fixed.
         voices: how many.
         seed: dice key of every voice (their voice numbers differ).
         start: bank index of each voice at sample 0; default all 0.
         parameters: starting values, ``parameters[voice][code]`` in natural units; default the table's.
-        ring_frames: frames the audio ring may hold.
+        ring_frames: frames the audio ring may hold; at least block + turn.
         block: frames of the device's callback, for the latency figures.
         tap: keep the final mix for a recorder from sample 0 on (drained with ``link.tap``).
         offline: no device and no clock: :meth:`render_to` makes the sound, as fast as it can.
-        timing: a :class:`Timing` from a log's head (as a table) instead of measuring one.
+        timing: the table of an earlier set's ``timing`` instead of a measurement.
+
+    Raises:
+        ValueError: naming the argument that is wrong.
     """
 
     def __init__(
         self,
-        slots: Sequence[Any],
+        slots: Sequence[Slot],
         *,
         sample_rate: int,
         voices: int = 1,
@@ -46,44 +112,293 @@ class Performance:
         offline: bool = False,
         timing: Mapping[str, Any] | None = None,
     ) -> None:
-        self.link: Link
-        raise NotImplementedError
+        start = [0] * voices if start is None else start
+        _check(slots, voices, start, sample_rate, ring_frames, block)
+        self.slots, self.sample_rate, self.voices, self.block = tuple(slots), sample_rate, voices, block
+        self._turn = turn_of(slots, sample_rate)
+        self.ring_frames = max(ring_frames, block + self._turn)
+        self._offline = offline
+        for slot in slots:
+            slot.prepare(sample_rate, self._turn)
+        self._timing = self._make_timing(timing)
+        for slot in slots:
+            slot.begin(seed)
+        shared = make_shared(voices, sample_rate, self.ring_frames, int(TAP_S * sample_rate))
+        self.link = Link(shared)
+        self._memory = self._make_memory(start, parameters)
+        self._core = self._make_core()
+        self._run = partial(loop.run, self._core.ctypes.data)
+        shared.words[W_TAP_OPEN], shared.words[W_OFFLINE] = int(tap or offline), int(offline)
+        self._thread: threading.Thread | None = None
+        self._closing = threading.Event()
+        self.fault = ""
+        self._warm_up()
 
-    @property
-    def delay(self) -> int:
-        """Samples by which the loop must know a command before its sample reaches the ring: resampler and limiter."""
-        raise NotImplementedError
+    # --- what it is
 
     @property
     def turn(self) -> int:
         """Samples the loop makes at once."""
-        raise NotImplementedError
+        return self._timing.turn
+
+    @property
+    def delay(self) -> int:
+        """Samples by which the loop must know a command before its frame reaches the ring: resampler and limiter."""
+        return self._timing.delay + self._timing.ahead
+
+    @property
+    def latency(self) -> int:
+        """L in samples: what a gesture takes from its moment to its frame, always the same."""
+        return self.block + self.ring_frames + self.turn + self.delay + round(CONTROL_S * self.sample_rate)
+
+    @property
+    def closing(self) -> int:
+        """Length of the closing fade in samples: a set of N samples is told to STOP at N - closing."""
+        return int(CLOSING_S * self.sample_rate)
 
     @property
     def timing(self) -> dict[str, Any]:
         """What the loop's length rules were computed from; belongs in the log's head."""
-        raise NotImplementedError
+        return self._timing.to_json()
+
+    # --- playing
 
     def start(self, on_thread: Callable[[], None] | None = None) -> None:
         """Start the render thread; ``on_thread`` runs on it first (priority, affinity)."""
-        raise NotImplementedError
+        assert self._thread is None
+        assert not self._offline
+        self._thread = threading.Thread(target=self._main, args=(on_thread,), name="render")
+        self._thread.start()
+        threading.Thread(target=self._watch, name="render-watch").start()
 
     def prefill_done(self) -> bool:
         """Whether the ring has been full once, so that a device may start reading."""
-        raise NotImplementedError
+        return bool(self.link.shared.words[W_FLOWING])
+
+    @property
+    def first_sample_time(self) -> float | None:
+        """When the first frame came out of the loop, in seconds of time.monotonic; None before."""
+        ns = int(self._core["first_ns"][0])
+        return ns * 1e-9 if ns else None
 
     def render_to(self, sample: int) -> NDArray[np.float32]:
         """Offline: what lies between the last call and session sample ``sample``, (n, 2); shorter once ended."""
-        raise NotImplementedError
+        assert self._offline
+        set_word(self.link.shared.words, W_HORIZON, int(sample))
+        parts = []
+        while True:
+            ended = self._run()
+            frames = np.empty((int(TAP_S * self.sample_rate) * 2, 2), np.float32)
+            count = self.link.tap(frames)
+            parts.append(frames[:count].copy())
+            if ended or count == 0:
+                return np.concatenate(parts)
 
     def stop(self) -> None:
         """Closing fade, then ENDED; returns at once."""
-        raise NotImplementedError
+        self.link.stop()
 
-    def close(self, timeout: float = 5.0) -> None:
-        """Fade, join the thread, let go of the memory. Idempotent; safe at exit."""
-        raise NotImplementedError
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the render thread to end; whether it has."""
+        if self._thread is not None:
+            self._thread.join(timeout)
+        return self._thread is None or not self._thread.is_alive()
+
+    def close(self, timeout: float = 1.0) -> None:
+        """Fade, join the thread. Idempotent; safe at exit. If nobody reads the ring any more, ends without it."""
+        if not self.wait(0.0):
+            self.stop()
+            if not self.wait(timeout):
+                set_word(self.link.shared.words, W_STOP, 2)
+                self.wait()
+        self._closing.set()
 
     def report(self) -> dict[str, Any]:
         """The figures of ``--report`` that the loop and the ring know."""
-        raise NotImplementedError
+        if self.wait(0.0):
+            loop.refresh(self._core.ctypes.data)
+        t = self.link.telemetry()
+        samples = int(self._core["frames"][0])
+        return {
+            "seconds": samples / self.sample_rate,
+            "samples": samples,
+            "sample_rate": self.sample_rate,
+            "voices": self.voices,
+            "underruns": t.underruns,
+            "xruns": t.xruns,
+            "clock_slips": t.slips,
+            "realtime_factor": t.realtime_factor,
+            "hop_us": dict(zip(("p50", "p99", "max"), t.hop_us, strict=True)),
+            "ring_frames": self.ring_frames,
+            "latency_ms": 1e3 * self.latency / self.sample_rate,
+            "late_events": t.late,
+            "commands": t.commands,
+            "events_lost": t.events_lost,
+            "tap_lost": t.tap_lost,
+            "fuses": t.fuses,
+            "peak": t.peak_total,
+            "rms": t.rms_total,
+        }
+
+    # --- how it is made
+
+    def _main(self, on_thread: Callable[[], None] | None) -> None:
+        try:
+            if on_thread is not None:
+                on_thread()
+        except Exception as error:  # priority is a favour; the sound goes on without it
+            self.fault = f"render thread: {error}"
+        self._run()
+
+    def _watch(self) -> None:
+        """End the loop if the main thread has gone without closing us."""
+        while not self._closing.wait(0.25):
+            if self.wait(0.0):
+                return
+            if not threading.main_thread().is_alive():
+                set_word(self.link.shared.words, W_STOP, 2)
+                set_word(self.link.shared.words, W_CLOCK_STOP, 1)
+
+    def _warm_up(self) -> None:
+        """Compile (or load) the loop, without making a sample."""
+        core, words = self._core, self.link.shared.words
+        core["offline"], words[W_HORIZON] = 1, -NEVER
+        self._run()
+        core["offline"], words[W_HORIZON] = int(self._offline), NEVER
+        loop.refresh(self._core.ctypes.data)
+
+    def _make_timing(self, known: Mapping[str, Any] | None) -> Timing:
+        ahead = lookahead(self.sample_rate)
+        delay = max(slot.resampler.delay for slot in self.slots)
+        if known is not None:
+            timing = Timing.from_json(known)
+            n = len(self.slots)
+            if (timing.turn, timing.delay, timing.ahead) != (self._turn, delay, ahead) or len(timing.prime_rate) != n:
+                raise ValueError("timing: made for another bank or session rate")
+            return timing
+        return make_timing(
+            [measure(slot, self.voices) for slot in self.slots],
+            [slot.config.sample_rate for slot in self.slots],
+            sample_rate=self.sample_rate,
+            voices=self.voices,
+            ring_frames=self.ring_frames,
+            turn=self._turn,
+            delay=delay,
+            ahead=ahead,
+        )
+
+    def _make_memory(
+        self, start: Sequence[int], parameters: Sequence[Sequence[float]] | None
+    ) -> dict[str, NDArray[Any]]:
+        """Everything a CORE leads to, by the name of its address there; written once, so that no page is new later."""
+        shared = self.link.shared
+        made: dict[str, NDArray[Any]] = {
+            "words": shared.words,
+            "samples": shared.samples,
+            "past": np.full((self.voices, 2, PAST), 0.0, np.float32),
+            "slot_memory": self._make_slots(),
+            "voice_memory": _make_voices(start),
+            "deck_memory": self._make_decks(start),
+            "glide_memory": _make_glides(self.voices, parameters),
+            "limits": np.array(self._timing.crossfade, np.int64),
+            "out": np.full((MAX_TURN, 2), 0.0, np.float32),
+            "times": np.zeros(TIMES, np.int64),
+        }
+        made |= {name: np.zeros(PENDING + 1, COMMAND) for name in ("front", "later")}
+        made |= {name: np.full(MAX_TURN, 0.0) for name in ("left", "right")}
+        made |= {name: np.full(LIMITER_ROOM, 1.0) for name in ("need", "held")}
+        made |= {name: np.full(LIMITER_ROOM, 0.0) for name in ("late_left", "late_right")}
+        return made
+
+    def _make_core(self) -> NDArray[np.void]:
+        core, rate = np.zeros(1, CORE), self.sample_rate
+        timing = self._timing
+        values: dict[str, float] = {
+            "rate": rate,
+            "voices": self.voices,
+            "slots": len(self.slots),
+            "turn": timing.turn,
+            "delay": timing.delay,
+            "ahead": timing.ahead,
+            "hop": max(slot.config.hop for slot in self.slots),
+            "nap": int(np.clip(0.5e6 * timing.turn / rate, 50, 1000)),
+            "offline": int(self._offline),
+            "glide": int(GLIDE_S * rate),
+            "opening": int(OPENING_S * rate),
+            "closing": self.closing,
+            "fall": int(PANIC_S * rate),
+            "fuse": int(FUSE_S * rate),
+            "fade_start": _LONG_AGO,
+            "fade_from": 1.0,
+            "fade_to": 1.0,
+            "stop_at": NEVER,
+            "tap_from": -1,
+            "release": _blend(RELEASE_S * rate),
+            "meter_blend": _blend(METER_S * rate),
+            "meter_fall": 1.0 - _blend(PEAK_S * rate),
+            "fuse_blend": _blend(FUSE_WINDOW_S * rate),
+            "reduction": 1.0,
+        }
+        values |= zip(("b0", "b1", "b2", "a1", "a2"), highpass(rate), strict=True)
+        values |= {name: array.ctypes.data for name, array in self._memory.items()}
+        for name, value in values.items():
+            core[name] = value
+        return core
+
+    def _make_slots(self) -> NDArray[np.void]:
+        records = np.zeros(len(self.slots), SLOT)
+        for i, slot in enumerate(self.slots):
+            slot.describe(records[i : i + 1].view(np.recarray)[0])
+            records["prime_rate"][i] = self._timing.prime_rate[i]
+            records["prime_length"][i] = self._timing.prime_length[i]
+        return records
+
+    def _make_decks(self, start: Sequence[int]) -> NDArray[np.void]:
+        decks = np.zeros(2 * self.voices, DECK)
+        for v, k in enumerate(start):
+            r = self.slots[k].resampler
+            decks["slot"][2 * v : 2 * v + 2] = k
+            decks["first"][2 * v] = network_index(self._timing.delay, r.source, r.target)
+        return decks
+
+
+def _blend(samples: float) -> float:
+    """Share of the new value in a one-pole average of this time constant."""
+    return 1.0 - math.exp(-1.0 / samples)
+
+
+def _make_voices(start: Sequence[int]) -> NDArray[np.void]:
+    voices = np.zeros(len(start), VOICE)
+    voices["slot"], voices["wanted"] = start, -1
+    voices["fuse_at"] = voices["fuse_back"] = NEVER
+    return voices
+
+
+def _make_glides(voices: int, parameters: Sequence[Sequence[float]] | None) -> NDArray[np.void]:
+    glides = np.zeros(voices * PARAMETERS, GLIDE)
+    values = np.array([DEFAULTS] * voices if parameters is None else parameters, np.float64)
+    if values.shape != (voices, PARAMETERS) or not np.isfinite(values).all():
+        raise ValueError(f"parameters: shape {values.shape}: {PARAMETERS} finite values for each of {voices} voices")
+    glides["target"] = values.reshape(-1)
+    glides["end"] = _LONG_AGO
+    return glides
+
+
+def _check(
+    slots: Sequence[Slot], voices: int, start: Sequence[int], sample_rate: int, ring_frames: int, block: int
+) -> None:
+    if not slots:
+        raise ValueError("slots: none: a bank of at least one network expected")
+    if not 1 <= voices <= MAX_VOICES:
+        raise ValueError(f"voices: {voices}: 1 to {MAX_VOICES} expected")
+    if not 8000 <= sample_rate <= 384_000:
+        raise ValueError(f"sample_rate: {sample_rate}: 8000 to 384000 Hz expected")
+    if not 1 <= block <= 1 << 16 or not 1 <= ring_frames <= 1 << 20:
+        raise ValueError(f"ring_frames, block: {ring_frames}, {block}: up to a million and 65536 frames expected")
+    if len(start) != voices or not all(0 <= k < len(slots) for k in start):
+        raise ValueError(
+            f"start: {list(start)}: a slot from 0 to {len(slots) - 1} for each of {voices} voices expected"
+        )
+    for slot in slots:
+        if slot.program.voices < voices:
+            raise ValueError(f"{slot.name or 'slot'}: {slot.program.voices} lanes: {voices} expected")

@@ -1,0 +1,461 @@
+"""The render loop: one compiled kernel that makes the whole performance, turn by turn.
+
+Runs on the render thread without the interpreter's lock, or, offline, on whichever thread asks for sound. A turn:
+take the commands that are due, make a few samples, send them off, tell what happened. Turns lie on a fixed grid of the
+session and are cut wherever something is to change, so that everything changes at its exact sample, and a replay cuts
+them alike. The loop waits for room in the audio ring only, never for a lock, the tap, events or a control thread.
+"""
+
+# mypy: disable-error-code="no-any-return"  (records are untyped to mypy; the compiler checks them)
+from __future__ import annotations
+
+from engine import kernel_cache  # noqa: F401
+
+# isort: split
+import math
+
+import numpy as np
+from numba import njit
+
+from instrument.audio.dsp import network_index
+from instrument.audio.memory import (
+    FLUSH_TO_ZERO,
+    get_float_mode,
+    get_i64,
+    monotonic_ns,
+    set_float_mode,
+    set_i64,
+    usleep,
+)
+from instrument.audio.mix import NOT_FINITE, blow, fall_gain, mix
+from instrument.audio.pending import echo, next_at, publish, take_commands, tell
+from instrument.audio.ring import ABANDONED, ring_room, send, tap_room, tell_overflow
+from instrument.audio.state import (
+    EVERY,
+    FADING,
+    FALLING,
+    OCTAVES,
+    PARTS,
+    PLAYING,
+    PRIMING,
+    SILENT,
+    TIMES,
+    ZERO,
+    Record,
+    command_at,
+    core_at,
+    deck_at,
+    glide_at,
+    slot_at,
+    voice_at,
+)
+from instrument.audio.voices import (
+    destination,
+    end_priming,
+    generate,
+    glide_value,
+    land,
+    new_dice,
+    next_change,
+    reseed,
+    set_glide,
+    settle,
+    switch,
+)
+from instrument.controls import (
+    ALREADY,
+    GAIN,
+    HIGHEST,
+    LOWEST,
+    MUTE,
+    NEVER,
+    OVERALL,
+    PAN,
+    PARAMETERS,
+    PER_VOICE,
+    REFUSED,
+    TEMPERATURE,
+    W_ENDED,
+    W_FLOWING,
+    W_HORIZON,
+    W_PANIC,
+    W_STOP,
+    W_TAP_OPEN,
+    W_TELEMETRY,
+    W_TURNS,
+    Op,
+    load_acquire,
+    store_release,
+)
+
+_SET, _SWITCH, _RESEED, _SEED = int(Op.SET), int(Op.SWITCH), int(Op.RESEED), int(Op.SEED)
+_PANIC, _RESUME, _STOP, _ENDED = np.int64(Op.PANIC), np.int64(Op.RESUME), np.int64(Op.STOP), np.int64(Op.ENDED)
+_REFUSED, _ALREADY = np.int64(REFUSED), np.int64(ALREADY)
+_FIGURES_EVERY = 1 << 14  # samples between two readings of the histogram
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def run(address: int) -> bool:
+    """Make sound until the closing fade is out; offline, until the horizon or a full tap. Returns whether it ended."""
+    core = core_at(address, 0)
+    mode = get_float_mode()
+    set_float_mode(mode | FLUSH_TO_ZERO)
+    while core.ended == 0:
+        if not has_room(core):
+            if core.offline != 0:
+                break
+            store_release(core.words, W_FLOWING, 1)
+            store_release(core.words, W_TURNS, load_acquire(core.words, W_TURNS) + 1)
+            usleep(core.nap)
+            continue
+        began = monotonic_ns()
+        n = turn(core)
+        if core.first_ns == 0 and core.frames > 0:
+            core.first_ns = monotonic_ns()
+        measure(core, n, monotonic_ns() - began)
+        show(core)
+        store_release(core.words, W_TURNS, load_acquire(core.words, W_TURNS) + 1)
+    set_float_mode(mode)
+    return core.ended != 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def refresh(address: int) -> None:
+    """Bring figures and snapshot up to date; only when :func:`run` is not running."""
+    core = core_at(address, 0)
+    figures(core)
+    show(core)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def has_room(core: Record) -> bool:
+    """Whether a turn may be made: live, it fits the ring; offline, the horizon allows a sample and the tap a turn."""
+    if core.offline != 0:
+        open_tap = get_i64(core.words, W_TAP_OPEN) != 0
+        return core.mix - core.ahead < load_acquire(core.words, W_HORIZON) and (
+            not open_tap or tap_room(core.words) >= core.turn
+        )
+    return ring_room(core.words) >= core.turn or load_acquire(core.words, W_STOP) >= ABANDONED
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def turn(core: Record) -> int:
+    """One turn. Returns its length in samples."""
+    take_commands(core)
+    take_flags(core)
+    change_voices(core)
+    apply_later(core)
+    apply_front(core)
+    n = span(core)
+    generate(core, n)
+    count = mix(core, n)
+    core.mix += n
+    send(core, count)
+    if core.mix - core.ahead >= core.stop_at + core.closing:
+        end(core)
+    return n
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def end(core: Record) -> None:
+    """The last frame is out."""
+    if core.tap_from >= 0:
+        tell_overflow(core, ZERO)
+    tell(core, core.frames, _ENDED, EVERY, ZERO, ZERO, ZERO, 0.0, ZERO)
+    core.ended = 1
+    store_release(core.words, W_ENDED, 1)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def span(core: Record) -> int:
+    """Samples until something changes, at most to the next line of the grid."""
+    n = core.turn - core.mix % core.turn
+    n = min(n, next_at(core.front, core.front_count) - (core.mix + core.delay))
+    n = min(n, next_at(core.later, core.mix_count) - core.mix)
+    n = min(n, core.stop_at + core.closing + core.ahead - core.mix)
+    if core.phase == FALLING:
+        n = min(n, core.panic_at - core.mix)
+    for v in range(core.voices):
+        n = min(n, next_change(core, v))
+    if core.offline != 0:
+        n = min(n, load_acquire(core.words, W_HORIZON) - (core.mix - core.ahead))
+    return max(1, n)
+
+
+# --- what happens by itself
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def take_flags(core: Record) -> None:
+    """Panic and stop by flag, and panic's silence when its fade is out."""
+    asked: int = load_acquire(core.words, W_PANIC)
+    if asked != core.panics_seen:
+        core.panics_seen = asked
+        tell(core, core.mix, _PANIC, EVERY, ZERO, ZERO, ZERO, 0.0, ZERO)
+        panic(core)
+    if core.stop_at == NEVER and load_acquire(core.words, W_STOP) != 0:
+        tell(core, core.mix, _STOP, EVERY, ZERO, ZERO, ZERO, 0.0, ZERO)
+        core.stop_at = core.mix
+    if core.phase == FALLING and core.mix >= core.panic_at:
+        for v in range(core.voices):
+            land(core, v, destination(core, v))
+        core.phase = SILENT
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def change_voices(core: Record) -> None:
+    """What each voice does at this sample of its own accord: ends of priming and crossfade, the fuse's steps."""
+    for v in range(core.voices):
+        voice = voice_at(core.voice_memory, v)
+        if voice.phase == PRIMING and core.mix + core.delay >= voice.switch_at:
+            end_priming(core, v)
+        if voice.phase == FADING and core.mix >= voice.switch_at + voice.fade_length:
+            settle(core, v)
+        if voice.fault != 0:
+            # on the grid, whatever part of a turn the fault was met in
+            blow(core, v, -(-core.mix // core.turn) * core.turn, NOT_FINITE)
+        if voice.fuse_at != NEVER:
+            step_fuse(core, v)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def step_fuse(core: Record, v: int) -> None:
+    """Faded out: reset the voice, where it was going. Faded in: all is well."""
+    voice = voice_at(core.voice_memory, v)
+    if voice.fuse_back == NEVER and core.mix >= voice.fuse_at + core.fuse:
+        land(core, v, destination(core, v))
+        voice.z1, voice.z2 = 0.0, 0.0
+        voice.fuse_back = core.mix + core.delay
+    elif core.mix >= voice.fuse_back + core.fuse:
+        voice.fuse_at = NEVER
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def panic(core: Record) -> None:
+    """Begin the fade to silence."""
+    if core.phase == PLAYING:
+        begin_fall(core, 0.0)
+        core.phase = FALLING
+        core.panic_at = core.mix + core.fall
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def begin_fall(core: Record, to: float) -> None:
+    """Fade the whole from where it is to ``to``, 0 or 1."""
+    core.fade_from = fall_gain(core, core.mix - 1)
+    core.fade_to = to
+    core.fade_start = core.mix
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def resume(core: Record) -> None:
+    """Sound again after panic, or give panic's fade up."""
+    if core.phase == PLAYING:
+        return
+    if core.phase == SILENT:
+        for v in range(core.voices):
+            deck = deck_at(core.deck_memory, v * 2 + voice_at(core.voice_memory, v).deck)
+            slot = slot_at(core.slot_memory, deck.slot)
+            deck.first = network_index(core.mix + core.delay, slot.source, slot.target)
+    begin_fall(core, 1.0)
+    core.phase = PLAYING
+
+
+# --- commands
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def apply_later(core: Record) -> None:
+    """Commands of the mix that are due."""
+    while next_at(core.later, core.mix_count) <= core.mix:
+        core.mix_count -= 1
+        c = command_at(core.later, core.mix_count)
+        late = core.mix - c.at
+        if c.op == _SET:
+            apply_set(core, c, core.mix, late)
+            continue
+        echo(core, core.mix, c, ZERO if c.op in (_PANIC, _RESUME, _STOP) else _REFUSED, note_late(core, late))
+        if c.op == _PANIC:
+            panic(core)
+        elif c.op == _RESUME:
+            resume(core)
+        elif c.op == _STOP:
+            core.stop_at = min(core.stop_at, core.mix)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def apply_front(core: Record) -> None:
+    """Commands of the networks that are due."""
+    front = core.mix + core.delay
+    while next_at(core.front, core.front_count) <= front:
+        core.front_count -= 1
+        c = command_at(core.front, core.front_count)
+        late = front - c.at
+        if c.op == _SET:
+            apply_set(core, c, front, late)
+        elif not well_formed(core, c):
+            echo(core, front, c, _REFUSED, note_late(core, late))
+        elif c.op == _SWITCH:
+            apply_switch(core, c, front, note_late(core, late))
+        else:
+            echo(core, front, c, ZERO, note_late(core, late))
+            for v in range(first_voice(c), last_voice(core, c) + 1):
+                if c.op == _RESEED:
+                    reseed(core, v, c.parameter)
+                else:
+                    new_dice(core, v, c.number)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def note_late(core: Record, late: int) -> int:
+    """Count a late command; returns how late."""
+    if late > 0:
+        core.late += 1
+    return late
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def well_formed(core: Record, c: Record) -> bool:
+    """Whether voice, slot or mode exist."""
+    if c.voice < -1 or c.voice >= core.voices:
+        return False
+    if c.op == _SWITCH:
+        return c.number >= 0 and c.number < core.slots and slot_at(core.slot_memory, c.number).active != 0
+    return c.op != _RESEED or c.parameter <= 2
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def first_voice(c: Record) -> int:
+    """The first voice a command means."""
+    v: int = max(0, c.voice)
+    return v
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def last_voice(core: Record, c: Record) -> int:
+    """The last voice a command means."""
+    v: int = c.voice if c.voice >= 0 else core.voices - 1
+    return v
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def apply_set(core: Record, c: Record, at: int, late: int) -> None:
+    """A live parameter: clip, glide, echo what was really set."""
+    note_late(core, late)
+    p = c.parameter
+    if p >= PARAMETERS or c.voice < -1 or c.voice >= core.voices or not math.isfinite(c.value):
+        echo(core, at, c, _REFUSED, late)
+        return
+    value = min(max(c.value, LOWEST[p]), HIGHEST[p])
+    c.value = value
+    echo(core, at, c, ZERO, late)
+    ramp = c.ramp if c.ramp > 0 else core.glide
+    for v in range(first_voice(c), last_voice(core, c) + 1):
+        set_glide(glide_at(core.glide_memory, v * PARAMETERS + p), at, value, ramp)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def apply_switch(core: Record, c: Record, front: int, late: int) -> None:
+    """Another network for one voice or all; after panic it also brings the sound back."""
+    flags = _ALREADY
+    before = core.phase
+    for v in range(first_voice(c), last_voice(core, c) + 1):
+        flags &= switch(core, v, c.number, c.ramp, c.flags)
+    echo(core, front, c, flags, late)
+    if before != PLAYING:
+        resume(core)
+
+
+# --- telling
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def measure(core: Record, n: int, ns: int) -> None:
+    """Time of a turn of n samples, sleep excluded: into the load, and whole turns into the histogram."""
+    core.load += 0.02 * (ns * 1e-9 * core.rate / n - core.load)
+    if n == core.turn:
+        place = bucket(ns)
+        set_i64(core.times, place, get_i64(core.times, place) + 1)
+        core.hop_max = max(core.hop_max, ns * 1e-3 * core.hop / core.turn)
+    if core.frames >= core.next_figures:
+        core.next_figures = core.frames + _FIGURES_EVERY
+        figures(core)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def bucket(ns: int) -> int:
+    """Place of a time in the histogram: octave and its part."""
+    octave = 0
+    while octave < OCTAVES - 1 and ns >> octave >= 2 * PARTS:
+        octave += 1
+    return octave * PARTS + min(ns >> octave, 2 * PARTS - 1)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def quantile(times: int, rank: int) -> float:
+    """Nanoseconds below which ``rank`` turns lie, to 2 %."""
+    seen = 0
+    for i in range(TIMES):
+        seen += get_i64(times, i)
+        if seen > rank:
+            octave = max(0, i // PARTS - 1)
+            return float((i - octave * PARTS) << octave) + 0.5 * float((1 << octave) - 1)
+    return 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def figures(core: Record) -> None:
+    """Median, 99th percentile and speed, out of the histogram."""
+    total = 0
+    for i in range(TIMES):
+        total += get_i64(core.times, i)
+    hops = 1e-3 * core.hop / core.turn
+    median = quantile(core.times, total // 2)
+    core.hop_p50 = median * hops
+    core.hop_p99 = quantile(core.times, total * 99 // 100) * hops
+    core.factor = 1e9 * core.turn / core.rate / median if median > 0 else 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def show(core: Record) -> None:
+    """Publish a snapshot for the meters (a seqlock: odd while it is being written)."""
+    words = core.words
+    base = get_i64(core.words, W_TELEMETRY)
+    sequence: int = load_acquire(words, base)
+    store_release(words, base, sequence + 1)
+    publish(words, base + 1, core.peak)
+    publish(words, base + 2, math.sqrt(core.square))
+    publish(words, base + 3, core.peak_total)
+    publish(words, base + 4, math.sqrt(core.square_total / max(1, core.frames)))
+    publish(words, base + 5, core.reduction)
+    publish(words, base + 6, core.load)
+    publish(words, base + 7, core.hop_p50)
+    publish(words, base + 8, core.hop_p99)
+    publish(words, base + 9, core.hop_max)
+    publish(words, base + 10, core.factor)
+    publish(words, base + 11, float(core.late))
+    publish(words, base + 12, float(core.commands))
+    publish(words, base + 13, float(core.events_lost))
+    publish(words, base + 14, float(core.tap_lost))
+    publish(words, base + 15, float(core.fuses))
+    publish(words, base + 16, 1.0 if core.phase == SILENT else 0.0)
+    publish(words, base + 17, float(core.frames))
+    for v in range(core.voices):
+        show_voice(core, v, base)
+    store_release(words, base, sequence + 2)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def show_voice(core: Record, v: int, base: int) -> None:
+    """One voice's part of the snapshot."""
+    voice, words = voice_at(core.voice_memory, v), core.words
+    base += 1 + OVERALL + v * PER_VOICE
+    glides = v * PARAMETERS
+    publish(words, base, math.sqrt(voice.square))
+    publish(words, base + 1, voice.peak)
+    publish(words, base + 2, glide_value(glide_at(core.glide_memory, glides + TEMPERATURE), core.mix + core.delay))
+    publish(words, base + 3, glide_value(glide_at(core.glide_memory, glides + GAIN), core.mix))
+    publish(words, base + 4, glide_value(glide_at(core.glide_memory, glides + PAN), core.mix))
+    publish(words, base + 5, glide_value(glide_at(core.glide_memory, glides + MUTE), core.mix))
+    publish(words, base + 6, float(voice.slot))
+    publish(words, base + 7, float(voice.phase))

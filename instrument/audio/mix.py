@@ -1,0 +1,187 @@
+"""From the networks' sound to the frames that leave: crossfade, filter, gain, pan, mix, limiter, fuse.
+
+Render thread only, compiled; one sample at a time with state in records, so that nothing depends on how turns are cut.
+What the networks make is left to ``instrument.audio.voices``, where the frames go to ``instrument.audio.ring``.
+"""
+
+# mypy: disable-error-code="no-any-return"  (records are untyped to mypy; the compiler checks them)
+from __future__ import annotations
+
+from engine import kernel_cache  # noqa: F401
+
+# isort: split
+import numpy as np
+from numba import njit
+
+from instrument.audio.dsp import CEILING, LIMITER_ROOM, amplitude, limit, quarter_sine, resampled, smooth
+from instrument.audio.memory import get_f64, set_f32, set_f64
+from instrument.audio.pending import tell
+from instrument.audio.state import FADING, PAST, ZERO, Record, deck_at, glide_at, slot_at, voice_at
+from instrument.audio.voices import glide_value, past_of
+from instrument.controls import GAIN, MUTE, NEVER, PAN, PARAMETERS, Op
+
+RUNAWAY = 0.8  # mean square over about a second (a full-scale square has 1, a full-scale sine 0.5)
+NOT_FINITE, TOO_LOUD = np.int64(0), np.int64(1)
+_FUSE = np.int64(Op.FUSE)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def deck_sample(core: Record, v: int, d: int, at: int) -> float:
+    """Session sample ``at`` of voice v's deck d, before the slot's gain."""
+    slot = slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + d).slot)
+    return resampled(past_of(core, v, d), PAST - 1, at, slot.source, slot.target, slot.taps, slot.phases, slot.table)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def fuse_gain(core: Record, v: int, at: int) -> float:
+    """1 in health; falls from ``fuse_at``, is 0 until ``fuse_back``, rises again."""
+    voice = voice_at(core.voice_memory, v)
+    if voice.fuse_at == NEVER or at < voice.fuse_at:
+        return 1.0
+    length = core.fuse
+    if at < voice.fuse_at + length:
+        return 1.0 - smooth((at - voice.fuse_at) / length)
+    return smooth((at - voice.fuse_back) / length)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def blow(core: Record, v: int, at: int, reason: int) -> None:
+    """Let voice v's fuse go at session sample ``at``, unless it already has."""
+    voice = voice_at(core.voice_memory, v)
+    if voice.fuse_at != NEVER:
+        return
+    voice.fuse_at = at
+    voice.fuse_back = NEVER
+    core.fuses += 1
+    tell(core, at, _FUSE, v, reason, voice.slot, ZERO, 0.0, ZERO)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def raw_sample(core: Record, v: int, at: int) -> float:
+    """What voice v's network (or two of them, crossfading) say at ``at``, loudness matched; watches for a runaway."""
+    voice = voice_at(core.voice_memory, v)
+    deck = voice.deck
+    x = deck_sample(core, v, deck, at)
+    y = x * slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + deck).slot).gain
+    if voice.phase == FADING and at >= voice.switch_at:
+        t = (at - voice.switch_at + 1) / (voice.fade_length + 1)
+        other = deck_sample(core, v, 1 - deck, at)
+        rising, falling = quarter_sine(t), quarter_sine(1.0 - t)
+        x = x * falling + other * rising
+        y = (
+            y * falling
+            + other * rising * slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + 1 - deck).slot).gain
+        )
+    voice.runaway += core.fuse_blend * (x * x - voice.runaway)
+    if voice.runaway > RUNAWAY:
+        blow(core, v, at + 1, TOO_LOUD)
+    return y
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def filtered(core: Record, v: int, x: float, at: int) -> float:
+    """The high-pass (transposed direct form II) and the finite check."""
+    voice = voice_at(core.voice_memory, v)
+    y = core.b0 * x + voice.z1
+    voice.z1 = core.b1 * x - core.a1 * y + voice.z2
+    voice.z2 = core.b2 * x - core.a2 * y
+    if not abs(y) < 1e6:
+        voice.z1, voice.z2 = 0.0, 0.0
+        blow(core, v, at + 1, NOT_FINITE)
+        return 0.0
+    return y
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def mix_voice(core: Record, v: int, n: int) -> None:
+    """Add n samples of voice v to the mix: gain and pan of each sample, equal power."""
+    voice = voice_at(core.voice_memory, v)
+    gain, pan = glide_at(core.glide_memory, v * PARAMETERS + GAIN), glide_at(core.glide_memory, v * PARAMETERS + PAN)
+    mute = glide_at(core.glide_memory, v * PARAMETERS + MUTE)
+    start = core.mix
+    level = amplitude(gain.target)
+    left, right = quarter_sine(0.5 - 0.5 * pan.target), quarter_sine(0.5 + 0.5 * pan.target)
+    square, peak = voice.square, voice.peak
+    for i in range(n):
+        at = start + i
+        y = filtered(core, v, raw_sample(core, v, at), at) * fuse_gain(core, v, at)
+        y *= level if at >= gain.end else amplitude(glide_value(gain, at))
+        y *= 1.0 - glide_value(mute, at)
+        if at >= pan.end:
+            to_left, to_right = left, right
+        else:
+            p = glide_value(pan, at)
+            to_left, to_right = quarter_sine(0.5 - 0.5 * p), quarter_sine(0.5 + 0.5 * p)
+        set_f64(core.left, i, get_f64(core.left, i) + y * to_left)
+        set_f64(core.right, i, get_f64(core.right, i) + y * to_right)
+        square += core.meter_blend * (y * y - square)
+        peak = max(abs(y), peak * core.meter_fall)
+    voice.square, voice.peak = square, peak
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def fall_gain(core: Record, at: int) -> float:
+    """Panic's fade and the way back."""
+    t = (at - core.fade_start + 1) / core.fall
+    gain: float = core.fade_from + (core.fade_to - core.fade_from) * smooth(t)
+    return gain
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def whole_gain(core: Record, at: int) -> float:
+    """Opening, panic's and closing fade of the whole at session sample ``at``."""
+    gain = fall_gain(core, at) * smooth((at + 1) / core.opening)
+    if at >= core.stop_at:
+        gain *= 1.0 - smooth((at - core.stop_at + 1) / core.closing)
+    return gain
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def mix(core: Record, n: int) -> int:
+    """Make the next n samples of the mix and let them through the limiter. Returns how many frames left it."""
+    for i in range(n):
+        set_f64(core.left, i, 0.0)
+        set_f64(core.right, i, 0.0)
+    for v in range(core.voices):
+        mix_voice(core, v, n)
+    out = np.int64(0)
+    for i in range(n):
+        gain = whole_gain(core, core.mix + i)
+        if step_limiter(core, core.mix + i, get_f64(core.left, i) * gain, get_f64(core.right, i) * gain, out):
+            out += 1
+    return out
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def step_limiter(core: Record, at: int, left: float, right: float, out: int) -> bool:
+    """Sample ``at`` enters the limiter; the one ``ahead`` before it leaves to ``frames[out]``, if there is one."""
+    peak = max(abs(left), abs(right))
+    if not peak < 1e9:
+        left, right, peak = 0.0, 0.0, 0.0
+    mask = LIMITER_ROOM - 1
+    set_f64(core.need, at & mask, 1.0 if peak <= CEILING else CEILING / peak)
+    set_f64(core.late_left, at & mask, left)
+    set_f64(core.late_right, at & mask, right)
+    gain = limit(core.need, core.held, at, core.ahead, core.release)
+    leaving = at - core.ahead
+    if leaving < 0:
+        return False
+    left = min(max(get_f64(core.late_left, leaving & mask) * gain, -CEILING), CEILING)
+    right = min(max(get_f64(core.late_right, leaving & mask) * gain, -CEILING), CEILING)
+    set_f32(core.out, 2 * out, np.float32(left))
+    set_f32(core.out, 2 * out + 1, np.float32(right))
+    meter(core, left, right, gain)
+    return True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def meter(core: Record, left: float, right: float, gain: float) -> None:
+    """Meters of what leaves."""
+    peak = max(abs(left), abs(right))
+    square = 0.5 * (left * left + right * right)
+    core.peak = max(peak, core.peak * core.meter_fall)
+    core.square += core.meter_blend * (square - core.square)
+    core.peak_total = max(core.peak_total, peak)
+    core.square_total += square
+    core.reduction = min(gain, 1.0 - (1.0 - core.reduction) * core.meter_fall)
+    core.frames += 1

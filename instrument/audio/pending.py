@@ -1,0 +1,140 @@
+"""Commands on their way from the ring to their sample, and events on their way back.
+
+Render thread only, compiled. Two lists of pending commands, each in falling order of ``at`` so that the next is the
+last: ``front`` for what changes the networks, ``later`` for what changes the mix (see ``instrument.audio.state``).
+"""
+
+from __future__ import annotations
+
+from engine import kernel_cache  # noqa: F401
+
+# isort: split
+from numba import njit
+
+from instrument.audio.memory import get_i64, set_i64
+from instrument.audio.state import COMMAND, PENDING, ZERO, Record, command_at
+from instrument.controls import (
+    COMMAND_SLOTS,
+    EVENT_SLOTS,
+    NEVER,
+    RECORD,
+    TEMPERATURE,
+    W_COMMAND_READ,
+    W_COMMAND_WRITE,
+    W_COMMANDS,
+    W_EVENT_READ,
+    W_EVENT_WRITE,
+    W_EVENTS,
+    Op,
+    bits_of,
+    float_of,
+    load_acquire,
+    pack,
+    put_record,
+    store_release,
+)
+
+_COMMAND_WORDS = COMMAND.itemsize // 8
+_SET, _SWITCH, _RESEED, _SEED = int(Op.SET), int(Op.SWITCH), int(Op.RESEED), int(Op.SEED)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def take_commands(core: Record) -> None:
+    """Move what is on the ring to the lists, as far as they have room."""
+    read: int = load_acquire(core.words, W_COMMAND_READ)
+    write: int = load_acquire(core.words, W_COMMAND_WRITE)
+    while read < write and core.front_count < PENDING and core.mix_count < PENDING:
+        base = get_i64(core.words, W_COMMANDS) + (read & (COMMAND_SLOTS - 1)) * RECORD
+        kind = get_i64(core.words, base + 1)
+        op = kind & 0xFFFF
+        temperature = op == _SET and ((kind >> 32) & 0xFFFF) == TEMPERATURE
+        if temperature or op in (_SWITCH, _RESEED, _SEED):
+            place(core.words, base, core.front, core.front_count)
+            core.front_count += 1
+        else:
+            place(core.words, base, core.later, core.mix_count)
+            core.mix_count += 1
+        core.commands += 1
+        read += 1
+    store_release(core.words, W_COMMAND_READ, read)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def place(words: int, base: int, pending: int, count: int) -> None:
+    """Insert the record at ``base`` so that ``at`` falls along the list and equal ones leave in order of arrival."""
+    at = get_i64(words, base)
+    i = count
+    while i > 0 and command_at(pending, i - 1).at <= at:
+        copy_record(pending, i, i - 1)
+        i -= 1
+    kind = get_i64(words, base + 1)
+    slot = command_at(pending, i)
+    slot.at = at
+    slot.op = kind & 0xFFFF
+    slot.voice = signed16(kind >> 16)
+    slot.parameter = (kind >> 32) & 0xFFFF
+    slot.flags = (kind >> 48) & 0x7FFF
+    slot.value = float_of(get_i64(words, base + 2))
+    slot.ramp = get_i64(words, base + 3)
+    slot.number = get_i64(words, base + 4)
+    slot.serial = get_i64(words, base + 6)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def copy_record(pending: int, to: int, source: int) -> None:
+    """pending[to] = pending[source]"""
+    words = _COMMAND_WORDS
+    for i in range(words):
+        set_i64(pending, to * words + i, get_i64(pending, source * words + i))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def signed16(bits: int) -> int:
+    """The low 16 bits as a signed number."""
+    low = bits & 0xFFFF
+    return low - 0x10000 if low >= 0x8000 else low
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def next_at(pending: int, count: int) -> int:
+    """Session sample of the next pending command, or NEVER."""
+    if count == 0:
+        return NEVER
+    at: int = command_at(pending, count - 1).at
+    return at
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def tell(
+    core: Record, at: int, op: int, voice: int, parameter: int, number: int, ramp: int, value: float, flags: int
+) -> None:
+    """Put an event of the loop's own on the ring."""
+    send_event(core, at, pack(op, voice, parameter, flags), value, ramp, number, 0.0, ZERO)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def echo(core: Record, at: int, c: Record, flags: int, late: int) -> None:
+    """Tell that command ``c`` took effect at session sample ``at``."""
+    send_event(
+        core, at, pack(c.op, c.voice, c.parameter, c.flags | flags), c.value, c.ramp, c.number, float(late), c.serial
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def send_event(
+    core: Record, at: int, kind: int, value: float, ramp: int, number: int, late: float, serial: int
+) -> None:
+    """Put an event on its ring; when that is full, count what is lost."""
+    write: int = load_acquire(core.words, W_EVENT_WRITE)
+    if write - load_acquire(core.words, W_EVENT_READ) >= EVENT_SLOTS:
+        core.events_lost += 1
+        return
+    base = get_i64(core.words, W_EVENTS) + (write & (EVENT_SLOTS - 1)) * RECORD
+    put_record(core.words, base, at, kind, value, ramp, number, late, serial)
+    store_release(core.words, W_EVENT_WRITE, write + 1)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def publish(words: int, place: int, value: float) -> None:
+    """One float of a snapshot."""
+    store_release(words, place, bits_of(value))

@@ -1,0 +1,102 @@
+"""The render loop's own memory: what it remembers of the whole, of each slot, voice, deck and glide.
+
+Made by ``performance``, then touched by the render loop alone. Records of numbers and addresses; a kernel gets them all
+as one CORE, whose addresses lead to the rest.
+
+Three positions, all in session samples. A command's ``at`` means the frame that reaches the ring:
+``front`` (networks) = ``mix`` + delay runs ahead by the resampler's half length, ``mix`` (filters, gains) runs ahead of
+the frames by the limiter's look-ahead. So whatever a command touches is heard in the same frame.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine import kernel_cache  # noqa: F401
+
+# isort: split
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+from numba.np.numpy_support import from_dtype
+
+_intrinsic: Any = intrinsic
+Record = Any  # one element of an array of the types below, as compiled code sees it
+
+PAST = 1 << 15  # network samples each deck remembers: for the resampler, and to prime another network with
+MAX_TURN = 4096
+MAX_VOICES = 64
+PENDING = 1024  # commands that may wait for their sample in each of the two lists
+
+PLAYING, FALLING, SILENT = range(3)  # phase of the whole: FALLING is panic's fade
+STEADY, PRIMING, FADING = range(3)  # phase of a voice
+
+_INT, _FLOAT = np.int64, np.float64
+
+
+def _record(integers: str, floats: str) -> np.dtype[np.void]:
+    return np.dtype([(name, _INT) for name in integers.split()] + [(name, _FLOAT) for name in floats.split()])
+
+
+CORE = _record(
+    # fixed at the start
+    "rate voices slots turn delay ahead hop nap offline glide opening closing fall fuse past "
+    # addresses: shared words and float32 samples; arrays of records; two lists of COMMAND, latest first; crossfade
+    # limits (slots, slots); float64 of one turn's mix, of the limiter's rings; float32 frames of one turn; histogram
+    "words samples slot_memory voice_memory deck_memory glide_memory front later limits "
+    "left right need held late_left late_right out times "
+    # where we are
+    "mix phase panic_at panics_seen fade_start stop_at ended "
+    "front_count mix_count "
+    # counted
+    "late commands events_lost tap_lost tap_missing tap_from fuses frames next_figures first_ns",
+    "b0 b1 b2 a1 a2 fade_from fade_to release meter_fall meter_blend fuse_blend "
+    "load peak square peak_total square_total reduction hop_p50 hop_p99 hop_max factor",
+)
+
+SLOT = _record(
+    "active architecture context generate prime reset state state_bytes "
+    "q_levels levels edges source target taps phases table betas tokens stride prime_length prime_rate",
+    "gain preemphasis",
+)
+
+VOICE = _record(
+    "deck phase slot switch_at switch_origin fade_length wanted wanted_ramp wanted_flags "
+    "fault fuse_at fuse_back fuse_reason",
+    "z1 z2 square peak runaway",
+)
+
+DECK = _record("slot first origin started primed", "decoded previous")
+
+GLIDE = _record("end ramp", "target step")
+
+COMMAND = _record("at op voice parameter flags ramp number serial", "value")
+
+
+# A literal argument would make numba compile the callee once more for that very number; these are none.
+ZERO, EVERY = np.int64(0), np.int64(-1)
+
+OCTAVES, PARTS = 36, 32  # the histogram: octaves of nanoseconds in 32 parts each, 3 % wide
+TIMES = (OCTAVES + 1) * PARTS
+
+
+def _reader(dtype: np.dtype[np.void]) -> Any:
+    """An intrinsic (address, index) -> the record of ``dtype`` at that place of the array at that address.
+
+    One pointer, where an array of records would be seven numbers in every call: the loop compiles in a third of the
+    time, and no reference is counted anywhere.
+    """
+    record, size = from_dtype(dtype), dtype.itemsize
+
+    def read(_context: Any, address: Any, index: Any) -> Any:
+        def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+            place = builder.add(args[0], builder.mul(args[1], args[1].type(size)))
+            return builder.inttoptr(place, context.get_value_type(record))
+
+        return record(types.int64, types.int64), codegen
+
+    return _intrinsic(read)
+
+
+core_at, slot_at, voice_at = _reader(CORE), _reader(SLOT), _reader(VOICE)
+deck_at, glide_at, command_at = _reader(DECK), _reader(GLIDE), _reader(COMMAND)

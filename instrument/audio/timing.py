@@ -1,0 +1,126 @@
+"""What the networks cost on this machine, and what the loop may therefore do: how fast to prime, how long to crossfade.
+
+Control thread, before the first sample. The result is fixed for the whole set and goes into the log's head, so that a
+replay obeys the numbers and never a clock.
+
+The rules, per slot and session sample, with all voices playing and switching at once:
+
+- A tenth of the time is left alone. What the dearest network leaves of the rest pays for priming: ``prime_rate``
+  network samples for each one played, 2 to 8.
+- A voice is primed with as much as it can catch up with in 60 ms, at most 8192 samples.
+- Two networks that fit together crossfade as long as they are asked to. Otherwise the crossfade may use up half of the
+  ring, and is cut to what that lasts, but not below 2 ms.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from instrument.audio.slots import Slot, run_generate, run_prime
+
+SHARE = 0.9  # of the time the networks may use
+CATCH_UP_S = 0.06
+LONGEST = 8192
+FASTEST = 8
+SHORTEST_FADE_S = 0.002
+UNLIMITED = 1 << 40
+_ROUNDS = 7
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The loop's rules in numbers.
+
+    Attributes:
+        turn: samples of the grid the loop works on.
+        delay: session samples by which networks run ahead of the mix (0 when every rate is the session's).
+        ahead: samples the limiter looks ahead.
+        prime_rate, prime_length: by slot.
+        crossfade: longest, in session samples, from slot (row) to slot (column).
+        cost_us: measured, by slot: a session sample of all voices, and of priming one voice (one sample each).
+    """
+
+    turn: int
+    delay: int
+    ahead: int
+    prime_rate: tuple[int, ...]
+    prime_length: tuple[int, ...]
+    crossfade: tuple[tuple[int, ...], ...]
+    cost_us: tuple[tuple[float, float], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers, for the log's head."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Timing:
+        """Read what :meth:`to_json` gave. Raises ValueError when that is not what it is."""
+        try:
+            return cls(
+                turn=int(data["turn"]),
+                delay=int(data["delay"]),
+                ahead=int(data["ahead"]),
+                prime_rate=tuple(int(x) for x in data["prime_rate"]),
+                prime_length=tuple(int(x) for x in data["prime_length"]),
+                crossfade=tuple(tuple(int(x) for x in row) for row in data["crossfade"]),
+                cost_us=tuple((float(a), float(b)) for a, b in data.get("cost_us", ())),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"timing: {error!r}: the numbers of an earlier set expected") from None
+
+
+def make_timing(
+    costs: Sequence[tuple[float, float]],
+    network_rates: Sequence[int],
+    *,
+    sample_rate: int,
+    voices: int,
+    ring_frames: int,
+    turn: int,
+    delay: int,
+    ahead: int,
+) -> Timing:
+    """Apply the rules to ``costs`` (us a session sample: all voices playing, one voice primed by one sample)."""
+    sample = 1e6 / sample_rate
+    dearest = max(cost for cost, _ in costs)
+    rates, lengths = [], []
+    for (_, prime), rate in zip(costs, network_rates, strict=True):
+        k = int(max(2, min(FASTEST, (SHARE * sample - dearest) / max(1e-9, prime * voices))))
+        rates.append(k)
+        lengths.append(int(min(LONGEST, (k - 1) * CATCH_UP_S * rate)))
+    slack = ring_frames / 2 * sample
+    rows = []
+    for old, _ in costs:
+        over = [old + new - SHARE * sample for new, _ in costs]
+        shortest = max(1, int(SHORTEST_FADE_S * sample_rate))
+        rows.append(tuple(UNLIMITED if x <= 0 else max(shortest, int(slack / x)) for x in over))
+    return Timing(turn, delay, ahead, tuple(rates), tuple(lengths), tuple(rows), tuple(costs))
+
+
+def measure(slot: Slot, voices: int) -> tuple[float, float]:
+    """us a session sample of ``slot``: all voices playing, and priming one voice by one sample. About 30 ms.
+
+    The quickest of several rounds: what disturbs a measurement only ever makes it longer. Lanes are left running:
+    :meth:`Slot.begin` afterwards.
+    """
+    p, stride = slot.program, slot.betas.shape[1]
+    betas, tokens = slot.betas.ctypes.data, slot.tokens.ctypes.data
+    slot.betas.fill(1.0)
+    ratio = slot.resampler.source / slot.resampler.target
+    mask = (1 << voices) - 1 if voices < 64 else -1
+    playing = _quickest(lambda: run_generate(p.generate, p.context, mask, stride, betas, tokens, stride))
+    priming = _quickest(lambda: run_prime(p.prime, p.context, 0, tokens, stride))
+    return playing / stride * ratio, priming / stride * ratio
+
+
+def _quickest(call: Any) -> float:
+    """Microseconds of the quickest call."""
+    best = float("inf")
+    for _ in range(_ROUNDS):
+        begun = time.perf_counter()
+        call()
+        best = min(best, time.perf_counter() - begun)
+    return best * 1e6

@@ -1,0 +1,426 @@
+"""Voices and their networks: generating, priming, changing from one to another.
+
+Render thread only, compiled. A voice has two decks: the one that plays, and the one it is changing to. A deck is a
+slot (a network with a lane for each voice), and the last PAST samples of that network's own sound. Network sample i of
+a slot lies at session sample i target / source, for ever: so positions need no state, and nothing depends on how turns
+are cut.
+
+A change of slot: the other network's lane either takes over the recurrent state, or starts afresh and is primed with
+what the voice just played, ``prime_rate`` samples for each one played meanwhile, until it has caught up; when that will
+be is known at once. Then both run for the crossfade. What is mixed from it is left to ``instrument.audio.mix``.
+"""
+
+# mypy: disable-error-code="no-any-return"  (records are untyped to mypy; the compiler checks them)
+from __future__ import annotations
+
+from engine import kernel_cache  # noqa: F401
+
+# isort: split
+import math
+
+import numpy as np
+from numba import njit
+
+from instrument.audio.dsp import network_index
+from instrument.audio.memory import call_3, call_4, call_6, get_f32, get_i32, get_i64, set_f32, set_i32, set_i64
+from instrument.audio.pending import tell
+from instrument.audio.state import (
+    FADING,
+    PAST,
+    PRIMING,
+    SILENT,
+    STEADY,
+    ZERO,
+    Record,
+    deck_at,
+    glide_at,
+    slot_at,
+    voice_at,
+)
+from instrument.controls import (
+    ALREADY,
+    KEEP_STATE,
+    NEVER,
+    PARAMETERS,
+    TEMPERATURE,
+    Op,
+)
+
+_SWITCHED, _PRIMED, _SETTLED = np.int64(Op.SWITCHED), np.int64(Op.PRIMED), np.int64(Op.SETTLED)
+_KEEP_STATE = np.int64(KEEP_STATE)
+_FRESH = 3  # reset mode
+_HEADER = (0, 1, 3, 4)  # key, position, resets, voice number: the dice, which belong to the voice
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def past_of(core: Record, v: int, d: int) -> int:
+    """Address of the ring of network samples of voice v's deck d."""
+    address: int = core.past + (v * 2 + d) * PAST * 4
+    return address
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def lane_state(slot: Record, v: int) -> int:
+    """Address of voice v's state in ``slot``."""
+    address: int = slot.state + v * slot.state_bytes
+    return address
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def glide_value(glide: Record, at: int) -> float:
+    """A parameter's value at session sample ``at``: linear, exact at its end."""
+    value: float = glide.target if at >= glide.end else glide.target - glide.step * (glide.end - at)
+    return value
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def set_glide(glide: Record, at: int, value: float, ramp: int) -> None:
+    """Begin a ramp of ``ramp`` samples (1 or more) at ``at``; the same one again is no news."""
+    if value == glide.target and ramp == glide.ramp:
+        return
+    now = glide_value(glide, at - 1)
+    glide.target = value
+    glide.step = (value - now) / ramp
+    glide.end = at + ramp - 1
+    glide.ramp = ramp
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def lanes_of(core: Record, k: int) -> int:
+    """Mask of the voices that slot k must generate for."""
+    mask = 0
+    for v in range(core.voices):
+        voice = voice_at(core.voice_memory, v)
+        coming = voice.phase == FADING and deck_at(core.deck_memory, v * 2 + 1 - voice.deck).slot == k
+        if coming or deck_at(core.deck_memory, v * 2 + voice.deck).slot == k:
+            mask |= 1 << v
+    return mask
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def generate(core: Record, n: int) -> None:
+    """Run every network for the n session samples from the front on, and remember its sound."""
+    if core.phase == SILENT:
+        return
+    front = core.mix + core.delay
+    for k in range(core.slots):
+        mask = lanes_of(core, k)
+        slot = slot_at(core.slot_memory, k)
+        if mask == 0:
+            continue
+        first = network_index(front, slot.source, slot.target)
+        count = network_index(front + n, slot.source, slot.target) - first
+        if count > 0:
+            run_slot(core, k, mask, first, count)
+    for v in range(core.voices):
+        if voice_at(core.voice_memory, v).phase == PRIMING:
+            prime(core, v, front + n)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def run_slot(core: Record, k: int, mask: int, first: int, count: int) -> None:
+    """Slot k: ``count`` network samples from index ``first`` for the lanes of ``mask``."""
+    slot = slot_at(core.slot_memory, k)
+    for v in range(core.voices):
+        if mask >> v & 1:
+            glide = glide_at(core.glide_memory, v * PARAMETERS + TEMPERATURE)
+            row = v * slot.stride
+            for i in range(count):
+                t = glide_value(glide, (first + i) * slot.target // slot.source)
+                set_f32(slot.betas, row + i, np.float32(1.0 / t))
+    faults = call_6(slot.generate, (slot.context, mask, count, slot.betas, slot.tokens, slot.stride))
+    for v in range(core.voices):
+        if mask >> v & 1:
+            voice = voice_at(core.voice_memory, v)
+            d = voice.deck if deck_at(core.deck_memory, v * 2 + voice.deck).slot == k else 1 - voice.deck
+            decode(core, v, d, slot.tokens + v * slot.stride * 4, first, count)
+            if faults >> v & 1:
+                voice.fault = 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def decode(core: Record, v: int, d: int, tokens: int, first: int, count: int) -> None:
+    """Turn tokens into sound on deck d: levels, then the pre-emphasis undone, then clipped to [-1, 1]."""
+    deck = deck_at(core.deck_memory, v * 2 + d)
+    slot = slot_at(core.slot_memory, deck.slot)
+    past = past_of(core, v, d)
+    y = deck.decoded
+    for i in range(count):
+        token = min(max(get_i32(tokens, i), 0), slot.q_levels - 1)
+        y = float(get_f32(slot.levels, token)) + slot.preemphasis * y
+        set_f32(past, (first + i) & (PAST - 1), np.float32(min(max(y, -1.0), 1.0)))
+    deck.decoded = y
+
+
+# --- changing networks
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def clear_past(core: Record, v: int, d: int) -> None:
+    """Forget the sound of a deck."""
+    past = past_of(core, v, d)
+    for i in range(PAST):
+        set_f32(past, i, np.float32(0.0))
+    deck_at(core.deck_memory, v * 2 + d).decoded = 0.0
+    deck_at(core.deck_memory, v * 2 + d).previous = 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def hand_dice(core: Record, v: int, old: Record, new: Record) -> None:
+    """Copy the words of the state that belong to the voice from lane v of slot ``old`` to lane v of ``new``."""
+    source, target = lane_state(old, v), lane_state(new, v)
+    for word in _HEADER:
+        set_i64(target, word, get_i64(source, word))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def land(core: Record, v: int, k: int) -> None:
+    """Put voice v on slot k at once, fresh and with no past: for a voice that nobody hears."""
+    voice = voice_at(core.voice_memory, v)
+    deck = deck_at(core.deck_memory, v * 2 + voice.deck)
+    if deck.slot != k:
+        hand_dice(core, v, slot_at(core.slot_memory, deck.slot), slot_at(core.slot_memory, k))
+    deck.slot = k
+    slot = slot_at(core.slot_memory, k)
+    call_3(slot.reset, (slot.context, v, _FRESH))
+    clear_past(core, v, voice.deck)
+    clear_past(core, v, 1 - voice.deck)
+    deck.first = network_index(core.mix + core.delay, slot.source, slot.target)
+    voice.phase = STEADY
+    voice.slot = k
+    voice.wanted = -1
+    voice.runaway = 0.0
+    voice.fault = 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def destination(core: Record, v: int) -> int:
+    """The slot that voice v will be on when everything asked for has happened."""
+    voice = voice_at(core.voice_memory, v)
+    k: int = voice.wanted if voice.wanted >= 0 else voice.slot
+    return k
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def switch(core: Record, v: int, k: int, ramp: int, flags: int) -> int:
+    """Ask voice v to change to slot k at the front. Returns flags for the event.
+
+    During a crossfade the request waits, the latest wins; during priming it replaces what was being primed.
+    """
+    voice = voice_at(core.voice_memory, v)
+    if core.phase == SILENT or core.mix == 0:
+        land(core, v, k)
+        return 0
+    if voice.phase == FADING:
+        voice.wanted = k if k != voice.slot else -1
+        voice.wanted_ramp = ramp
+        voice.wanted_flags = flags
+        return ALREADY if k == voice.slot else 0
+    if voice.phase == PRIMING and voice.slot == k:
+        return ALREADY
+    if deck_at(core.deck_memory, v * 2 + voice.deck).slot == k:
+        voice.phase = STEADY
+        voice.slot = k
+        return ALREADY
+    begin_switch(core, v, k, ramp, flags)
+    return 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def begin_switch(core: Record, v: int, k: int, ramp: int, flags: int) -> None:
+    """Take over the state, or start priming."""
+    voice = voice_at(core.voice_memory, v)
+    front = core.mix + core.delay
+    a, b = deck_at(core.deck_memory, v * 2 + voice.deck), deck_at(core.deck_memory, v * 2 + 1 - voice.deck)
+    old, new = slot_at(core.slot_memory, a.slot), slot_at(core.slot_memory, k)
+    b.slot = k
+    voice.slot = k
+    voice.switch_origin = front
+    shortest = max(1, core.rate // 500)
+    voice.fade_length = max(
+        shortest, min(ramp if ramp > 0 else core.glide, get_i64(core.limits, a.slot * core.slots + k))
+    )
+    if flags & KEEP_STATE and old.architecture == new.architecture:
+        take_state(core, v, old, new)
+        voice.switch_at = front
+        begin_crossfade(core, v, _KEEP_STATE, ZERO)
+        return
+    hand_dice(core, v, old, new)
+    call_3(new.reset, (new.context, v, _FRESH))
+    clear_past(core, v, 1 - voice.deck)
+    b.started = network_index(front, new.source, new.target)
+    b.origin = b.started - prime_length(core, a, old, new, front)
+    b.primed = b.origin
+    b.first = b.origin
+    caught_up = b.started + ceil_div(b.started - b.origin, new.prime_rate - 1)
+    # the first session sample before which ``caught_up`` network samples lie
+    voice.switch_at = max(front, ((caught_up - 1) * new.target) // new.source + 1)
+    voice.phase = PRIMING
+    if voice.switch_at == front:
+        end_priming(core, v)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def ceil_div(a: int, b: int) -> int:
+    """a / b rounded up, b > 0."""
+    return -((-a) // b)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def prime_length(core: Record, a: Record, old: Record, new: Record, front: int) -> int:
+    """Samples (at the new network's rate) to prime with: as many as wanted, played and remembered."""
+    ratio = (new.source * old.target) / (new.target * old.source)
+    played = network_index(front, old.source, old.target) - a.first
+    remembered = PAST // 2
+    known = math.floor(min(played, remembered) * ratio)
+    return max(0, min(known, new.prime_length))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def take_state(core: Record, v: int, old: Record, new: Record) -> None:
+    """Lane, sound and filters of the playing deck go to the other one (equal architectures, hence equal levels)."""
+    voice = voice_at(core.voice_memory, v)
+    a, b = deck_at(core.deck_memory, v * 2 + voice.deck), deck_at(core.deck_memory, v * 2 + 1 - voice.deck)
+    source, target = lane_state(old, v), lane_state(new, v)
+    for word in range(old.state_bytes // 8):
+        set_i64(target, word, get_i64(source, word))
+    source, target = past_of(core, v, voice.deck), past_of(core, v, 1 - voice.deck)
+    for i in range(PAST):
+        set_f32(target, i, get_f32(source, i))
+    b.first, b.decoded, b.previous = a.first, a.decoded, a.previous
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def prime(core: Record, v: int, front: int) -> None:
+    """Feed the coming network as far as it is due when the session has been generated up to ``front``."""
+    voice = voice_at(core.voice_memory, v)
+    b = deck_at(core.deck_memory, v * 2 + 1 - voice.deck)
+    new = slot_at(core.slot_memory, b.slot)
+    now = network_index(front, new.source, new.target)
+    due = min(now, b.origin + new.prime_rate * (now - b.started))
+    row = new.tokens + v * new.stride * 4
+    while b.primed < due:
+        count = min(due - b.primed, new.stride)
+        requantise(core, v, row, count, front)
+        call_4(new.prime, (new.context, v, row, count))
+        decode(core, v, 1 - voice.deck, row, b.primed, count)
+        b.primed += count
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def requantise(core: Record, v: int, row: int, count: int, front: int) -> None:
+    """The playing deck's sound as ``count`` tokens of the coming network, at the loudness it will be heard at."""
+    voice = voice_at(core.voice_memory, v)
+    a, b = deck_at(core.deck_memory, v * 2 + voice.deck), deck_at(core.deck_memory, v * 2 + 1 - voice.deck)
+    old, new = slot_at(core.slot_memory, a.slot), slot_at(core.slot_memory, b.slot)
+    past = past_of(core, v, voice.deck)
+    last = network_index(front, old.source, old.target) - 1
+    ratio = (new.target * old.source) / (new.source * old.target)
+    same = new.target == old.target and new.source == old.source
+    scale = old.gain / new.gain
+    for i in range(count):
+        index = b.primed + i
+        x = float(get_f32(past, index & (PAST - 1))) if same else cubic(past, index * ratio, last)
+        x *= scale
+        y = x - new.preemphasis * b.previous
+        b.previous = x
+        set_i32(row, i, level_of(new.edges, new.q_levels - 1, y))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def cubic(past: int, place: float, last: int) -> float:
+    """Catmull-Rom between four samples; past the last one it holds. Enough to warm a network up, not to listen to."""
+    i = math.floor(place)
+    t = place - i
+    mask = PAST - 1
+    x0 = float(get_f32(past, min(i - 1, last) & mask))
+    x1 = float(get_f32(past, min(i, last) & mask))
+    x2 = float(get_f32(past, min(i + 1, last) & mask))
+    x3 = float(get_f32(past, min(i + 2, last) & mask))
+    return x1 + 0.5 * t * (x2 - x0 + t * (2 * x0 - 5 * x1 + 4 * x2 - x3 + t * (3 * (x1 - x2) + x3 - x0)))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def level_of(edges: int, count: int, y: float) -> int:
+    """How many of ``count`` rising edges are at most y: the token of a sample."""
+    low, high = 0, count
+    while low < high:
+        middle = (low + high) // 2
+        if float(get_f32(edges, middle)) <= y:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def end_priming(core: Record, v: int) -> None:
+    """The coming network has heard everything: give it the voice's dice as they are now, and let it begin."""
+    voice = voice_at(core.voice_memory, v)
+    a, b = deck_at(core.deck_memory, v * 2 + voice.deck), deck_at(core.deck_memory, v * 2 + 1 - voice.deck)
+    hand_dice(core, v, slot_at(core.slot_memory, a.slot), slot_at(core.slot_memory, b.slot))
+    length = b.primed - b.origin
+    tell(core, voice.switch_at, _PRIMED, v, ZERO, b.slot, ZERO, float(length), ZERO)
+    begin_crossfade(core, v, ZERO, length)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def begin_crossfade(core: Record, v: int, flags: int, primed: int) -> None:
+    """From ``switch_at`` on both networks run."""
+    voice = voice_at(core.voice_memory, v)
+    voice.phase = FADING
+    voice.wanted = -1
+    tell(core, voice.switch_at, _SWITCHED, v, ZERO, voice.slot, voice.fade_length, float(primed), flags)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def settle(core: Record, v: int) -> None:
+    """The crossfade is over: the coming deck is the playing one; a request that waited begins."""
+    voice = voice_at(core.voice_memory, v)
+    voice.deck = 1 - voice.deck
+    voice.phase = STEADY
+    tell(core, core.mix, _SETTLED, v, ZERO, voice.slot, ZERO, 0.0, ZERO)
+    if voice.wanted >= 0:
+        wanted = voice.wanted
+        voice.wanted = -1
+        begin_switch(core, v, wanted, voice.wanted_ramp, voice.wanted_flags)
+
+
+# --- reseed and seed
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def reseed(core: Record, v: int, mode: int) -> None:
+    """Reset the hidden state of every network that voice v sounds through; tokens and dice stay."""
+    voice = voice_at(core.voice_memory, v)
+    for d in range(2):
+        if d == voice.deck or voice.phase == FADING:
+            slot = slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + d).slot)
+            call_3(slot.reset, (slot.context, v, mode))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def new_dice(core: Record, v: int, key: int) -> None:
+    """Dice key ``key``, position 0, for every network that voice v sounds through."""
+    voice = voice_at(core.voice_memory, v)
+    for d in range(2):
+        if d == voice.deck or voice.phase == FADING:
+            state = lane_state(slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + d).slot), v)
+            set_i64(state, 0, key)
+            set_i64(state, 1, 0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def next_change(core: Record, v: int) -> int:
+    """Samples from the mix's position to the next automatic change of voice v, at least 0."""
+    voice = voice_at(core.voice_memory, v)
+    n = NEVER
+    if voice.phase == PRIMING:
+        n = voice.switch_at - (core.mix + core.delay)
+    elif voice.phase == FADING:
+        n = voice.switch_at + voice.fade_length - core.mix
+    if voice.fuse_at != NEVER:
+        falls = voice.fuse_at + core.fuse - core.mix
+        rises = voice.fuse_back + core.fuse - core.mix
+        n = min(n, falls if falls > 0 else rises)
+    return n
