@@ -1,0 +1,207 @@
+"""Sets from beginning to end: played, recorded, logged, left in every way, and replayed bit for bit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import tiny
+
+from instrument import log, plan, replay, report
+from instrument.controls import Op
+from instrument.session import Interrupts, Session
+
+ROOT = Path(__file__).parent.parent
+PLAY = [sys.executable, "-m", "instrument.cli", "play"]
+
+
+@pytest.fixture(scope="module")
+def patch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.write(tmp_path_factory.mktemp("tiny"))
+
+
+def options(patch: Path, folder: Path, **more: object) -> plan.Options:
+    values = {"output": "null", "midi": "none", "latency": 60.0, **more}
+    files = {"record": folder / "set.wav", "log": folder / "set.jsonl", "report": folder / "set.json"}
+    return plan.Options(target=str(patch), **{**files, **values})  # type: ignore[arg-type]
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 60.0) -> None:
+    """However slow the machine is, what is asked for comes; the limit is for a defect."""
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.001)
+
+
+def gestures(session: Session) -> list[Callable[[], object]]:
+    """Every kind of command, one after another."""
+    c = session.controller
+    return [
+        lambda: c.set("temperature", 1.2, ramp=0.1),
+        lambda: c.set("gain", -3.0, voice=1),
+        lambda: c.set("pan", -0.7, voice=2, ramp=0.05),
+        lambda: c.trigger("checkpoint", "lstm", 0.08, voice=1),
+        lambda: c.trigger("sweep", "up"),
+        lambda: c.trigger("sweep", "long"),
+        lambda: c.trigger("reseed"),
+        lambda: c.trigger("reseed", "learned", voice=2),
+        lambda: c.trigger("reseed", "zeros", voice=1),
+        lambda: c.trigger("seed", 99, voice=2),
+        lambda: c.trigger("checkpoint", 3),
+        lambda: c.trigger("sweep/stop", "long"),
+        lambda: c.set("mute", 1, voice=1),
+        lambda: c.trigger("checkpoint", "gru", 0.02, voice=2),
+        lambda: c.set("mute", 0, voice=1),
+        lambda: c.panic(),
+        lambda: c.trigger("resume"),
+        lambda: c.set("temperature", 0.0),
+        lambda: c.set_norm("temperature", 0.5),
+        lambda: c.panic(),
+        lambda: c.trigger("checkpoint", 1, 0.0),
+    ]
+
+
+def test_a_set_with_every_kind_of_command_replays_bit_for_bit(patch: Path, tmp_path: Path) -> None:
+    session = Session(plan.make(options(patch, tmp_path)), print, print)
+    try:
+        session.open()
+        session.start()
+        for gesture in gestures(session):
+            before = session.link.telemetry().written
+            gesture()
+            wait_until(lambda: session.link.telemetry().written > before + 6000)  # noqa: B023
+    finally:
+        session.close()
+    head, events, length = log.read(tmp_path / "set.jsonl")
+    ops = {Op(event.op) for event in events}
+    assert ops >= {*(Op(n) for n in range(1, 8)), Op.PRIMED, Op.SWITCHED, Op.SETTLED, Op.ENDED}
+    recorded, rate = soundfile.read(tmp_path / "set.wav", dtype="int32")
+    assert (rate, len(recorded)) == (head.sample_rate, length)
+    assert np.abs(recorded).max() > 1 << 24
+
+    replay.run(tmp_path / "set.jsonl", tmp_path / "again.flac")
+    again, _ = soundfile.read(tmp_path / "again.flac", dtype="int32")
+    np.testing.assert_array_equal(again, recorded)
+
+    figures = json.loads((tmp_path / "set.json").read_text())
+    assert tuple(figures)[: len(report.FIELDS)] == report.FIELDS
+    assert figures["samples"] == length
+    assert figures["control_latency_ms"]["p50"] > 0
+    assert [name for name in report.FIELDS if figures[name] is None] == []
+
+
+def test_a_replay_names_what_it_lacks(patch: Path, tmp_path: Path) -> None:
+    session = Session(plan.make(options(patch, tmp_path, seconds=0.2)), print, print)
+    try:
+        session.open()
+        session.start()
+        with Interrupts() as interrupts:
+            session.run(interrupts)
+    finally:
+        session.close()
+    text = (tmp_path / "set.jsonl").read_text()
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text(text.replace("gru.safetensors", "gone.safetensors"))
+    with pytest.raises(ValueError, match=r"gone\.safetensors is not there"):
+        replay.run(broken, tmp_path / "x.wav")
+    sha = json.loads(text.split("\n")[0])["bank"][0]["sha256"]
+    broken.write_text(text.replace(sha, sha[::-1]))
+    with pytest.raises(ValueError, match="sha256 differs"):
+        replay.run(broken, tmp_path / "x.wav")
+    figures = json.loads((tmp_path / "set.json").read_text())
+    assert figures["samples"] == round(0.2 * figures["sample_rate"])
+    assert figures["control_latency_ms"] is None
+
+
+def test_too_small_a_latency_names_the_least(patch: Path, tmp_path: Path) -> None:
+    session = Session(plan.make(options(patch, tmp_path, latency=5.0)), print, print)
+    with pytest.raises(ValueError, match=r"latency: 5 ms: at least (\d+) ms") as caught:
+        session.open()
+    session.close()
+    least = float(str(caught.value).split("at least ")[1].split(" ")[0])
+    fits = Session(plan.make(options(patch, tmp_path, latency=least)), print, print)
+    fits.open()
+    assert fits.performance.latency <= least * fits.sample_rate / 1000
+    fits.close()
+    fits.close()
+
+
+# --- leaving: a process of its own each time
+
+RAISING = """
+import sys
+from instrument import cli, session
+def run(self, interrupts):
+    raise RuntimeError("told to")
+session.Session.run = run
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def play(patch: Path, folder: Path, *more: str, program: list[str] | None = None) -> "subprocess.Popen[str]":
+    files = ["--record", "set.flac", "--log", "set.jsonl", "--report", "set.json", "--latency", "60"]
+    command = [*(program or PLAY), str(patch), "--output", "null", "--midi", "none", *files, *more]
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def check_left(process: "subprocess.Popen[str]", folder: Path, code: int, lines: int = 0) -> None:
+    _, errors = process.communicate(timeout=120)
+    assert (process.returncode, len(errors.splitlines())) == (code, lines), errors
+    figures = json.loads((folder / "set.json").read_text())
+    _, events, length = log.read(folder / "set.jsonl")
+    assert [event.op for event in events][-1] == Op.ENDED
+    recorded, _ = soundfile.read(folder / "set.flac", dtype="int32")
+    assert len(recorded) == length == figures["samples"]
+    assert np.abs(recorded[-8:]).max() < 1 << 20  # the closing fade is in it
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+
+def leave(how: str, patch: Path, folder: Path) -> None:
+    if how == "end":
+        check_left(play(patch, folder, "--seconds", "0.5"), folder, 0)
+    elif how == "exception":
+        program = [sys.executable, "-c", RAISING, "play"]
+        check_left(play(patch, folder, program=program), folder, 1, lines=1)
+    else:
+        process = play(patch, folder)
+        assert process.stdout is not None
+        while "seed 11" not in process.stdout.readline():
+            assert process.poll() is None, process.stderr and process.stderr.read()
+        process.send_signal(signal.Signals[how])
+        check_left(process, folder, 128 + signal.Signals[how])
+
+
+WAYS = ("end", "SIGINT", "SIGTERM", "exception")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
+@pytest.mark.parametrize("how", WAYS)
+def test_leaving(how: str, patch: Path, tmp_path: Path) -> None:
+    leave(how, patch, tmp_path)
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
+@pytest.mark.parametrize("how", WAYS)
+def test_leaving_twenty_times(how: str, patch: Path, tmp_path: Path) -> None:
+    for i in range(20):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        leave(how, patch, folder)
