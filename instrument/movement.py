@@ -15,10 +15,9 @@ from typing import Protocol
 from instrument.controls import Command, Op
 from instrument.parameters import PARAMETERS, Parameter
 from instrument.patch import Sweep
-from instrument.tracks import Motion, Track
+from instrument.tracks import GLIDE, Motion, Track
 
 LEAD = 0.25  # seconds a sweep's segment is on the ring before it begins: an interpreter stalled for 200 ms misses none
-GLIDE = 0.02  # seconds the render loop takes to a value without a ramp
 
 Voices = tuple[int, ...]  # from 0
 
@@ -70,7 +69,7 @@ class Movement:
 
     def target(self, parameter: Parameter, voice: int | None, moment: float) -> float:
         """Where it is going."""
-        return self._tracks[parameter.name][-1 if voice is None else voice].target(moment)
+        return self._tracks[parameter.name][-1 if voice is None else voice].course(moment)[0]
 
     def set(self, parameter: Parameter, value: float, voices: Voices, seconds: float, moment: float) -> None:
         """Go to ``value``; nothing at all if it is there and at rest."""
@@ -81,8 +80,7 @@ class Movement:
         for track in tracks:
             track.add(Motion(moment, value, seconds))
         self._send(parameter, voices, self._desk.sample(moment), value, seconds, moment)
-        for start, at in overtaken:
-            self._send(parameter, voices, at + 1, value, max(0.0, moment + seconds - start), None)
+        self._overtake(parameter, voices, overtaken)
 
     def run(self, name: str, sweep: Sweep, moment: float) -> None:
         """Start a sweep."""
@@ -97,9 +95,7 @@ class Movement:
                 track.add(Motion(moment + offset, value, seconds, run.number))
             at = first + round((offset + wait) * self._desk.sample_rate)
             self._schedule(run, moment + offset + wait, at, value, seconds - wait)
-        for start, at in overtaken:
-            value = self.value(parameter, voices[0], start)
-            self._send(parameter, voices, at + 1, value, 0.0, None)
+        self._overtake(parameter, voices, overtaken)
         self._desk.later(moment + sweep.points[-1][0], run.voices.clear)
 
     def stop(self, name: str | None, moment: float) -> None:
@@ -142,6 +138,12 @@ class Movement:
         for track in self._touched(parameter, voices):
             track.end_runs(moment)
         return sorted(overtaken)
+
+    def _overtake(self, parameter: Parameter, voices: Voices, segments: list[tuple[float, int]]) -> None:
+        """Right behind each segment that comes all the same, back to the course that replaced it."""
+        for start, at in segments:
+            target, seconds = self._tracks[parameter.name][voices[0]].course(start)
+            self._send(parameter, voices, at + 1, target, seconds, None)
 
     def _touched(self, parameter: Parameter, voices: Voices) -> list[Track]:
         """The lines of those voices, and the one of all if they are all."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 from bisect import insort_right
 from dataclasses import dataclass
 
+GLIDE = 0.02  # seconds the render loop takes to a value without a ramp
+
 
 @dataclass(frozen=True)
 class Motion:
@@ -47,10 +49,18 @@ class Track:
             value = motion.at(min(until, moment), value)
         return value
 
-    def target(self, moment: float) -> float:
-        """Where what moves at ``moment`` is going; the value itself if nothing does."""
-        started = [motion.target for motion in self._motions if motion.start <= moment]
-        return started[-1] if started else self._base
+    def course(self, moment: float) -> tuple[float, float]:
+        """Where the loop is going at ``moment`` and in how many seconds; the value itself and 0 if nothing moves.
+
+        Unlike the values, this knows the loop's glide: what follows a jump begins when the jump is over.
+        """
+        started = [motion for motion in self._motions if motion.start <= moment]
+        jumps = [m for m in started[-2:-1] if m.seconds == 0.0 and m.start == started[-1].start]
+        for motion in (*jumps, *started[-1:]):
+            left = motion.start + (motion.seconds or GLIDE) - moment
+            if left > 0.0 or motion is started[-1]:
+                return motion.target, max(0.0, left)
+        return self._base, 0.0
 
     def add(self, motion: Motion) -> None:
         """A new motion; behind those that start at the same moment."""

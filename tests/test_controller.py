@@ -5,11 +5,15 @@ import threading
 
 import pytest
 from fake_link import LATENCY, RATE, FakeLink, make_controller
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from instrument.clock import SampleClock
 from instrument.controls import REFUSED, Command, Event, Op
-from instrument.movement import GLIDE, LEAD
+from instrument.movement import LEAD
 from instrument.parameters import PARAMETERS
+from instrument.patch import Sweep
+from instrument.tracks import GLIDE
 
 
 @pytest.fixture
@@ -241,9 +245,9 @@ def test_reseed_modes_and_seed(link, desk):
 
 
 def test_arguments_are_counted(desk):
-    for given in ((), (1, 2, 3)):
+    for arguments in ((), (1, 2, 3)):
         with pytest.raises(ValueError, match=r"checkpoint: . argument"):
-            desk.trigger("checkpoint", *given)
+            desk.trigger("checkpoint", *arguments)
     with pytest.raises(ValueError, match="no trigger"):
         desk.trigger("panik")
     with pytest.raises(ValueError, match="panic: is for all voices"):
@@ -370,6 +374,52 @@ def test_the_sample_clock_follows_drift_and_jumps():
     assert clock.sample(50.0 + 3000 * 256 / RATE * (1 + 2e-4)) == pytest.approx(true, abs=0.0005 * RATE)
     clock.observe(true, 50.5 + 3000 * 256 / RATE)
     assert clock.sample(50.5 + 3000 * 256 / RATE) == pytest.approx(true)
+
+
+def engine_value(commands, voice, sample, value=0.0):
+    """What a render loop that took ``commands`` has for a parameter of ``voice`` at ``sample``."""
+    glide = round(GLIDE * RATE)
+    start, length, origin, target = 0, 1, value, value
+
+    def at(s):
+        return target if s >= start + length else origin + (target - origin) * (s - start) / length
+
+    for c in sorted(commands, key=lambda c: c.at):
+        if c.voice in (-1, voice) and c.at <= sample:
+            origin, start, length, target = at(c.at), c.at, c.ramp or glide, c.value
+    return at(sample)
+
+
+GESTURES = st.one_of(
+    st.tuples(st.just("set"), st.sampled_from([-1.0, 0.0, 0.5]), st.sampled_from([0.0, 0.7, 2.0])),
+    st.tuples(st.sampled_from(["up", "zigzag", "second"])),
+    st.tuples(st.just("stop"), st.sampled_from(["", "up", "zigzag"])),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(GESTURES, st.sampled_from([None, 1, 2]), st.integers(1, 150)), max_size=10))
+def test_the_control_side_knows_what_the_loop_plays(gestures):
+    link = FakeLink()
+    desk = make_controller(link)
+    desk.sweeps = {
+        "up": Sweep("pan", ((0.0, -1.0), (2.0, 1.0))),
+        "zigzag": Sweep("pan", ((0.5, 1.0), (0.5, 0.0), (1.0, 0.0), (1.8, 1.0), (2.6, -1.0))),
+        "second": Sweep("pan", ((1.0, 1.0), (2.0, 0.5)), 2),
+    }
+    for (what, *rest), voice, turns in gestures:
+        if what == "set":
+            desk.set("pan", rest[0], voice, rest[1])
+        elif what == "stop":
+            desk.trigger("sweep/stop", *filter(None, rest))
+        else:
+            desk.trigger("sweep", what)
+        for _ in range(turns + 4):
+            link.now += 0.02
+            desk.pump()
+        sample = round((link.now - 100) * RATE) + LATENCY
+        for n in (1, 2):
+            assert desk.value("pan", n) == pytest.approx(engine_value(link.pushed, n - 1, sample), abs=0.1)
 
 
 def test_gestures_from_many_threads_are_all_there(link):

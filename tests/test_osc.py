@@ -143,7 +143,7 @@ def test_a_wrong_message_is_one_line_back(stage):
         message("/samplernn/temperature"): "0 arguments",
         message("/samplernn/temperature", "hot"): "'hot' is not a finite number",
         message("/samplernn/temperature", 1.0, 2.0, 3.0): "3 arguments",
-        message("/samplernn/voice/3/gain", 1.0): "no address",
+        message("/samplernn/voice/3/gain", 1.0): "no voice '3'; there are 2, from 1",
         message("/samplernn/checkpoint", "tabl"): "did you mean 'tabla'",
         message("/samplernn/checkpoint", 99): "not in the bank",
         message("/samplernn/checkpoint", -1): "not in the bank",

@@ -154,7 +154,7 @@ class OscServer:
             for found in self._matching(address):
                 self._guarded(sender, self._act, found, message.params, when, sender)
         elif address.removeprefix(f"{PREFIX}/").split("/")[0] not in OUTGOING:
-            raise ValueError(f"no address {shorten(address, 80)}{self._near(address)}")
+            raise ValueError(self._unknown(address))
 
     def _match(self, pattern: str) -> list[Route]:
         found = [route for address, route in self._routes.items() if matches(pattern, address)]
@@ -162,10 +162,13 @@ class OscServer:
             raise ValueError(f"no address matches {shorten(pattern, 80)}")
         return found
 
-    def _near(self, address: str) -> str:
+    def _unknown(self, address: str) -> str:
+        parts = address.split("/")
+        if parts[:3] == ["", PREFIX[1:], "voice"] and len(parts) > 4 and f"{PREFIX}/voice/1/{parts[4]}" in self._routes:
+            return f"no voice {shorten(parts[3])}; there are {self._desk.voices}, from 1"
         base = [known for known in self._routes if "/voice/" not in known or "/voice/1/" in known]
         hint = suggest(address, base)
-        return hint if "did you mean" in hint else ""
+        return f"no address {shorten(address, 80)}{hint if 'did you mean' in hint else ''}"
 
     def _act(self, route: Route, params: list[Any], when: float, sender: Endpoint) -> None:
         if (route.kind, route.name) in _HERE:
