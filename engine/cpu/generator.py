@@ -45,6 +45,11 @@ class CpuGenerator:
         self.reset()
 
     @property
+    def context(self) -> int:
+        """Address of the packed network and its lanes."""
+        return self._packed.context
+
+    @property
     def program(self) -> Program:
         """C addresses for the audio path; the generator's own voices are what they play."""
         packed = self._packed
