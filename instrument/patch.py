@@ -302,8 +302,9 @@ def endpoint(text: str, where: str) -> tuple[str, int] | None:
 def _binding(where: str, fields: dict[str, Any], voices: int, names: list[str], sweeps: Mapping[str, Sweep]) -> Binding:
     _check_voice(fields.get("voice"), voices, f"{where}.voice")
     source, number = patch_rules.source_of(fields, where)
-    to, value = fields["to"], fields.get("value")
+    to = fields["to"]
     patch_rules.check_binding(source, number, to, fields, where)
+    value = fields.get("value")
     if to == "checkpoint" and value is not None:
         value = bank_index(value, names, f"{where}.value")
     if to in ("sweep", "sweep/stop") and value is not None and value not in sweeps:

@@ -53,7 +53,13 @@ BINDING = Record(
         "range": Pair(_NATURAL, _NATURAL, "two values: at controller 0 and at 127"),
         "takeover": Choice(("pickup", "jump")),
         "value": Either(
-            (((int, float), Number(-60, 2**64 - 1)), (str, Text())), "a value, a bank entry, a sweep or a seed"
+            (
+                (bool, Switch()),
+                (int, Number(-60, 2**64 - 1, whole=True)),
+                (float, Number(-60, 2**64 - 1)),
+                (str, Text()),
+            ),
+            "a value, a bank entry, a sweep or a seed",
         ),
         "mode": Choice(RESEEDS),
         "crossfade": _SECONDS,
@@ -151,12 +157,12 @@ def check_binding(source: str, number: int | None, to: str, fields: dict[str, An
 
 
 def _check_values(to: str, fields: dict[str, Any], where: str) -> None:
-    """Values and ranges against the target's own range."""
+    """Values and ranges against the target's own range; a value becomes what the target takes."""
     if to in PARAMETERS:
         for i, end in enumerate(fields.get("range", ())):
             VALUES[to].read(end, f"{where}.range[{i}]") if not PARAMETERS[to].whole else None
         if "value" in fields:
-            VALUES[to].read(fields["value"], f"{where}.value")
+            fields["value"] = VALUES[to].read(fields["value"], f"{where}.value")
     elif to == "seed":
         fields["value"] = Number(0, 2**64 - 1, whole=True).read(fields["value"], f"{where}.value")
     elif to == "checkpoint" and isinstance(fields.get("value"), float):

@@ -81,6 +81,22 @@ def test_a_patch_written_down_is_the_same_patch(folder):
     assert patch.from_data(json.loads(json.dumps(found.data)), folder / "patches/mine.yaml") == found
 
 
+def test_values_of_notes(folder):
+    text = """
+bank: [checkpoints/loops.safetensors, checkpoints/tabla.safetensors]
+midi:
+  - {note: 1, to: checkpoint, value: 1}
+  - {note: 2, to: checkpoint, value: 0.0}
+  - {note: 3, to: checkpoint, value: tabla}
+  - {note: 4, to: seed, value: 18446744073709551615}
+  - {note: 5, to: gain, value: -6}
+  - {note: 6, to: mute, value: true}
+"""
+    values = [binding.value for binding in patch.load(write(folder, text)).midi]
+    assert values == [1, 0, 1, 2**64 - 1, -6.0, 1.0]
+    assert [type(value) for value in values] == [int, int, int, int, float, float]
+
+
 def test_the_least_patch(folder):
     found = patch.load(write(folder, "bank: [checkpoints/loops.safetensors]"))
     assert (found.name, found.voices, found.seed, found.osc.listen) == ("mine", 1, None, ("127.0.0.1", 9000))
