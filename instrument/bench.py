@@ -77,9 +77,9 @@ def shipped_subjects(precisions: Iterable[str] = PRECISIONS) -> list[Subject]:
 
 
 def seeded_subjects() -> list[Subject]:
-    """Random weights of dim 256, so that there is something to measure with an empty bank, and for the comparison."""
+    """Random weights of dim 256: something to measure with an empty bank, the comparison's own, and their roof."""
     checkpoint = seeded_network(PEER_CONFIG, f"seeded-{PEER_CONFIG.dim}")
-    return [own_subject(checkpoint, precision) for precision in PRECISIONS]
+    return [*(own_subject(checkpoint, precision) for precision in PRECISIONS), roof_subject(checkpoint)]
 
 
 def own_subject(checkpoint: Checkpoint, precision: str) -> Subject:
@@ -89,6 +89,17 @@ def own_subject(checkpoint: Checkpoint, precision: str) -> Subject:
     generator = make_generator(checkpoint, precision=precision)
     generator.generate(64)
     return Subject(checkpoint.name, precision, checkpoint.config.sample_rate, generator.generate)
+
+
+def roof_subject(checkpoint: Checkpoint) -> Subject:
+    """The matrix products of ``checkpoint`` alone: what its whole step cannot beat."""
+    from engine.cpu import roof
+    from engine.generator import make_generator
+
+    generator: Any = make_generator(checkpoint, precision="int8")
+    roof.matvecs(generator.context, checkpoint.config.hop)
+    rate = checkpoint.config.sample_rate
+    return Subject(f"{checkpoint.name} products", "int8", rate, lambda n: roof.matvecs(generator.context, n))
 
 
 def seeded_network(config: ModelConfig, name: str, seed: int = 0) -> Checkpoint:

@@ -26,6 +26,7 @@ from instrument.plan import Options, Plan
 if TYPE_CHECKING:
     from instrument.audio.outputs import Output
     from instrument.audio.performance import Performance
+    from instrument.audio.recorder import Recorder
     from instrument.controls import Link
     from instrument.log import EventLog
 
@@ -125,6 +126,8 @@ class Session:
         self.priority = "not raised"
         self.output: Output
         self.performance: Performance
+        self.recorder: Recorder | None = None
+        self.log: EventLog | None = None
         self._closers = contextlib.ExitStack()
         self._closed = False
         self._started = False
@@ -163,6 +166,7 @@ class Session:
 
     def _open_performance(self, ring: int) -> None:
         from instrument import bank
+        from instrument.audio.outputs import make_clock
         from instrument.audio.performance import Performance
 
         p = self.plan
@@ -179,6 +183,7 @@ class Session:
             tap=bool(self._recorded()),
         )
         self._closers.callback(self.performance.close)
+        make_clock(self.link, p.block)  # the kernels that read the ring too, before there is anything in it
 
     def _recorded(self) -> list[Path]:
         record = self.plan.options.record
@@ -189,10 +194,10 @@ class Session:
         from instrument.log import EventLog
 
         options = self.plan.options
-        self.log: EventLog | None = EventLog(options.log, self.head()) if options.log else None
-        self.recorder = (
-            Recorder(self._recorded(), self.sample_rate, self.link.tap, self.complain) if self._recorded() else None
-        )
+        if options.log:
+            self.log = EventLog(options.log, self.head())
+        if self._recorded():
+            self.recorder = Recorder(self._recorded(), self.sample_rate, self.link.tap, self.complain)
 
     def _open_controls(self) -> None:
         from instrument.controller import Controller
@@ -342,9 +347,9 @@ class Session:
         return True
 
     def _close_files(self) -> None:
-        if getattr(self, "recorder", None):
+        if self.recorder:
             self.recorder.finish(self.performance.report()["samples"])
-        if getattr(self, "log", None):
+        if self.log:
             self.log.close()
             if self.log.fault:
                 self.complain(self.log.fault)
@@ -439,8 +444,8 @@ class Housekeeping:
 
     def _mark(self) -> None:
         session = self._session
-        if session.log:
-            session.log.mark(max(0, session.link.telemetry().read))
+        if session.log and (at := session.link.telemetry().read):
+            session.log.mark(at)
 
     def _draw(self) -> None:
         import shutil
@@ -455,25 +460,32 @@ class Housekeeping:
 
 @contextlib.contextmanager
 def kernels_shown(say: Say) -> Iterator[None]:
-    """Say that kernels are being compiled, if they are: once for each version of the program on each machine."""
+    """Say so while kernels are being compiled: once for each version of the program on each machine."""
     from engine import kernel_cache
 
-    if any(kernel_cache.FOLDER.glob("**/*.nbi")):
-        yield
-        return
-    say("compiling kernels, once: about a minute ...")
-    begun = time.monotonic()
-    done = threading.Event()
-    threading.Thread(target=_draw_progress, args=(kernel_cache.FOLDER, begun, done), daemon=True).start()
+    folder, done = kernel_cache.FOLDER, threading.Event()
+    args = (folder, _kernels(folder), say, done)
+    watcher = threading.Thread(target=_watch_kernels, args=args, name="kernels-shown", daemon=True)
+    watcher.start()
     try:
         yield
     finally:
         done.set()
-        console.wipe()
-    say(f"compiling kernels, once: done in {time.monotonic() - begun:.0f} s")
+        watcher.join(PATIENCE_S)
 
 
-def _draw_progress(folder: Path, begun: float, done: threading.Event) -> None:
-    while console.is_terminal() and not done.wait(0.5):
-        made = sum(1 for _ in folder.glob("**/*.nbc"))
-        console.draw(f"compiling kernels, once: {made} so far, {time.monotonic() - begun:.0f} s")
+def _watch_kernels(folder: Path, before: int, say: Say, done: threading.Event) -> None:
+    begun, told = time.monotonic(), False
+    while not done.wait(0.25):
+        made = _kernels(folder) - before
+        if made and not told:
+            told = True
+            say("compiling kernels, once: about a minute ...")
+        if told and console.is_terminal():
+            console.draw(f"compiling kernels, once: {made} so far, {time.monotonic() - begun:.0f} s")
+    if told:
+        say(f"compiling kernels, once: done in {time.monotonic() - begun:.0f} s")
+
+
+def _kernels(folder: Path) -> int:
+    return sum(1 for _ in folder.glob("**/*.nbc"))
