@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import time
 from pathlib import Path
 
 from engine import kernel_cache  # before numba
@@ -10,7 +12,7 @@ from engine import kernel_cache  # before numba
 # isort: split
 from numba.core.caching import UserProvidedCacheLocator
 
-KEEP = 3  # versions of each source file
+KEEP_S = 7 * 24 * 3600  # how long a version of a source file keeps its kernels after it last got one
 
 
 class Locator(UserProvidedCacheLocator):  # type: ignore[misc]
@@ -29,8 +31,9 @@ class Locator(UserProvidedCacheLocator):  # type: ignore[misc]
         return str(Path(self._cache_path, f"{Path(self._py_file).stem}-{self.get_source_stamp()[:12]}"))
 
     def ensure_cache_path(self) -> None:
-        """Make it, and forget the oldest of its other versions."""
+        """Make it, and forget old versions; not recent ones, which another process may be writing to."""
         super().ensure_cache_path()
-        siblings = Path(self._cache_path).glob(f"{Path(self._py_file).stem}-{'?' * 12}")
-        for old in sorted(siblings, key=lambda path: path.stat().st_mtime, reverse=True)[KEEP:]:
-            shutil.rmtree(old, ignore_errors=True)
+        for old in Path(self._cache_path).glob(f"{Path(self._py_file).stem}-{'?' * 12}"):
+            with contextlib.suppress(OSError):
+                if time.time() - old.stat().st_mtime > KEEP_S:
+                    shutil.rmtree(old, ignore_errors=True)

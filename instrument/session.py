@@ -488,4 +488,7 @@ def _watch_kernels(folder: Path, before: int, say: Say, done: threading.Event) -
 
 
 def _kernels(folder: Path) -> int:
-    return sum(1 for _ in folder.glob("**/*.nbc"))
+    try:
+        return sum(1 for _ in folder.glob("**/*.nbc"))
+    except OSError:  # a folder that went while it was looked at
+        return 0
