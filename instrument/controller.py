@@ -83,7 +83,7 @@ class Controller:
         self.bank, self.voices, self.sample_rate, self.latency = list(bank), voices, sample_rate, latency
         self.sweeps = dict(sweeps or {})
         self.late = 0
-        self._link, self._say, self._now = link, say, now
+        self._link, self._say, self.now = link, say, now
         self._ring_frames, self._flags = ring_frames, KEEP_STATE if keep_state else 0
         self._lock = threading.RLock()
         self._clock = SampleClock(sample_rate)
@@ -126,7 +126,7 @@ class Controller:
         seconds = read_seconds(ramp, f"{name} ramp")
         voices = self._voices(voice)
         with self._lock:
-            now = self._now()
+            now = self.now()
             if source is not None and self._held.repeats((source, name, voice), (natural, seconds), now):
                 return
             self._at(when, now, AHEAD, lambda moment: self._movement.set(found, natural, voices, seconds, moment))
@@ -154,7 +154,7 @@ class Controller:
         arguments = read_arguments(TRIGGERS[name], given)
         act = self._actions[name](arguments, self._voices(voice))
         with self._lock:
-            now = self._now()
+            now = self.now()
             if self._is_new(name, arguments, (source, name, voice), now):
                 ahead = 0.0 if name == "panic" else AHEAD  # its flag acts at once
                 self._at(when, now, ahead, act)
@@ -170,14 +170,14 @@ class Controller:
         found = parameters.parameter(name)
         self._voices(voice)
         with self._lock:
-            return self._movement.value(found, None if voice is None else voice - 1, self._now())
+            return self._movement.value(found, None if voice is None else voice - 1, self.now())
 
     def target(self, name: str, voice: int | None = None) -> float:
         """Where a parameter is going: the end of its ramp or sweep segment. Raises ValueError."""
         found = parameters.parameter(name)
         self._voices(voice)
         with self._lock:
-            return self._movement.target(found, None if voice is None else voice - 1, self._now())
+            return self._movement.target(found, None if voice is None else voice - 1, self.now())
 
     def get(self, name: str) -> float | str:
         """What ``/samplernn/get name`` answers: ``gain``, ``voice/2/gain``, ``checkpoint``. Raises ValueError."""
@@ -228,7 +228,7 @@ class Controller:
         Call it every few milliseconds, at least five times a second.
         """
         with self._lock:
-            now = self._now()
+            now = self.now()
             self._clock.observe(*self._link.clock())
             self._outbox.flush()
             while self._future and self._future[0][0] <= now:
@@ -261,7 +261,7 @@ class Controller:
 
     def later(self, due: float, act: Callable[[], None]) -> None:
         """Call ``act`` when ``due`` has come; at once if it has."""
-        if due <= self._now():
+        if due <= self.now():
             act()
         else:
             heapq.heappush(self._future, (due, next(self._serials), act))

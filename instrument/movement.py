@@ -34,6 +34,9 @@ class Desk(Protocol):
     def later(self, due: float, act: Callable[[], None]) -> None:
         """Call ``act`` when ``due`` has come."""
 
+    def now(self) -> float:
+        """Seconds of time.monotonic."""
+
     def sample(self, moment: float) -> int:
         """Where a gesture of that moment takes effect."""
 
@@ -74,6 +77,8 @@ class Movement:
     def set(self, parameter: Parameter, value: float, voices: Voices, seconds: float, moment: float) -> None:
         """Go to ``value``; nothing at all if it is there and at rest."""
         tracks = self._touched(parameter, voices)
+        for track in tracks:
+            track.forget(min(moment, self._desk.now()))  # a flood of values must not make each one dearer
         if all(track.rests_at(value, moment) for track in tracks):
             return
         overtaken = self._leave_runs(parameter, voices, moment)

@@ -18,7 +18,7 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 from instrument.controls import Op
 from instrument.faults import Faults
 from instrument.osc import addresses
-from instrument.osc.pattern import matches
+from instrument.osc.pattern import Pattern
 from instrument.osc.server import OscServer
 from instrument.osc.subscribers import Subscribers
 from instrument.osc.validate import MAX_BYTES, check_datagram
@@ -198,7 +198,7 @@ def test_patterns_reach_every_voice(stage):
     ],
 )
 def test_pattern(pattern, address, expected):
-    assert matches(pattern, address) is expected
+    assert Pattern(pattern).matches(address) is expected
 
 
 def test_bundles_are_taken_in_order_and_at_their_time(stage):

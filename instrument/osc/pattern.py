@@ -26,11 +26,19 @@ def is_pattern(address: str) -> bool:
     return not SPECIAL.isdisjoint(address)
 
 
-def matches(pattern: str, address: str) -> bool:
-    """Whether ``address`` fits ``pattern``, part by part. Raises ValueError for a bracket without its other half."""
-    parts, names = pattern.split("/"), address.split("/")
-    pieces = [_pieces(part) for part in parts]
-    return len(parts) == len(names) and all(_fits(p, name) for p, name in zip(pieces, names, strict=True))
+class Pattern:
+    """A pattern, read once. Raises ValueError for a bracket without its other half."""
+
+    def __init__(self, pattern: str) -> None:
+        self._parts = [_pieces(part) if is_pattern(part) else part for part in pattern.split("/")]
+
+    def matches(self, address: str) -> bool:
+        """Whether ``address`` fits, part by part."""
+        names = address.split("/")
+        return len(self._parts) == len(names) and all(
+            part == name if isinstance(part, str) else _fits(part, name)
+            for part, name in zip(self._parts, names, strict=True)
+        )
 
 
 def _fits(pieces: list[_Piece], name: str) -> bool:

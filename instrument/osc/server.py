@@ -21,7 +21,7 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 from instrument.arguments import read_arguments
 from instrument.faults import Faults
 from instrument.osc.addresses import OUTGOING, Route, routes
-from instrument.osc.pattern import is_pattern, matches
+from instrument.osc.pattern import Pattern, is_pattern
 from instrument.osc.subscribers import DEFAULT_RATE, Endpoint, Subscribers
 from instrument.osc.validate import check_datagram
 from instrument.parameters import PARAMETERS, PREFIX, TRIGGERS, shorten, suggest
@@ -62,6 +62,7 @@ class OscServer:
         self._say, self._faults = say, Faults(say)
         self._routes = routes(desk.voices)
         self._matching = lru_cache(256)(self._match)
+        self._unknown = lru_cache(256)(self._describe_unknown)  # looking for the nearest name takes 2 ms
         self._subscribers = Subscribers()
         self._stopping = threading.Event()
         self._socket: socket.socket | None = None
@@ -157,12 +158,13 @@ class OscServer:
             raise ValueError(self._unknown(address))
 
     def _match(self, pattern: str) -> list[Route]:
-        found = [route for address, route in self._routes.items() if matches(pattern, address)]
+        fits = Pattern(pattern).matches
+        found = [route for address, route in self._routes.items() if fits(address)]
         if not found:
             raise ValueError(f"no address matches {shorten(pattern, 80)}")
         return found
 
-    def _unknown(self, address: str) -> str:
+    def _describe_unknown(self, address: str) -> str:
         parts = address.split("/")
         if parts[:3] == ["", PREFIX[1:], "voice"] and len(parts) > 4 and f"{PREFIX}/voice/1/{parts[4]}" in self._routes:
             return f"no voice {shorten(parts[3])}; there are {self._desk.voices}, from 1"
