@@ -2,7 +2,7 @@
 
 ``sine``: half scale, its phase in the state, with a little noise from the dice; never silent. ``beta``: the token is
 100 times the beta it was given. ``square``: full scale, the runaway. All count, in their state, what they were primed
-with.
+with; ``beta`` keeps what it was given in ``Fake.betas``.
 """
 
 from __future__ import annotations
@@ -11,18 +11,20 @@ from engine import kernel_cache  # noqa: F401
 
 # isort: split
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numba import cfunc, njit, types
+from numpy.typing import NDArray
 
 from engine.config import ModelConfig
 from engine.generator import Program
-from instrument.audio.memory import get_f32, get_i32, get_i64, set_i32, set_i64
+from instrument.audio.memory import get_f32, get_i32, get_i64, set_f32, set_i32, set_i64
 
 KINDS = {"sine": 0, "beta": 1, "square": 2}
-# context: state, bytes, kind, levels, period in samples, clock at which it faults, voices
+# context: state, bytes, kind, levels, period in samples, clock at which it faults, voices, address of a log, its length
 # lane: header (0 key, 1 position, 2 clock, 3 resets, 4 number), 8 phase, 9 primed, 10 sum of what it was primed with,
-# 11 last token primed, 12 last reset mode, 13 resets in all
+# 11 last token primed, 12 last reset mode, 13 resets in all, 14 position at the last reset of mode 0 to 2
 BYTES = 16 * 8
 OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
 
@@ -43,6 +45,8 @@ def one(context, lane, beta):
         x = 0.5 * math.sin(2 * math.pi * phase / get_i64(context, 4)) + 0.04 * noise(get_i64(lane, 0), position)
         token = np.int64(math.floor((x + 1.0) * levels / 2))
     elif kind == 1:
+        if phase < get_i64(context, 8):
+            set_f32(get_i64(context, 7), phase, beta)
         token = np.int64(min(levels - 1.0, 100.0 * beta))
     else:
         token = 0 if (phase // 50) & 1 else levels - 1
@@ -87,21 +91,40 @@ def reset(context, lane, mode):
     state = get_i64(context, 0) + lane * get_i64(context, 1)
     set_i64(state, 12, mode)
     set_i64(state, 13, get_i64(state, 13) + 1)
+    if mode < 3:
+        set_i64(state, 14, get_i64(state, 1))
     if mode == 3:
-        for word in (2, 9, 10, 11):
+        for word in (2, 8, 9, 10, 11):
             set_i64(state, word, 0)
     if mode == 2:
         set_i64(state, 3, get_i64(state, 3) + 1)
     return 0
 
 
-def make_program(
-    kind: str = "sine", voices: int = 1, period: int = 100, fault_at: int = -1, **config: object
-) -> Program:
-    """A program of ``kind``; ``config`` as for ModelConfig. ``keep`` is (context, state) to look into."""
+LOGGED = 1 << 16
+
+
+@dataclass(frozen=True)
+class Fake:
+    """A program, and its insides to look at: state (voices, 16), the betas that ``beta`` was given."""
+
+    program: Program
+    state: NDArray[np.int64]
+    betas: NDArray[np.float32]
+
+
+def make_fake(kind: str = "sine", voices: int = 1, period: int = 100, fault_at: int = -1, **config: object) -> Fake:
+    """A network of ``kind``; ``config`` as for ModelConfig."""
     made = ModelConfig(**{"dim": 4, "frame_sizes": (4, 8), "q_levels": 4096, **config})  # type: ignore[arg-type]
     state = np.zeros((voices, BYTES // 8), np.int64)
-    values = [state.ctypes.data, BYTES, KINDS[kind], made.q_levels, period, fault_at, voices, 0]
+    betas = np.zeros(LOGGED, np.float32)
+    values = [state.ctypes.data, BYTES, KINDS[kind], made.q_levels, period, fault_at, voices, betas.ctypes.data, LOGGED]
     context = np.array(values, np.int64)
     addresses = (generate.address, prime.address, reset.address)
-    return Program(made, voices, context.ctypes.data, *addresses, state.ctypes.data, BYTES, (context, state))
+    keep = (context, state, betas)
+    return Fake(Program(made, voices, context.ctypes.data, *addresses, state.ctypes.data, BYTES, keep), state, betas)
+
+
+def make_program(kind: str = "sine", voices: int = 1, **rest: object) -> Program:
+    """Only the program of :func:`make_fake`."""
+    return make_fake(kind, voices, **rest).program  # type: ignore[arg-type]

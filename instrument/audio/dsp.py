@@ -5,7 +5,8 @@ so that nothing depends on how the loop cuts its turns. sin and exp are our own 
 bit on another machine's maths library.
 """
 
-# mypy: disable-error-code="no-any-return"  (records are untyped to mypy; the compiler checks them)
+# mypy: disable-error-code="no-any-return"
+# (records are untyped to mypy; numba checks them)
 from __future__ import annotations
 
 import math
@@ -25,7 +26,7 @@ LOOKAHEAD_S = 0.001
 CEILING = 0.98  # of full scale: 24-bit PCM and the next converter keep a margin
 RELEASE_S = 0.08
 
-_TAPS = 64  # zero crossings of the lower rate on each side
+_TAPS = 72  # zero crossings of the lower rate on each side
 _STOP_DB = 100.0
 _PHASES = 1024
 
@@ -150,9 +151,9 @@ def make_resampler(network_rate: int, session_rate: int) -> Resampler:
     narrow = min(1.0, target / source)  # of the network's own band
     half = math.ceil(_TAPS / narrow)
     phases = target if target <= _PHASES else _PHASES
-    # a transition this wide ends at the lower Nyquist: Kaiser's width for 2 half taps
+    # a transition this wide ends just below the lower Nyquist: Kaiser's width for 2 half taps
     width = (_STOP_DB - 7.95) / (2.285 * math.pi * (2 * half - 1))
-    cutoff = narrow - width / 2
+    cutoff = narrow - 0.53 * width
     offsets = np.arange(2 * half)[None, :] - (half - 1) - np.arange(phases + 1)[:, None] / phases
     window = np.i0(_kaiser_beta(_STOP_DB) * np.sqrt(np.maximum(0.0, 1.0 - (offsets / half) ** 2)))
     table = cutoff * np.sinc(cutoff * offsets) * window

@@ -6,7 +6,8 @@ session and are cut wherever something is to change, so that everything changes 
 them alike. The loop waits for room in the audio ring only, never for a lock, the tap, events or a control thread.
 """
 
-# mypy: disable-error-code="no-any-return"  (records are untyped to mypy; the compiler checks them)
+# mypy: disable-error-code="no-any-return"
+# (records are untyped to mypy; numba checks them)
 from __future__ import annotations
 
 from engine import kernel_cache  # noqa: F401

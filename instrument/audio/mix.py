@@ -4,7 +4,8 @@ Render thread only, compiled; one sample at a time with state in records, so tha
 What the networks make is left to ``instrument.audio.voices``, where the frames go to ``instrument.audio.ring``.
 """
 
-# mypy: disable-error-code="no-any-return"  (records are untyped to mypy; the compiler checks them)
+# mypy: disable-error-code="no-any-return"
+# (records are untyped to mypy; numba checks them)
 from __future__ import annotations
 
 from engine import kernel_cache  # noqa: F401
@@ -149,7 +150,7 @@ def mix(core: Record, n: int) -> int:
         gain = whole_gain(core, core.mix + i)
         if step_limiter(core, core.mix + i, get_f64(core.left, i) * gain, get_f64(core.right, i) * gain, out):
             out += 1
-    return out
+    return int(out)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from instrument.audio import loop
-from instrument.audio.dsp import LIMITER_ROOM, RELEASE_S, highpass, lookahead, make_resampler, network_index
+from instrument.audio.dsp import LIMITER_ROOM, RELEASE_S, highpass, lookahead, make_resampler
 from instrument.audio.slots import Slot
 from instrument.audio.state import (
     COMMAND,
@@ -319,6 +319,7 @@ class Performance:
             "slots": len(self.slots),
             "turn": timing.turn,
             "delay": timing.delay,
+            "mix": -timing.delay,
             "ahead": timing.ahead,
             "hop": max(slot.config.hop for slot in self.slots),
             "nap": int(np.clip(0.5e6 * timing.turn / rate, 50, 1000)),
@@ -356,9 +357,7 @@ class Performance:
     def _make_decks(self, start: Sequence[int]) -> NDArray[np.void]:
         decks = np.zeros(2 * self.voices, DECK)
         for v, k in enumerate(start):
-            r = self.slots[k].resampler
             decks["slot"][2 * v : 2 * v + 2] = k
-            decks["first"][2 * v] = network_index(self._timing.delay, r.source, r.target)
         return decks
 
 

@@ -5,7 +5,7 @@ as one CORE, whose addresses lead to the rest.
 
 Three positions, all in session samples. A command's ``at`` means the frame that reaches the ring:
 ``front`` (networks) = ``mix`` + delay runs ahead by the resampler's half length, ``mix`` (filters, gains) runs ahead of
-the frames by the limiter's look-ahead. So whatever a command touches is heard in the same frame.
+the frames by the limiter's look-ahead. So whatever a command touches is heard in the same frame. ``front`` begins at 0.
 """
 
 from __future__ import annotations

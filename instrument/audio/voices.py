@@ -10,7 +10,8 @@ what the voice just played, ``prime_rate`` samples for each one played meanwhile
 be is known at once. Then both run for the crossfade. What is mixed from it is left to ``instrument.audio.mix``.
 """
 
-# mypy: disable-error-code="no-any-return"  (records are untyped to mypy; the compiler checks them)
+# mypy: disable-error-code="no-any-return"
+# (records are untyped to mypy; numba checks them)
 from __future__ import annotations
 
 from engine import kernel_cache  # noqa: F401
@@ -208,7 +209,7 @@ def switch(core: Record, v: int, k: int, ramp: int, flags: int) -> int:
     During a crossfade the request waits, the latest wins; during priming it replaces what was being primed.
     """
     voice = voice_at(core.voice_memory, v)
-    if core.phase == SILENT or core.mix == 0:
+    if core.phase == SILENT or core.mix + core.delay == 0:
         land(core, v, k)
         return 0
     if voice.phase == FADING:
