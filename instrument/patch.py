@@ -7,10 +7,8 @@ the controller. The fields' rules are in :mod:`instrument.patch_rules`.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,11 @@ from instrument import patch_rules
 from instrument.parameters import shorten, suggest
 from instrument.patch_rules import NOTHING
 from instrument.patch_text import read_yaml
+from instrument.places import EPOCH, latest_epoch
+from instrument.places import find as find  # how others reach it
 
 DEFAULT = "patches/default.yaml"
 DEFAULT_CROSSFADE = 0.05  # seconds
-_EPOCH = re.compile(r"epoch-(\d+)\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -186,14 +185,6 @@ def bare(path: Path) -> Patch:
     return from_data(data, None)
 
 
-def latest_epoch(run: Path) -> Path:
-    """The newest ``epoch-NNN.safetensors`` of a run folder. Raises ValueError if it holds none."""
-    epochs = [(int(match[1]), file) for file in run.iterdir() if (match := _EPOCH.fullmatch(file.name))]
-    if not epochs:
-        raise ValueError(f"{run}: a folder without epoch-NNN.safetensors; name a run folder, a checkpoint or a patch")
-    return max(epochs)[1]
-
-
 def from_data(data: object, path: Path | None) -> Patch:
     """A patch from plain tables; ``path`` is the patch's file, which bank files are looked for beside.
 
@@ -237,7 +228,7 @@ def _bank(files: tuple[str, ...], path: Path | None) -> tuple[Entry, ...]:
 
 def _entry_name(path: Path) -> str:
     """What a checkpoint is called: its stem, or its run's name if it is a run's epoch."""
-    return path.parent.name or path.stem if _EPOCH.fullmatch(path.name) else path.stem
+    return path.parent.name or path.stem if EPOCH.fullmatch(path.name) else path.stem
 
 
 def _unused(name: str, taken: list[str]) -> str:
@@ -322,39 +313,6 @@ def _binding(where: str, fields: dict[str, Any], voices: int, names: list[str], 
         fields.get("mode", "random"),
         fields.get("crossfade", fields.get("ramp")),
     )
-
-
-# --- where files are --------------------------------------------------------------------------------------------------
-
-
-def find(file: str, patch: Path | None = None) -> Path:
-    """Where ``file`` is: beside ``patch``, in the folder that holds patches/ and checkpoints/, or in the package.
-
-    Without ``patch`` the working folder comes first. Returns the first that exists, else the first place looked at.
-    Raises ValueError for what cannot be a file name.
-    """
-    places = [place / file for place in _places(patch)]
-    try:
-        return next((place for place in places if place.exists()), places[0])
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{shorten(file)}: {_reason(error)}") from None
-
-
-def _places(patch: Path | None) -> Iterator[Path]:
-    if patch is None:
-        yield Path()
-    else:
-        yield patch.parent
-        for folder in patch.absolute().parent.parents:
-            if (folder / "patches").is_dir() and (folder / "checkpoints").is_dir():
-                yield folder
-                break
-    yield Path(__file__).parent.parent  # a checkout
-    yield Path(str(resources.files("instrument"))) / "data"
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror or "no such file") if isinstance(error, OSError) else str(error)
 
 
 def _count(things: Any, name: str) -> str:

@@ -1,0 +1,53 @@
+"""Where files of the bank and patches are, by the names that patches and commands give them.
+
+Main thread; looks at names only and opens nothing. What is in the files is left to whoever asked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+from instrument.parameters import shorten
+
+EPOCH = re.compile(r"epoch-(\d+)\.safetensors")
+
+
+def find(file: str, patch: Path | None = None) -> Path:
+    """Where ``file`` is: beside ``patch``, in the folder that holds patches/ and checkpoints/, or in the package.
+
+    Without ``patch`` the working folder comes first. Returns the first that exists, else the first place looked at.
+    Raises ValueError for what cannot be a file name.
+    """
+    places = [place / file for place in _places(patch)]
+    try:
+        return next((place for place in places if place.exists()), places[0])
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{shorten(file)}: {_reason(error)}") from None
+
+
+def _places(patch: Path | None) -> Iterator[Path]:
+    if patch is None:
+        yield Path()
+    else:
+        yield patch.parent
+        for folder in patch.absolute().parent.parents:
+            if (folder / "patches").is_dir() and (folder / "checkpoints").is_dir():
+                yield folder
+                break
+    yield Path(__file__).parent.parent  # a checkout
+    yield Path(str(resources.files("instrument"))) / "data"
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror or "no such file") if isinstance(error, OSError) else str(error)
+
+
+def latest_epoch(run: Path) -> Path:
+    """The newest ``epoch-NNN.safetensors`` of a run folder. Raises ValueError if it holds none."""
+    epochs = [(int(match[1]), file) for file in run.iterdir() if (match := EPOCH.fullmatch(file.name))]
+    if not epochs:
+        raise ValueError(f"{run}: a folder without epoch-NNN.safetensors; name a run folder, a checkpoint or a patch")
+    return max(epochs)[1]
