@@ -82,6 +82,8 @@ def test_a_crash_loses_only_what_was_not_saved(sound, tmp_path):
 
     assert run([sound], tmp_path / "parts", "default", TINY, False, keep) == 0
     (tmp_path / "parts" / "resume.safetensors").write_bytes(older["resume"])
+    with (tmp_path / "parts" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 1')
     assert run([], tmp_path / "parts", "default", {}, True, quiet) == 0
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
@@ -248,3 +250,11 @@ def test_a_longer_plan_can_be_resumed(sound, tmp_path):
     assert run([sound], tmp_path / "run", "default", {**TINY, "steps": "5"}, False, quiet) == 0
     assert run([], tmp_path / "run", "default", {"steps": "10"}, True, quiet) == 0
     assert math.isfinite(load(tmp_path / "run" / "epoch-002.safetensors").training["nll_bits"])
+
+
+def test_a_loss_that_is_no_number_ends_the_run_in_one_line(sound, tmp_path, monkeypatch):
+    from engine.model import SampleRNN
+
+    monkeypatch.setattr(SampleRNN, "loss", lambda self, *_: (torch.tensor(math.nan), []))
+    with pytest.raises(ValueError, match=r"lr: 0\.002: the loss is no number any more at step 0"):
+        run([sound], tmp_path / "run", "default", TINY, False, quiet)

@@ -156,6 +156,9 @@ class Trainer:
         state = self._started(torch.from_numpy(fresh))
         self.optimizer.zero_grad(set_to_none=True)
         loss, after = self.model.loss(torch.from_numpy(indices), state, self._kept())
+        nats = float(loss.detach())
+        if not math.isfinite(nats):
+            raise ValueError(f"lr: {t.lr}: the loss is no number any more at step {self.step}: a smaller rate expected")
         loss.backward()  # type: ignore[no-untyped-call]
         if t.clip and t.clip_mode == "value":
             torch.nn.utils.clip_grad_value_(self.learned.values(), t.clip)
@@ -166,7 +169,6 @@ class Trainer:
         self.optimizer.step()
         self.state = [tuple(part.detach() for part in parts) for parts in after]
         self.step += 1
-        nats = float(loss.detach())
         self.epoch_tally.nats += nats
         self.epoch_tally.steps += 1
         return nats
@@ -185,7 +187,7 @@ class Trainer:
         ]
 
     def _kept(self) -> Tensor | None:
-        """Bottom-tier frames whose samples count in this step: as many in every one of equal runs of frames."""
+        """Bottom-tier frames whose samples count in this step, drawn at random; None for all."""
         t = self.plan.training
         if t.keep == 1.0:
             return None
@@ -367,12 +369,20 @@ class _Metrics:
     def __init__(self, path: Path, step: int) -> None:
         self._path = path
         if path.exists():
-            lines = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= step]
+            lines = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
             _write(path, "".join(f"{line}\n" for line in lines).encode())
 
     def add(self, **values: float) -> None:
         with self._path.open("a") as file:
             file.write(json.dumps({key: round(value, 6) for key, value in values.items()}) + "\n")
+
+
+def _step_of(line: str) -> float:
+    """The step of a line of metrics; infinity for one that a crash cut short."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
 
 
 @contextmanager
