@@ -14,6 +14,8 @@ from numba.core.caching import UserProvidedCacheLocator
 
 KEEP_S = 7 * 24 * 3600  # how long a version of a source file keeps its kernels after it last got one
 
+_made: set[str] = set()  # asked for once a kernel, which was a tenth of a second of every start
+
 
 class Locator(UserProvidedCacheLocator):  # type: ignore[misc]
     """numba's locator for NUMBA_CACHE_DIR, with our stamp.
@@ -32,6 +34,10 @@ class Locator(UserProvidedCacheLocator):  # type: ignore[misc]
 
     def ensure_cache_path(self) -> None:
         """Make it, and forget old versions; not recent ones, which another process may be writing to."""
+        path = self.get_cache_path()
+        if path in _made and Path(path).is_dir():
+            return
+        _made.add(path)
         super().ensure_cache_path()
         for old in Path(self._cache_path).glob(f"{Path(self._py_file).stem}-{'?' * 12}"):
             with contextlib.suppress(OSError):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from engine import kernel_cache
+
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted([*ROOT.glob("engine/**/*.py"), *ROOT.glob("instrument/**/*.py")])
 TORCH_MAY = ("engine.model", "engine.foreign", "engine.training", "engine.cuda")
@@ -102,3 +104,9 @@ def test_the_names_of_python_import_without_torch(tmp_path: Path) -> None:
     modules = [module(p) for p in SOURCES if not within(module(p), TORCH_MAY)]
     program = block + f"import importlib\nfor name in {modules!r}: importlib.import_module(name)\n"
     run_child(program, tmp_path)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module)
+def test_the_kernels_stamp_sees_every_import(path: Path) -> None:
+    ours = {name for name in imports(path) if within(name, ("engine", "instrument")) and "." in name}
+    assert ours <= kernel_cache.imported(path.read_bytes())
