@@ -136,7 +136,7 @@ def fold(checkpoint: Checkpoint, precision: str = "fp32") -> Folded:
     rounding = _Rounding(precision, _scales(checkpoint) if precision == "int8" else {})
     tiers = tuple(_fold_tier(checkpoint, i, rounding) for i in range(config.n_tiers))
     weight, embedding = checkpoint.weight("mlp.input"), checkpoint.vector("embedding")
-    table = np.einsum("mke,qe->kqm", weight, embedding)
+    table = embedding @ weight.transpose(1, 2, 0)  # (frame, q_levels, mlp_dim); einsum took 0.15 s of every start
     scale = 1.0
     if precision == "int8":
         scale = max(float(np.abs(table).max()), TINY) / 32767
