@@ -18,12 +18,13 @@ EPOCH = re.compile(r"epoch-(\d+)\.safetensors")
 def find(file: str, patch: Path | None = None) -> Path:
     """Where ``file`` is: beside ``patch``, in the folder that holds patches/ and checkpoints/, or in the package.
 
-    Without ``patch`` the working folder comes first. Returns the first that exists, else the first place looked at.
+    Without ``patch`` the working folder comes first. Returns the first that exists, else where it most likely belongs.
     Raises ValueError for what cannot be a file name.
     """
     places = [place / file for place in _places(patch)]
     try:
-        return next((place for place in places if place.exists()), places[0])
+        meant = places[1] if patch is not None and len(places) > 3 else places[0]  # beside, together, checkout, package
+        return next((place for place in places if place.exists()), meant)
     except (OSError, ValueError) as error:
         raise ValueError(f"{shorten(file)}: {_reason(error)}") from None
 

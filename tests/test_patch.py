@@ -220,8 +220,11 @@ def test_missing_bank_files(folder):
     path = write(folder, "bank: [checkpoints/loops.safetensors, checkpoints/nothing.safetensors]")
     found = patch.load(path)
     assert len(found.missing()) == 1
-    with pytest.raises(ValueError, match=r"bank\[1\]: 'checkpoints/nothing.safetensors' is not there; looked for .*"):
+    with pytest.raises(
+        ValueError, match=r"bank\[1\]: 'checkpoints/nothing.safetensors' is not there; looked for .*"
+    ) as raised:
         patch.check(path)
+    assert str(raised.value).endswith(str(folder / "checkpoints/nothing.safetensors"))
 
 
 def test_names_in_the_bank(folder):
