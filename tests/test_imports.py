@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiny
 
 from engine import kernel_cache
 
@@ -104,6 +105,38 @@ def test_the_names_of_python_import_without_torch(tmp_path: Path) -> None:
     modules = [module(p) for p in SOURCES if not within(module(p), TORCH_MAY)]
     program = block + f"import importlib\nfor name in {modules!r}: importlib.import_module(name)\n"
     run_child(program, tmp_path)
+
+
+def test_a_set_plays_without_torch(tmp_path: Path) -> None:
+    block = BLOCK.format(condition='name.split(".")[0] in ("torch", "triton", "pedalboard")')
+    patch = tiny.write(tmp_path)
+    arguments = ["play", str(patch), "--seconds", "0.2", "--output", "null", "--midi", "none", "--latency", "60"]
+    run_child(f"{block}\nfrom instrument import cli\nsys.exit(cli.main({arguments!r}))", tmp_path)
+
+
+ENGINE_ALONE = """
+import time
+import engine
+from instrument.audio.outputs import ClockOutput
+from instrument.audio.performance import Performance
+from instrument.audio.slots import Slot
+generator = engine.make_generator(engine.load("gru.safetensors"))
+performance = Performance([Slot(generator.program)], sample_rate=44100, ring_frames=2048)
+output = ClockOutput(128)
+performance.start()
+output.start(performance.link, 44100)
+while performance.link.telemetry().read < 8000:
+    time.sleep(0.01)
+performance.close()
+output.stop()
+assert performance.report()["samples"] > 8000
+"""
+
+
+def test_engine_loop_and_null_output_need_three_packages(tmp_path: Path) -> None:
+    tiny.write(tmp_path)
+    known = sorted(CORE | {"numba_cuda"} | set(sys.stdlib_module_names))
+    run_child(BLOCK.format(condition=f'name.split(".")[0] not in {known!r}') + ENGINE_ALONE, tmp_path)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=module)
