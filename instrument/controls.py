@@ -37,7 +37,7 @@ class Op(IntEnum):
     SEED = 4  # number = dice key
     PANIC = 5
     RESUME = 6
-    STOP = 7
+    STOP = 7  # ramp = closing fade, 0 for the usual one
     PRIMED = 20  # event: number = bank index, value = samples it was primed with
     SWITCHED = 21  # event: crossfade begins; number = bank index, ramp = its true length, flags as for SWITCH
     FUSE = 22  # event: parameter = 0 a number that is not finite, 1 runaway level
@@ -156,7 +156,7 @@ W_CLOCK = 144  # sequence, read index, monotonic ns, frames of the block
 W_CALLBACKS, W_UNDERRUNS, W_XRUNS, W_SHORT, W_SLIPS = 152, 153, 154, 155, 156  # written by the reader of the ring
 W_CALLBACK_STATE = 160  # floats: last left and right, what of them is dying away, gain of the fade in
 W_READER = 168  # who may read the ring: twice a claim, plus 1 while it is reading (see take_turn)
-W_SEATS = 176  # pairs (address of word 0, claim), each the userData of one opened stream
+W_SEATS = 176  # 4 seats: address of word 0, claim, id of the thread that calls, -; the userData of an opened stream
 HEADER = 192
 
 COMMAND_SLOTS, EVENT_SLOTS, RECORD = 1024, 8192, 8
@@ -427,7 +427,10 @@ class Link:
         kind = pack(int(c.op), int(c.voice), int(c.parameter), int(c.flags))
         number = (int(c.number) + (1 << 63)) % (1 << 64) - (1 << 63)
         at = max(-NEVER, min(NEVER, int(c.at)))
-        return push_command(self._words, at, kind, float(c.value), int(c.ramp), number, float(c.late), int(c.serial))
+        taken: bool = push_command(
+            self._words, at, kind, float(c.value), int(c.ramp), number, float(c.late), int(c.serial)
+        )
+        return taken
 
     def events(self) -> list[Event]:
         """Everything that happened since the last call, in order, at most 1024 at a time."""

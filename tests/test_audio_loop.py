@@ -1,6 +1,8 @@
 """The render loop on networks that sound like nothing learned: what lands where, what is told, what never happens."""
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -312,8 +314,8 @@ def test_equal_architectures_keep_their_state():
     a, b = make_fake(period=90), make_fake(period=60)
     p = offline([Slot(a.program), Slot(b.program)])
     _, events = play(p, 9000, [Command(5000, Op.SWITCH, number=1, ramp=500, flags=KEEP_STATE)])
-    assert [(e.op, e.at) for e in events[:2]] == [(Op.SWITCHED, 5000), (Op.SWITCH, 5000)]
-    assert events[0].flags == KEEP_STATE
+    assert [(e.op, e.at) for e in events[:2]] == [(Op.SWITCH, 5000), (Op.SWITCHED, 5000)]
+    assert events[1].flags == KEEP_STATE
     assert b.state[0, 9] == 0  # not primed
     assert b.state[0, 8] == 9000 + p.delay  # its phase is what the other's was
 
@@ -410,6 +412,8 @@ def test_closing_fade_is_the_end():
     assert (events[-1].op, events[-1].at) == (Op.ENDED, len(audio))
     assert p.link.telemetry().ended
     assert len(p.render_to(60_000)) == 0
+    audio, _ = play(offline([Slot(make_program())]), 50_000, [Command(0, Op.STOP, ramp=300)])
+    assert len(audio) == 300
 
 
 def test_fuse_on_runaway_level():
@@ -550,3 +554,26 @@ def test_arguments_are_checked():
         Performance([slot], sample_rate=RATE, offline=True, parameters=[[1.0, 0.0]])
     with pytest.raises(ValueError, match="timing"):
         Performance([slot], sample_rate=RATE, offline=True, timing={"turn": 1})
+
+
+ORPHAN = """
+import sys
+sys.path.insert(0, "tests")
+from fake_program import make_program
+from instrument.audio.callback import NullClock
+from instrument.audio.performance import Performance
+from instrument.audio.slots import Slot
+p = Performance([Slot(make_program())], sample_rate=44100)
+clock = NullClock(p.link, 64)
+p.start()
+clock.start()
+while p.link.telemetry().read < 500:
+    pass
+raise KeyError("lost")
+"""
+
+
+def test_a_main_thread_that_dies_leaves_no_process():
+    done = subprocess.run([sys.executable, "-c", ORPHAN], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("KeyError: 'lost'")

@@ -196,7 +196,7 @@ def take_flags(core: Record) -> None:
         panic(core)
     if core.stop_at == NEVER and load_acquire(core.words, W_STOP) != 0:
         tell(core, core.mix, _STOP, EVERY, ZERO, ZERO, ZERO, 0.0, ZERO)
-        core.stop_at = core.mix
+        stop(core, ZERO)
     if core.phase == FALLING and core.mix >= core.panic_at:
         for v in range(core.voices):
             land(core, v, destination(core, v))
@@ -241,6 +241,15 @@ def panic(core: Record) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def stop(core: Record, length: int) -> None:
+    """Begin the closing fade, of ``length`` samples if that is not 0; only once."""
+    if core.stop_at == NEVER:
+        core.stop_at = core.mix
+        if length > 0:
+            core.closing = length
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def begin_fall(core: Record, to: float) -> None:
     """Fade the whole from where it is to ``to``, 0 or 1."""
     core.fade_from = fall_gain(core, core.mix - 1)
@@ -281,7 +290,7 @@ def apply_later(core: Record) -> None:
         elif c.op == _RESUME:
             resume(core)
         elif c.op == _STOP:
-            core.stop_at = min(core.stop_at, core.mix)
+            stop(core, c.ramp)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -359,10 +368,13 @@ def apply_set(core: Record, c: Record, at: int, late: int) -> None:
 def apply_switch(core: Record, c: Record, front: int, late: int) -> None:
     """Another network for one voice or all; after panic it also brings the sound back."""
     flags = _ALREADY
+    for v in range(first_voice(c), last_voice(core, c) + 1):
+        if destination(core, v) != c.number:
+            flags = ZERO
+    echo(core, front, c, flags, late)
     before = core.phase
     for v in range(first_voice(c), last_voice(core, c) + 1):
-        flags &= switch(core, v, c.number, c.ramp, c.flags)
-    echo(core, front, c, flags, late)
+        switch(core, v, c.number, c.ramp, c.flags)
     if before != PLAYING:
         resume(core)
 

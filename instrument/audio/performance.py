@@ -322,7 +322,7 @@ class Performance:
             "mix": -timing.delay,
             "ahead": timing.ahead,
             "hop": max(slot.config.hop for slot in self.slots),
-            "nap": int(np.clip(0.5e6 * timing.turn / rate, 50, 1000)),
+            "nap": self._nap(),
             "offline": int(self._offline),
             "glide": int(GLIDE_S * rate),
             "opening": int(OPENING_S * rate),
@@ -345,6 +345,11 @@ class Performance:
         for name, value in values.items():
             core[name] = value
         return core
+
+    def _nap(self) -> int:
+        """Microseconds to sleep when the ring is full: a quarter of a block, or of what it then holds beyond one."""
+        frames = min(self.block, self.ring_frames - self.block)
+        return int(np.clip(0.25e6 * frames / self.sample_rate, 50, 1000))
 
     def _make_slots(self) -> NDArray[np.void]:
         records = np.zeros(len(self.slots), SLOT)

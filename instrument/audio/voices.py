@@ -39,7 +39,6 @@ from instrument.audio.state import (
     voice_at,
 )
 from instrument.controls import (
-    ALREADY,
     KEEP_STATE,
     NEVER,
     PARAMETERS,
@@ -203,28 +202,23 @@ def destination(core: Record, v: int) -> int:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def switch(core: Record, v: int, k: int, ramp: int, flags: int) -> int:
-    """Ask voice v to change to slot k at the front. Returns flags for the event.
+def switch(core: Record, v: int, k: int, ramp: int, flags: int) -> None:
+    """Ask voice v to change to slot k at the front.
 
     During a crossfade the request waits, the latest wins; during priming it replaces what was being primed.
     """
     voice = voice_at(core.voice_memory, v)
     if core.phase == SILENT or core.mix + core.delay == 0:
         land(core, v, k)
-        return 0
-    if voice.phase == FADING:
+    elif voice.phase == FADING:
         voice.wanted = k if k != voice.slot else -1
         voice.wanted_ramp = ramp
         voice.wanted_flags = flags
-        return ALREADY if k == voice.slot else 0
-    if voice.phase == PRIMING and voice.slot == k:
-        return ALREADY
-    if deck_at(core.deck_memory, v * 2 + voice.deck).slot == k:
+    elif deck_at(core.deck_memory, v * 2 + voice.deck).slot == k:
         voice.phase = STEADY
         voice.slot = k
-        return ALREADY
-    begin_switch(core, v, k, ramp, flags)
-    return 0
+    elif voice.phase != PRIMING or voice.slot != k:
+        begin_switch(core, v, k, ramp, flags)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
