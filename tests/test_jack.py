@@ -1,12 +1,13 @@
 """The real thing: PortAudio's stream under a JACK server, which may die."""
 
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from jackserver import PERIOD, RATE, JackServer, jack  # noqa: F401
+from jackserver import RATE, jack  # noqa: F401
 
 pytestmark = pytest.mark.device
 HERE = Path(__file__).parent
@@ -92,6 +93,25 @@ def test_server_dies_in_the_moment_of_leaving(jack, child):  # noqa: F811
     code, errors, rest = player.end()
     assert (code, errors) == (0, "")
     assert "left" in rest
+
+
+@pytest.mark.parametrize("wakes", [True, False])
+def test_server_falls_asleep(jack, child, wakes):  # noqa: F811
+    """Nothing it is asked returns while it sleeps; that must hold up neither the sound nor the end."""
+    player = child(HERE / "lost_device.py")
+    assert player.line()[0] == "playing"
+    jack.process.send_signal(signal.SIGSTOP)
+    try:
+        lost = player.line()
+        assert lost[0] == "output device 'system' has stopped; the set goes on until it is back"
+        while player.ask("waiting")[1] < lost[1] + 100:
+            pass
+        if wakes:
+            jack.process.send_signal(signal.SIGCONT)
+            assert player.line()[0].startswith("output device 'system' is back after")
+        assert player.end()[:2] == (0, "")
+    finally:
+        jack.process.send_signal(signal.SIGCONT)
 
 
 def test_python_callback_where_no_address_is_taken(child):

@@ -67,8 +67,36 @@ def test_order_of_attempts(monkeypatch, cores, refused, expected):
 
 
 def test_other_systems_say_so(monkeypatch):
+    monkeypatch.setattr(priority, "LINUX", False)
     monkeypatch.setattr(priority.sys, "platform", "darwin")
+    assert priority.raise_thread(1) == "as its driver has it"
     assert priority.raise_priority() == "not raised (not tried on darwin)"
+
+
+@linux
+def test_a_callback_thread_is_raised_once(monkeypatch):
+    """The second time it finds what the first one gave; what a driver set stays as it is."""
+    seen, done = threading.Event(), threading.Event()
+    ids = []
+
+    def wait():
+        ids.append(threading.get_native_id())
+        seen.set()
+        done.wait(10)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    assert seen.wait(10)
+    try:
+        first = priority.raise_thread(ids[0])
+        policy = os.sched_getscheduler(ids[0]) & 0xFF
+        assert first.startswith("FIFO") == (policy == os.SCHED_FIFO)
+        if not first.startswith("not raised"):
+            assert priority.raise_thread(ids[0]) == "as its driver has it"
+    finally:
+        done.set()
+        thread.join()
+    assert priority.raise_thread(2**22 + 1) == "as its driver has it"
 
 
 @linux

@@ -19,7 +19,7 @@ import numpy as np
 from numba import carray, cfunc, njit, types
 from numpy.typing import NDArray
 
-from instrument.audio.memory import monotonic_ns, pointer_to, usleep
+from instrument.audio.memory import monotonic_ns, pointer_to, this_thread, usleep
 from instrument.controls import (
     CLOCK,
     DEVICE,
@@ -48,11 +48,13 @@ from instrument.controls import (
     bits_of,
     end_turn,
     float_of,
+    get_word,
     load_acquire,
     store_release,
     take_turn,
 )
 
+SEAT = 4  # words
 FADE_FRAMES = 128  # in and out of a shortage
 OUTPUT_UNDERFLOW = 4  # paOutputUnderflow
 _DYING = 0.96  # of the last sample's level, each frame of a shortage
@@ -166,7 +168,8 @@ def serve_in_turn(
         serve_counted(words, samples, out, frames, status)
         end_turn(words, claim)
     else:
-        out[: 2 * frames] = np.float32(0.0)
+        for i in range(2 * frames):
+            out[i] = 0.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -183,7 +186,9 @@ _SIGNATURE = types.int32(
 @cfunc(_SIGNATURE, cache=True, error_model="numpy")
 def native_callback(_input: Any, output: Any, frames: Any, _time: Any, status: Any, user: Any) -> int:
     """PortAudio's callback: two interleaved channels of float32. ``user`` is :func:`user_data`."""
-    seat = carray(user, (2,), np.int64)
+    seat = carray(user, (SEAT,), np.int64)
+    if seat[2] == 0:
+        store_release(seat, 2, this_thread())
     memory = pointer_to(seat[0])
     header = carray(memory, (HEADER,), np.int64)
     size = header[W_TAP] // 2 + header[W_TAP_FRAMES]
@@ -196,9 +201,19 @@ def native_callback(_input: Any, output: Any, frames: Any, _time: Any, status: A
 
 def user_data(shared: Shared, claim: int = DEVICE) -> int:
     """What the native callback wants as ``userData``: the address of a seat in the shared words (keep them alive)."""
-    seat = W_SEATS + 2 * (claim % ((HEADER - W_SEATS) // 2))
-    shared.words[seat], shared.words[seat + 1] = shared.words.ctypes.data, claim
+    seat = seat_of(claim)
+    shared.words[seat : seat + SEAT] = shared.words.ctypes.data, claim, 0, 0
     return int(shared.words[seat:].ctypes.data)
+
+
+def seat_of(claim: int) -> int:
+    """Where a claim's seat is: the fourth claim after it will take its place."""
+    return W_SEATS + SEAT * (claim % ((HEADER - W_SEATS) // SEAT))
+
+
+def calling_thread(shared: Shared, claim: int) -> int:
+    """The system's id of the thread that calls the native callback; 0 before it has, and where that is not known."""
+    return max(0, int(get_word(shared.words, seat_of(claim) + 2)))
 
 
 def python_callback(shared: Shared, claim: int = DEVICE) -> Callable[[Any, int, Any, Any], None]:

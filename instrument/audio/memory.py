@@ -6,6 +6,7 @@ whose sizes were checked when they were packed (``instrument.audio.slots``).
 
 from __future__ import annotations
 
+import ctypes
 import platform
 import sys
 from typing import Any
@@ -23,6 +24,7 @@ _cgutils: Any = cgutils
 
 # time.monotonic_ns reads CLOCK_MONOTONIC on Linux and what CLOCK_UPTIME_RAW counts on macOS.
 _CLOCK = 8 if sys.platform == "darwin" else 1
+_GETTID = sys.platform.startswith("linux") and hasattr(ctypes.CDLL(None), "gettid")
 _MACHINE = platform.machine().lower()
 
 usleep: Any = types.ExternalFunction("usleep", types.int32(types.uint32))
@@ -109,6 +111,19 @@ def monotonic_ns(_context: Any) -> Any:
         seconds = builder.load(_cgutils.gep_inbounds(builder, place, 0, 0))
         rest = builder.load(_cgutils.gep_inbounds(builder, place, 0, 1))
         return builder.add(builder.mul(seconds, ir.Constant(_I64, 1_000_000_000)), rest)
+
+    return types.int64(), codegen
+
+
+@_intrinsic
+def this_thread(_context: Any) -> Any:
+    """The system's id of the calling thread; -1 where the C library does not tell (glibc does since 2.30)."""
+
+    def codegen(_context: Any, builder: Any, _signature: Any, _args: Any) -> Any:
+        if not _GETTID:
+            return ir.Constant(_I64, -1)
+        kind = ir.FunctionType(ir.IntType(32), [])
+        return builder.sext(builder.call(_cgutils.get_or_insert_function(builder.module, kind, "gettid"), []), _I64)
 
     return types.int64(), codegen
 

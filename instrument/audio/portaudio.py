@@ -4,26 +4,31 @@ Imported late: sounddevice raises OSError where PortAudio is missing. Called on 
 lost, on the supervisor's; never on the audio path. What devices there are and which is meant is left to `devices`.
 
 JACK needs care (PortAudio 19.6 and its current sources, both read and seen): once the server has died, stopping a
-stream waits ten minutes for a condition nobody signals, and terminating runs into a failed assertion that ends the
-process. So a dead stream is closed on a thread that may be left behind, and an instance that has met JACK is never
-terminated without having just closed a stream in order: `leave` goes on with a fresh copy of the library instead.
+stream waits ten minutes for a condition nobody signals, and closing or terminating runs into a failed assertion that
+ends the process; not terminating while the server lives is a segmentation fault at exit. So the server is asked first.
+An instance of PortAudio whose server is silent is left as it is, and a fresh copy of the library takes its place.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import inspect
 import os
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-CLOSE_LIMIT = 2.0  # seconds; an orderly close takes one or two blocks
+LIMIT = 2.0  # seconds for what may hang; an orderly close takes one or two blocks
+JACK_NO_START = 1  # JackNoStartServer of jack/types.h
 JACK = "JACK Audio Connection Kit"  # PortAudio's name of the host API
 
-_left_behind: list[object] = []  # streams whose memory a hanging close or a dead server may still touch
+_kept: list[object] = []  # what instances left behind may still touch
+_silent: list[tuple[Any, Any]] = []  # library and stream of those whose server did not answer
 
 
 def load() -> Any:
@@ -118,46 +123,93 @@ def one_line(sd: Any) -> Iterator[None]:
         raise ValueError(" ".join(str(part) for part in fault.args[:1]) or "PortAudio gave no reason") from None
 
 
-def close(stream: Any) -> bool:
-    """Stop and close a stream. False if that hangs: the stream is then left behind, and so is this PortAudio."""
-    done = threading.Event()
+def close(stream: Any, jack: bool) -> bool:
+    """Stop and close a stream, of a JACK device or another. False if it, and this PortAudio, had to be left behind."""
+    if jack and not jack_answers():
+        _silent.append((load()._lib, stream))
+        leave()
+        return False
 
-    def work() -> None:
+    def work() -> bool:
         with contextlib.suppress(Exception):  # a lost device fails in ways of its own
-            stream.abort()
             stream.close()
-        done.set()
+        return True
 
-    threading.Thread(target=work, name="close-stream", daemon=True).start()
-    if done.wait(CLOSE_LIMIT):
+    if _within(LIMIT, work):
         return True
     leave(stream)
     return False
 
 
+def _within(seconds: float, work: Callable[[], bool]) -> bool:
+    """The result of `work`, done on a thread that is left behind if it hangs: then False."""
+    results: list[bool] = []
+    thread = threading.Thread(target=lambda: results.append(work()), name="portaudio", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return bool(results and results[0])
+
+
+def jack_answers() -> bool:
+    """Whether there is a JACK server that takes a new client."""
+    library = _jack_library()
+    if library is None:
+        return True  # PortAudio has found it by other ways: believe in it
+
+    def ask() -> bool:
+        library.jack_client_open.restype = ctypes.c_void_p
+        with hushed():
+            client = library.jack_client_open(b"samplernn-probe", JACK_NO_START, None)
+            if client:
+                library.jack_client_close(ctypes.c_void_p(client))
+        return client is not None
+
+    return _within(LIMIT, ask)
+
+
+def _jack_library() -> Any:
+    for name in ("libjack.so.0", "libjack.0.dylib", "libjack64.dll"):
+        with contextlib.suppress(OSError):
+            return ctypes.CDLL(name)
+    return None
+
+
 def leave(*keep: object) -> None:
     """Give this PortAudio up: it is never terminated, now or at exit. `keep` is what its threads may still touch."""
     sd = load()
-    _left_behind.extend([sd._lib, *keep])
+    _kept.extend([sd._lib, *keep])
     with contextlib.suppress(OSError):  # the same library will do, only its list of devices will not change
         sd._lib = sd._ffi.dlopen(_fresh_copy())
     sd._initialized = 0
 
 
 def finish() -> None:
-    """Terminate, right after an orderly `close`: waiting for the exit would give a JACK server time to die."""
-    sd = load()
-    with one_line(sd):
-        sd._terminate()
+    """Terminate when a set has ended, as far as that is safe; `load` begins anew."""
+    for library, stream in _silent:
+        if library.Pa_IsStreamActive(stream._ptr) == 1 and jack_answers():  # its server was only asleep
+            _within(LIMIT, functools.partial(_terminates, library))
+    _silent.clear()
+    _terminate(sys.modules["sounddevice"])
+
+
+def _terminates(library: Any) -> bool:
+    return bool(library.Pa_Terminate() == 0)
 
 
 def renew() -> None:
     """Read the device list again: terminate and initialise. No stream may be open. Raises ValueError."""
     sd = load()
+    _terminate(sd)
+    with one_line(sd):
+        sd._initialize()
+
+
+def _terminate(sd: Any) -> None:
+    if sd._initialized and has_jack() and not jack_answers():
+        leave()
     with one_line(sd):
         while sd._initialized:
             sd._terminate()
-        sd._initialize()
 
 
 def _fresh_copy() -> str:

@@ -13,16 +13,16 @@ import time
 from typing import Any
 
 from instrument.audio import devices, portaudio
-from instrument.audio.callback import native_callback, python_callback, user_data
+from instrument.audio.callback import calling_thread, native_callback, python_callback, user_data
 from instrument.audio.devices import Device
 from instrument.audio.outputs import Say, make_clock
+from instrument.audio.priority import raise_thread
 from instrument.controls import CLOCK, DEVICE, NOBODY, W_CALLBACKS, Link, get_word, hand_over
 
 LOOK = 0.05  # seconds between two looks
 LOST = 0.2  # seconds without a callback: the device is lost
 PATIENCE = 2.0  # seconds for the first callback; and for a Python callback, which waits for the interpreter
 RETRY = 1.0  # seconds between two tries to reopen
-JACK_RETRY = 10.0  # the same where each try leaves a JACK client behind
 
 
 class Watch:
@@ -48,6 +48,7 @@ class Supervisor:
         self._clock = make_clock(link, block)
         self._claim = DEVICE - 1
         self._stream: Any = None
+        self._favoured = ""  # what priority the callback's thread has; empty: not known yet
         self._lost_at = self._next_try = 0.0
         self._reasons: set[str] = set()
         self._stop = threading.Event()
@@ -67,11 +68,13 @@ class Supervisor:
         """Close whatever plays. Safe to call again, and after a failed `start`."""
         self._stop.set()
         if self._thread.ident is not None:
-            self._thread.join(2 * portaudio.CLOSE_LIMIT)  # a hanging PortAudio call may hold it for minutes
+            self._thread.join(2 * portaudio.LIMIT)  # a hanging PortAudio call may hold it for minutes
         stream, self._stream = self._stream, None
-        if stream is not None and portaudio.close(stream) and self._device.jack:
-            portaudio.finish()
+        if stream is not None:
+            portaudio.close(stream, self._device.jack)
         self._clock.stop()
+        if self._device.jack and not self._thread.is_alive():
+            portaudio.finish()
 
     def _run(self) -> None:
         while not self._stop.wait(LOOK) and threading.main_thread().is_alive():
@@ -83,11 +86,19 @@ class Supervisor:
     def look(self, now: float) -> None:
         """One turn of the supervisor; `now` in seconds of time.monotonic."""
         if self._stream is not None:
+            if not self._favoured:
+                self._favour()
             if self._watch.stalled(get_word(self._words, W_CALLBACKS), now):
                 self._lose(now)
         elif now >= self._next_try:
             self._next_try = now + RETRY
             self._seek(now)
+
+    def _favour(self) -> None:
+        """Raise the thread that calls us, once it has."""
+        thread = calling_thread(self._link.shared, self._claim)
+        if thread:
+            self._favoured = raise_thread(thread)
 
     def _lose(self, now: float) -> None:
         """The clock takes over first; the dead stream can wait."""
@@ -97,10 +108,7 @@ class Supervisor:
         self._lost_at, self._next_try = now, now + RETRY
         self._say(f"output device {self._device.name!r} has stopped; the set goes on until it is back")
         stream, self._stream = self._stream, None
-        if self._device.jack:
-            portaudio.leave(stream)
-        else:
-            portaudio.close(stream)
+        portaudio.close(stream, self._device.jack)
 
     def _seek(self, now: float) -> None:
         """Try to have the device back, by its name."""
@@ -110,9 +118,6 @@ class Supervisor:
             self._open(found, CLOCK)
         except ValueError as fault:
             self._not_yet(str(fault))
-            if self._device.jack and portaudio.has_jack():
-                portaudio.leave()
-                self._next_try = now + JACK_RETRY
             return
         self._device = found
         self._clock.stop()
@@ -137,11 +142,11 @@ class Supervisor:
             if before != NOBODY and not self._pass_on(before, claim):
                 raise ValueError("the ring is not free")
         except ValueError:
-            portaudio.close(stream)
+            portaudio.close(stream, device.jack)
             raise
         count = get_word(self._words, W_CALLBACKS)
         self._watch = Watch(LOST if native else PATIENCE, count, time.monotonic())
-        self._stream = stream
+        self._stream, self._favoured = stream, ""
 
     def _make_stream(self, device: Device, claim: int) -> tuple[Any, bool]:
         """A stream, and whether its callback is the compiled one."""
