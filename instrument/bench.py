@@ -20,7 +20,7 @@ import numpy as np
 
 from engine.checkpoint import Checkpoint, load, tensor_shapes
 from engine.config import ModelConfig
-from instrument import patch
+from instrument import compiling, places
 
 PRECISIONS = ("int8", "fp32")
 PEER_CONFIG = ModelConfig(dim=256)  # the poster's architecture, (8, 16), at the size the comparison is asked for
@@ -52,8 +52,8 @@ class Speed:
 def run(as_json: bool, seconds: float, say: Callable[[str], None]) -> None:
     """Measure everything for about ``seconds`` each, and say it as a table or as one line of JSON."""
     tell = (lambda _line: None) if as_json else say
-    tell("compiling kernels, if they are new here ...")
-    own = [*shipped_subjects(), *seeded_subjects()]
+    with compiling.shown(tell):
+        own = [*shipped_subjects(), *seeded_subjects()]
     peers, why_not = peer_subjects()
     speeds = measure([*own, *peers], seconds)
     ratio = _ratio(speeds) if peers else None
@@ -67,7 +67,7 @@ def run(as_json: bool, seconds: float, say: Callable[[str], None]) -> None:
 
 def shipped_checkpoints() -> list[Path]:
     """The files of the bank that came with the program, or none."""
-    return sorted(patch.find("checkpoints").glob("*.safetensors"))
+    return sorted(places.find("checkpoints").glob("*.safetensors"))
 
 
 def shipped_subjects(precisions: Iterable[str] = PRECISIONS) -> list[Subject]:

@@ -40,12 +40,13 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; never raises, never prints a traceback."""
     console.occupy_standard_streams()
-    signal.signal(signal.SIGTERM, _terminate)
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         return _run(argv)
     except (KeyboardInterrupt, Terminated) as left:  # a second Ctrl-C while the first one's line was being written
         return 130 if isinstance(left, KeyboardInterrupt) else 143
     finally:
+        signal.signal(signal.SIGTERM, before)
         console.flush_or_forget()
 
 

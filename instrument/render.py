@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from instrument import console
+from engine.config import ModelConfig
+from engine.quantize import dequantize, quantize
+from instrument import compiling, console
+from instrument.plan import check_backend
 
 if TYPE_CHECKING:
-    from engine.config import ModelConfig
     from engine.generator import Generator
 
-FORMATS = (".wav", ".flac")
 _CHUNK_S = 0.25
 
 
@@ -32,20 +33,22 @@ def run(args: argparse.Namespace) -> list[Path]:
         ValueError: a path or a checkpoint that will not do; before anything is generated.
     """
     from engine.checkpoint import load
+    from instrument.audio.soundfiles import check_path
 
-    paths = clip_paths(check_sound_path(args.out), args.clips)
+    backend, precision = check_backend(args.backend, args.precision)
+    paths = [check_path(path) for path in clip_paths(args.out, args.clips)]
     checkpoint = load(args.checkpoint)
     config = checkpoint.config
-    primer = read_sound(args.prime, config.sample_rate) if args.prime else None
-    backend = "cpu" if args.backend == "auto" else args.backend
-    console.say(f"{checkpoint.name}: {len(paths)} x {args.seconds:g} s, compiling kernels if they are new here ...")
-    from engine.generator import make_generator
-    from engine.quantize import dequantize
+    primer = primed_with(args.prime, config) if args.prime else None
+    console.say(f"{checkpoint.name}: {args.clips} x {args.seconds:g} s at {precision} ...")
+    with compiling.shown(console.say):
+        from engine.generator import make_generator
 
-    seeds = [(args.seed + i) % (1 << 64) for i in range(args.clips)]
-    generator = make_generator(checkpoint, backend, args.precision, args.clips, seeds)
+        seeds = [(args.seed + i) % (1 << 64) for i in range(args.clips)]
+        generator = make_generator(checkpoint, backend, precision, args.clips, seeds)
+        generator.generate(0)
     if primer is not None:
-        generator.prime(_indices(primer, config))
+        generator.prime(primer)
     indices = generate(generator, round(args.seconds * config.sample_rate), args.temperature)
     for path, clip in zip(paths, indices, strict=True):
         write_sound(path, dequantize(clip, config), config.sample_rate)
@@ -80,15 +83,12 @@ def clip_paths(path: Path, clips: int) -> list[Path]:
     return [path.with_name(f"{path.stem}-{i:02d}{path.suffix}") for i in range(1, clips + 1)]
 
 
-def check_sound_path(path: Path) -> Path:
-    """``path`` if a sound file can be written there. Raises ValueError saying what would be right."""
-    if path.suffix.lower() not in FORMATS:
-        raise ValueError(f"{path}: a name that ends in {' or '.join(FORMATS)} expected")
-    if not path.parent.is_dir():
-        raise ValueError(f"{path}: there is no folder {path.parent}")
-    if path.is_dir():
-        raise ValueError(f"{path}: is a folder; a file expected")
-    return path
+def primed_with(path: Path, config: ModelConfig) -> NDArray[np.int32]:
+    """The sound at ``path`` as indices, (T,). Raises ValueError with the file and the fault."""
+    sound = read_sound(path, config.sample_rate)
+    if len(sound) < config.lookback:
+        raise ValueError(f"--prime {path}: {len(sound)} samples: at least {config.lookback} expected")
+    return quantize(sound, config)
 
 
 def read_sound(path: Path, rate: int) -> NDArray[np.float64]:
@@ -106,19 +106,13 @@ def read_sound(path: Path, rate: int) -> NDArray[np.float64]:
     return mono
 
 
-def write_sound(path: Path, sound: NDArray[np.floating], rate: int) -> None:
-    """(T,) or (T, channels) as 24-bit PCM. Raises ValueError when it cannot be written."""
+def write_sound(path: Path, sound: NDArray[np.float32], rate: int) -> None:
+    """(T,) as mono 24-bit PCM. Raises ValueError when it cannot be written."""
     import soundfile
 
+    from instrument.audio.soundfiles import one_line, to_pcm24
+
     try:
-        soundfile.write(path, sound, rate, subtype="PCM_24")
+        soundfile.write(path, to_pcm24(sound), rate, subtype="PCM_24")
     except (OSError, RuntimeError) as error:
-        raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
-
-
-def _indices(sound: NDArray[np.float64], config: ModelConfig) -> NDArray[np.int32]:
-    from engine.quantize import quantize
-
-    if len(sound) < config.lookback:
-        raise ValueError(f"--prime: {len(sound)} samples: at least {config.lookback} expected")
-    return quantize(sound, config)
+        raise ValueError(f"{path}: {one_line(error)}") from None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.checkpoint import Checkpoint
-from instrument import console, log
+from instrument import compiling, console, log
 from instrument.plan import load_bank
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def run(path: Path, out: Path) -> None:
     head, events, last = log.read(path)
     checkpoints = find_bank(path, head)
     console.say(f"replaying {last / head.sample_rate:.1f} s of {path} with {len(checkpoints)} checkpoints ...")
-    performance = prepare(head, checkpoints)
+    with compiling.shown(console.say):
+        performance = prepare(head, checkpoints)
     file = SoundFile(out, head.sample_rate)
     try:
         heard = play(performance, file, events, last, head.sample_rate)
@@ -58,11 +59,11 @@ def find_bank(path: Path, head: log.Head) -> tuple[Checkpoint, ...]:
 
 
 def _find(path: Path, entry: dict[str, str]) -> Checkpoint:
-    from instrument import patch
+    from instrument import places
 
     was = Path(entry["path"])
-    places = [was, path.parent / was, path.parent / was.name, patch.find(f"checkpoints/{was.name}")]
-    there = [place for place in places if place.is_file()]
+    candidates = [was, path.parent / was, path.parent / was.name, places.find(f"checkpoints/{was.name}")]
+    there = [place for place in candidates if place.is_file()]
     if not there:
         raise ValueError(f"{path}: bank: {was} is not there any more")
     for place in there:

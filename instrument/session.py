@@ -15,12 +15,12 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from instrument import console, plan, report
+from instrument import compiling, console, plan, report
 from instrument.plan import Options, Plan
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Session:
         self.output = outputs.choose(name, self.plan.block, self.say, options.seconds)
         self.sample_rate = self.output.rate or self.plan.checkpoints[0].config.sample_rate
         ring = self._ring_frames()
-        with kernels_shown(self.say):
+        with compiling.shown(self.say):
             self._open_performance(ring)
         self._open_files()
         self._open_controls()
@@ -295,6 +295,8 @@ class Session:
 
     def _announce(self) -> None:
         p = self.plan
+        if self.performance.fault:
+            self.complain(self.performance.fault)
         where = f", OSC on {p.osc[0]}:{p.osc[1]}" if p.osc else ""
         latency = 1000 * self.performance.latency / self.sample_rate
         self.say(
@@ -456,39 +458,3 @@ class Housekeeping:
         latency = 1000 * s.performance.latency / s.sample_rate
         fixed = status.Fixed(s.plan.names, latency, s.performance.ring_frames, s.sample_rate)
         console.draw(status.line(s.link.telemetry(), fixed, shutil.get_terminal_size().columns))
-
-
-@contextlib.contextmanager
-def kernels_shown(say: Say) -> Iterator[None]:
-    """Say so while kernels are being compiled: once for each version of the program on each machine."""
-    from engine import kernel_cache
-
-    folder, done = kernel_cache.FOLDER, threading.Event()
-    args = (folder, _kernels(folder), say, done)
-    watcher = threading.Thread(target=_watch_kernels, args=args, name="kernels-shown", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        done.set()
-        watcher.join(PATIENCE_S)
-
-
-def _watch_kernels(folder: Path, before: int, say: Say, done: threading.Event) -> None:
-    begun, told = time.monotonic(), False
-    while not done.wait(0.25):
-        made = _kernels(folder) - before
-        if made and not told:
-            told = True
-            say("compiling kernels, once: about a minute ...")
-        if told and console.is_terminal():
-            console.draw(f"compiling kernels, once: {made} so far, {time.monotonic() - begun:.0f} s")
-    if told:
-        say(f"compiling kernels, once: done in {time.monotonic() - begun:.0f} s")
-
-
-def _kernels(folder: Path) -> int:
-    try:
-        return sum(1 for _ in folder.glob("**/*.nbc"))
-    except OSError:  # a folder that went while it was looked at
-        return 0
