@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from instrument.controls import Telemetry
 
 FLOOR_DB = -48.0
-WIDTH = 12
+WIDTH = 8
 _MARKS = (" primes", " fades")
 
 
@@ -30,16 +30,13 @@ class Fixed:
 
 def line(t: Telemetry, fixed: Fixed, columns: int = 80) -> str:
     """The line for ``t``, no longer than ``columns`` - 1 characters."""
-    voice = t.voices[0]
+    ring = min(1.0, t.fill / max(1, fixed.ring_frames))
     fields = [
         f"{meter(t.rms, t.peak, fixed.unicode)} {decibels(t.peak)}",
-        "panic" if t.silent else f"T {voice.temperature:.3f}",
-        checkpoints(t, fixed.names),
-        f"load {t.load:4.0%}",
-        f"ring {min(1.0, t.fill / max(1, fixed.ring_frames)):4.0%}",
-        f"{fixed.latency_ms:.0f} ms",
-        f"{t.underruns} underrun{'s' * (t.underruns != 1)}",
+        "panic" if t.silent else f"T {t.voices[0].temperature:.3f}",
+        f"load {t.load:4.0%} ring {ring:4.0%} {fixed.latency_ms:.0f} ms {t.underruns} underrun{'s' * (t.underruns != 1)}",
         clock(t.read / fixed.sample_rate),
+        checkpoints(t, fixed.names),  # last: a narrow terminal cuts names before figures
     ]
     return "  ".join(fields)[: max(1, columns - 1)]
 

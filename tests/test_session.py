@@ -161,7 +161,8 @@ def play(patch: Path, folder: Path, *more: str, program: list[str] | None = None
 
 
 def check_left(process: "subprocess.Popen[str]", folder: Path, code: int, lines: int = 0) -> None:
-    _, errors = process.communicate(timeout=120)
+    out, errors = process.communicate(timeout=120)
+    assert "\x1b" not in out, "a status line was drawn where there is no terminal"
     assert (process.returncode, len(errors.splitlines())) == (code, lines), errors
     figures = json.loads((folder / "set.json").read_text())
     _, events, length = log.read(folder / "set.jsonl")
@@ -195,6 +196,34 @@ WAYS = ("end", "SIGINT", "SIGTERM", "exception")
 @pytest.mark.parametrize("how", WAYS)
 def test_leaving(how: str, patch: Path, tmp_path: Path) -> None:
     leave(how, patch, tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs pseudo-terminals")
+def test_the_status_line_is_drawn_on_a_terminal(patch: Path, tmp_path: Path) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*PLAY, str(patch), "--output", "null", "--midi", "none", "--latency", "60", "--seconds", "0.7"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"},
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    seen = b""
+    with open(ours, "rb", buffering=0) as terminal:  # noqa: PTH123 (a descriptor, not a path)
+        try:
+            while more := terminal.read(4096):
+                seen += more
+        except OSError:  # Linux says EIO when the other side is closed
+            pass
+    assert process.wait(60) == 0
+    drawn = [part for part in seen.decode().split("\r\x1b[2K") if "underrun" in part]
+    assert drawn, seen
+    for words in ("T 1.000", "gru", "load ", "ring ", "60 ms"):
+        assert words in drawn[-1]
 
 
 @pytest.mark.soak
