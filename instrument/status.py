@@ -31,10 +31,11 @@ class Fixed:
 def line(t: Telemetry, fixed: Fixed, columns: int = 80) -> str:
     """The line for ``t``, no longer than ``columns`` - 1 characters."""
     ring = min(1.0, t.fill / max(1, fixed.ring_frames))
+    underruns = f"{t.underruns} underrun{'s' * (t.underruns != 1)}"
     fields = [
         f"{meter(t.rms, t.peak, fixed.unicode)} {decibels(t.peak)}",
         "panic" if t.silent else f"T {t.voices[0].temperature:.3f}",
-        f"load {t.load:4.0%} ring {ring:4.0%} {fixed.latency_ms:.0f} ms {t.underruns} underrun{'s' * (t.underruns != 1)}",
+        f"load {t.load:4.0%} ring {ring:4.0%} {fixed.latency_ms:.0f} ms {underruns}",
         clock(t.read / fixed.sample_rate),
         checkpoints(t, fixed.names),  # last: a narrow terminal cuts names before figures
     ]
