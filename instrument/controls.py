@@ -23,6 +23,8 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 from numpy.typing import NDArray
 
+from instrument.parameters import PARAMETERS as TABLE
+
 Words = NDArray[np.int64]
 _intrinsic: Any = intrinsic  # its stub types the compiler's side of the function, not the caller's
 _make_array: Any = make_array
@@ -43,14 +45,16 @@ class Op(IntEnum):
     FUSE = 22  # event: parameter = 0 a number that is not finite, 1 runaway level
     TAP_OVERFLOW = 23  # event: number = frames that are zeros in the recording, from ``at``
     ENDED = 24  # event: at = length of the set in samples
-    SETTLED = 25  # event: crossfade over; number = bank index
+    SETTLED = 25  # event: crossfade over, or put there in silence; number = bank index
 
 
 TEMPERATURE, GAIN, PAN, MUTE = range(4)  # codes of the live parameters
 PARAMETERS = 4
-LOWEST = (0.0, -60.0, -1.0, 0.0)  # what the loop clips to, by code
-HIGHEST = (2.0, 12.0, 1.0, 1.0)
-DEFAULTS = (1.0, 0.0, 0.0, 0.0)
+_BY_CODE = sorted(TABLE.values(), key=lambda parameter: parameter.code)
+LOWEST = tuple(parameter.low for parameter in _BY_CODE)  # what the loop clips to, by code
+HIGHEST = tuple(parameter.high for parameter in _BY_CODE)
+DEFAULTS = tuple(parameter.default for parameter in _BY_CODE)
+assert [(p.name, p.code) for p in _BY_CODE] == [("temperature", 0), ("gain", 1), ("pan", 2), ("mute", 3)]
 
 KEEP_STATE = 1  # SWITCH: keep the recurrent state if the architectures agree
 ALREADY = 2  # event: the voice plays that one already

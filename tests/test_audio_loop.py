@@ -181,7 +181,9 @@ def test_events_are_what_was_asked_and_what_came_of_it():
     for voice in (0, 1):
         begun = [e for e in by_op[Op.SWITCHED] if e.voice == voice]
         over = [e for e in by_op[Op.SETTLED] if e.voice == voice]
-        assert [e.number for e in begun][: len(over)] == [e.number for e in over]
+        first = len(begun)
+        assert [e.number for e in begun] == [e.number for e in over][:first]
+        assert [(e.at, e.number) for e in over[first:]] == ([(17_000, 1)] if voice == 0 else [])  # out of panic
         assert all(b.at + b.ramp == o.at for b, o in zip(begun, over, strict=False))
 
 
@@ -390,7 +392,7 @@ def test_panic_fades_resets_and_waits():
     assert jumps(audio) < 0.06
     p.link.panic()
     audio, events = play(p, 60_000, [Command(50_000, Op.SWITCH, number=1)])
-    assert [e.op for e in events] == [Op.PANIC, Op.SWITCH]
+    assert [e.op for e in events] == [Op.PANIC, Op.SWITCH, Op.SETTLED]
     assert events[0].at == 40_000 + p.delay
     assert np.all(audio[p.delay + fall : 10_000] == 0.0)
     assert np.abs(audio[12_000:]).max() > 0.3

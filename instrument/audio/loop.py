@@ -66,8 +66,6 @@ from instrument.audio.voices import (
 from instrument.controls import (
     ALREADY,
     GAIN,
-    HIGHEST,
-    LOWEST,
     MUTE,
     NEVER,
     OVERALL,
@@ -356,7 +354,8 @@ def apply_set(core: Record, c: Record, at: int, late: int) -> None:
     if p >= PARAMETERS or c.voice < -1 or c.voice >= core.voices or not math.isfinite(c.value):
         echo(core, at, c, _REFUSED, late)
         return
-    value = min(max(c.value, LOWEST[p]), HIGHEST[p])
+    range_of = glide_at(core.glide_memory, p)
+    value = min(max(c.value, range_of.low), range_of.high)
     c.value = value
     echo(core, at, c, ZERO, late)
     ramp = c.ramp if c.ramp > 0 else core.glide

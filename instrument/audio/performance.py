@@ -36,6 +36,8 @@ from instrument.audio.state import (
 from instrument.audio.timing import Timing, make_timing, measure
 from instrument.controls import (
     DEFAULTS,
+    HIGHEST,
+    LOWEST,
     NEVER,
     PARAMETERS,
     W_CLOCK_STOP,
@@ -385,6 +387,7 @@ def _make_glides(voices: int, parameters: Sequence[Sequence[float]] | None) -> N
         raise ValueError(f"parameters: shape {values.shape}: {PARAMETERS} finite values for each of {voices} voices")
     glides["target"] = values.reshape(-1)
     glides["end"] = _LONG_AGO
+    glides["low"], glides["high"] = np.tile(LOWEST, voices), np.tile(HIGHEST, voices)
     return glides
 
 

@@ -68,7 +68,7 @@ VOICE = _record(
 
 DECK = _record("slot first origin started primed", "decoded previous")
 
-GLIDE = _record("end ramp", "target step")
+GLIDE = _record("end ramp", "target step low high")
 
 COMMAND = _record("at op voice parameter flags ramp number serial", "value")
 

@@ -180,6 +180,7 @@ def land(core: Record, v: int, k: int) -> None:
     deck = deck_at(core.deck_memory, v * 2 + voice.deck)
     if deck.slot != k:
         hand_dice(core, v, slot_at(core.slot_memory, deck.slot), slot_at(core.slot_memory, k))
+        tell(core, core.mix + core.delay, _SETTLED, v, ZERO, k, ZERO, 0.0, ZERO)
     deck.slot = k
     slot = slot_at(core.slot_memory, k)
     call_3(slot.reset, (slot.context, v, _FRESH))

@@ -1,0 +1,94 @@
+"""The loop with real networks: it draws what the generator draws, whatever is done to a voice on the way."""
+
+import numpy as np
+import pytest
+from networks import network
+from test_audio_loop import offline, play
+
+from engine.generator import make_generator
+from engine.quantize import dequantize
+from instrument.audio.slots import Slot
+from instrument.audio.state import PAST
+from instrument.controls import GAIN, KEEP_STATE, TEMPERATURE, Command, Op
+
+SEED = 7
+
+
+def slot(name, voices=1, weights=0):
+    checkpoint = network(name, weights)
+    return Slot(make_generator(checkpoint, voices=voices).program, name=name)
+
+
+def sound_of(p, voice=0, deck=None):
+    """What the networks of a voice said, as long as the loop remembers it."""
+    deck = int(p._memory["voice_memory"]["deck"][voice]) if deck is None else deck
+    return p._memory["past"][voice, deck]
+
+
+def made(p):
+    """Samples the networks have made, at the session's rate."""
+    return p.report()["samples"] + p.delay
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm", "mu-law"])
+def test_it_draws_what_the_generator_draws(name):
+    checkpoint = network(name)
+    n = 3000
+    p = offline([slot(name, 2)], voices=2, seed=SEED, parameters=[[0.9, 0, 0, 0], [1.2, 0, 0, 0]])
+    play(p, n, cuts=(1, 20, 77, 1234))
+    generator = make_generator(checkpoint, voices=2, seed=SEED)
+    generator.reset()
+    tokens = generator.generate(made(p), np.array([[0.9], [1.2]]))
+    for voice in (0, 1):
+        wanted = dequantize(tokens[voice], checkpoint.config)
+        np.testing.assert_allclose(sound_of(p, voice)[: made(p)], wanted, atol=2e-6)
+
+
+def test_kept_state_goes_on_as_if_nothing_had_happened():
+    """The same weights in another slot: with state and dice handed over, the samples must not change at all."""
+    p = offline([slot("gru"), slot("gru")], seed=SEED)
+    play(p, 9000, [Command(4001, Op.SWITCH, number=1, ramp=500, flags=KEEP_STATE)])
+    generator = make_generator(network("gru"), seed=SEED)
+    generator.reset()
+    wanted = dequantize(generator.generate(made(p))[0], network("gru").config)
+    assert p._memory["voice_memory"]["slot"][0] == 1
+    np.testing.assert_array_equal(sound_of(p)[: made(p)], wanted)
+
+
+def test_primed_network_goes_on_from_what_was_played():
+    p = offline([slot("gru"), slot("gru", weights=5)], seed=SEED, prime_rate=4, prime_length=2100)
+    _, events = play(p, 9000, [Command(4001, Op.SWITCH, number=1, ramp=500)])
+    switched = next(e for e in events if e.op == Op.SWITCHED)
+    assert switched.at == 4001 + 700
+    old = make_generator(network("gru"), seed=SEED)
+    old.reset()
+    played = old.generate(switched.at)
+    new = make_generator(network("gru", 5), seed=SEED)
+    new.generate(switched.at)  # only so that the dice are where the voice's are
+    new.reset()
+    new.prime(played[:, -int(switched.value) :])
+    wanted = dequantize(new.generate(made(p) - switched.at)[0], network("gru").config)
+    np.testing.assert_array_equal(sound_of(p)[switched.at : made(p)], wanted)
+
+
+def test_cuts_change_nothing():
+    def heard(cuts):
+        bank = [slot("gru", 2), slot("lstm", 2), slot("mu-law", 2), slot("gru", 2, 3)]
+        commands = [
+            Command(900, Op.SET, parameter=TEMPERATURE, value=0.5, ramp=3000),
+            Command(1500, Op.SWITCH, number=1, ramp=800),
+            Command(2100, Op.RESEED, voice=1, parameter=2),
+            Command(4000, Op.SWITCH, voice=0, number=2, ramp=300),
+            Command(5000, Op.SEED, number=99),
+            Command(5500, Op.SWITCH, voice=1, number=3, ramp=2000, flags=KEEP_STATE),
+            Command(6000, Op.SET, voice=1, parameter=GAIN, value=-3.0),
+            Command(8500, Op.PANIC),
+            Command(10_500, Op.RESUME),
+        ]
+        return play(offline(bank, voices=2, seed=SEED, prime_length=900), 14_000, commands, cuts)
+
+    audio, events = heard(())
+    again, told = heard(tuple(np.unique(np.random.default_rng(2).integers(1, 14_000, 150))))
+    np.testing.assert_array_equal(audio, again)
+    assert sorted(map(repr, events)) == sorted(map(repr, told))
+    assert len(audio) < PAST
