@@ -198,6 +198,25 @@ def test_leaving(how: str, patch: Path, tmp_path: Path) -> None:
     leave(how, patch, tmp_path)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
+def test_leaving_while_kernels_compile(how: str, patch: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*PLAY, str(patch), "--output", "null", "--midi", "none", "--report", "set.json"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "SAMPLERNN_CACHE": str(tmp_path / "cache")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert "compiling kernels, once" in process.stdout.readline()
+    process.send_signal(signal.Signals[how])
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (128 + signal.Signals[how], "")
+    assert not (tmp_path / "set.json").exists()
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs pseudo-terminals")
 def test_the_status_line_is_drawn_on_a_terminal(patch: Path, tmp_path: Path) -> None:
     import pty
