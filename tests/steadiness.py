@@ -3,8 +3,9 @@
     python tests/steadiness.py --output null --seconds 600
     python tests/steadiness.py --output system --seconds 60 --hog      (under a JACK server, see jackserver.py)
 
-With --checkpoint it plays that network, else a small random one. `--lose` prints "playing" when the set is under way,
-so that a test may take the device away meanwhile.
+With --checkpoint it plays that network, else a small random one. It prints "playing" when the set is under way, so that
+a test may take the device away meanwhile. A probe of its own, of the highest priority there is, tells how often and how
+long the machine itself stood still: a virtual one whose host is busy does.
 """
 
 from __future__ import annotations
@@ -21,13 +22,20 @@ from typing import Any
 from engine import kernel_cache  # noqa: F401
 
 # isort: split
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
 from engine.checkpoint import load
 from instrument import bank
 from instrument.audio import outputs
+from instrument.audio.memory import monotonic_ns, usleep
 from instrument.audio.performance import Performance, overhead
 from instrument.audio.priority import raise_priority
 from instrument.audio.recorder import Recorder
-from instrument.controls import Command, Op
+from instrument.controls import Command, Op, load_acquire
+
+STALL = 3_000_000  # ns; at L = 20 ms some 8 ms are to spare under a server of 256 frames
 
 
 def hog(stop: threading.Event) -> None:
@@ -38,6 +46,38 @@ def hog(stop: threading.Event) -> None:
         rng.shuffle(numbers)
         sorted(numbers)
         gc.collect()
+
+
+@njit(nogil=True, error_model="numpy")
+def probe(words: NDArray[np.int64]) -> None:
+    """Sleep for 1 ms again and again until words[0]; words[1] counts how often that was late by STALL, [2] is the worst."""
+    while load_acquire(words, 0) == 0:
+        begun = monotonic_ns()
+        usleep(1000)
+        late = monotonic_ns() - begun - 1_000_000
+        words[1] += late > STALL
+        words[2] = max(words[2], late)
+
+
+class Probe:
+    """The probe on its thread, while a set plays."""
+
+    def __init__(self) -> None:
+        self._words = np.ones(3, np.int64)
+        probe(self._words)  # compiled now
+        self._words[:] = 0
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        raise_priority(above=40)
+        probe(self._words)
+
+    def finish(self) -> dict[str, Any]:
+        """What it has seen."""
+        self._words[0] = 1
+        self._thread.join()
+        return {"stalls": int(self._words[1]), "stall_ms": int(self._words[2]) / 1e6}
 
 
 def play(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -54,7 +94,7 @@ def play(arguments: argparse.Namespace) -> dict[str, Any]:
     priority: list[str] = []
     performance.start(lambda: priority.append(raise_priority()))
     recorder.start()
-    stop = threading.Event()
+    stop, stalls = threading.Event(), Probe()
     try:
         while not performance.prefill_done():
             time.sleep(0.001)
@@ -68,7 +108,8 @@ def play(arguments: argparse.Namespace) -> dict[str, Any]:
         performance.close()
         output.stop()
         recorder.finish(performance.report()["samples"])
-    return performance.report() | {"said": said, "priority": priority, "recorded": recorder.frames}
+    rest = {"said": said, "priority": priority, "recorded": recorder.frames}
+    return performance.report() | rest | stalls.finish()
 
 
 def wait_until(performance: Performance, sample: int) -> None:
