@@ -50,7 +50,7 @@ def hog(stop: threading.Event) -> None:
 
 @njit(nogil=True, error_model="numpy")
 def probe(words: NDArray[np.int64]) -> None:
-    """Sleep for 1 ms again and again until words[0]; words[1] counts how often that was late by STALL, [2] is the worst."""
+    """Sleep for 1 ms, again and again until words[0]; words[1] counts delays of over STALL, [2] is the longest."""
     while load_acquire(words, 0) == 0:
         begun = monotonic_ns()
         usleep(1000)

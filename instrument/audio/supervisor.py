@@ -61,6 +61,9 @@ class Supervisor:
         except ValueError as fault:
             raise ValueError(f"output device {self._device.name!r}: {fault}") from None
         latency = float(self._stream.latency)
+        until = time.monotonic() + LOOK
+        while not self._favour() and time.monotonic() < until:
+            time.sleep(0.001)  # the first callback is due any moment; `look` will see to a late one
         self._thread.start()
         return latency
 
@@ -86,19 +89,19 @@ class Supervisor:
     def look(self, now: float) -> None:
         """One turn of the supervisor; `now` in seconds of time.monotonic."""
         if self._stream is not None:
-            if not self._favoured:
-                self._favour()
+            self._favour()
             if self._watch.stalled(get_word(self._words, W_CALLBACKS), now):
                 self._lose(now)
         elif now >= self._next_try:
             self._next_try = now + RETRY
             self._seek(now)
 
-    def _favour(self) -> None:
-        """Raise the thread that calls us, once it has."""
-        thread = calling_thread(self._link.shared, self._claim)
-        if thread:
-            self._favoured = raise_thread(thread)
+    def _favour(self) -> bool:
+        """Raise the thread that calls us as soon as it has, once. Whether that is done."""
+        if not self._favoured:
+            thread = calling_thread(self._link.shared, self._claim)
+            self._favoured = raise_thread(thread) if thread else ""
+        return bool(self._favoured)
 
     def _lose(self, now: float) -> None:
         """The clock takes over first; the dead stream can wait."""
