@@ -21,6 +21,7 @@ from numba import njit
 from instrument.audio.dsp import network_index
 from instrument.audio.memory import (
     FLUSH_TO_ZERO,
+    INNER,
     get_float_mode,
     get_i64,
     monotonic_ns,
@@ -126,7 +127,7 @@ def refresh(address: int) -> None:
     show(core)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def has_room(core: Record) -> bool:
     """Whether a turn may be made: live, it fits the ring; offline, the horizon allows a sample and the tap a turn."""
     if core.offline != 0:
@@ -137,7 +138,7 @@ def has_room(core: Record) -> bool:
     return ring_room(core.words) >= core.turn or load_acquire(core.words, W_STOP) >= ABANDONED
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def turn(core: Record) -> int:
     """One turn. Returns its length in samples."""
     take_commands(core)
@@ -155,7 +156,7 @@ def turn(core: Record) -> int:
     return n
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def end(core: Record) -> None:
     """The last frame is out."""
     if core.tap_from >= 0:
@@ -165,7 +166,7 @@ def end(core: Record) -> None:
     store_release(core.words, W_ENDED, 1)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def span(core: Record) -> int:
     """Samples until something changes, at most to the next line of the grid."""
     n = core.turn - core.mix % core.turn
@@ -184,7 +185,7 @@ def span(core: Record) -> int:
 # --- what happens by itself
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def take_flags(core: Record) -> None:
     """Panic and stop by flag, and panic's silence when its fade is out."""
     asked: int = load_acquire(core.words, W_PANIC)
@@ -201,7 +202,7 @@ def take_flags(core: Record) -> None:
         core.phase = SILENT
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def change_voices(core: Record) -> None:
     """What each voice does at this sample of its own accord: ends of priming and crossfade, the fuse's steps."""
     for v in range(core.voices):
@@ -217,7 +218,7 @@ def change_voices(core: Record) -> None:
             step_fuse(core, v)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def step_fuse(core: Record, v: int) -> None:
     """Faded out: reset the voice, where it was going. Faded in: all is well."""
     voice = voice_at(core.voice_memory, v)
@@ -229,7 +230,7 @@ def step_fuse(core: Record, v: int) -> None:
         voice.fuse_at = NEVER
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def panic(core: Record) -> None:
     """Begin the fade to silence."""
     if core.phase == PLAYING:
@@ -238,7 +239,7 @@ def panic(core: Record) -> None:
         core.panic_at = core.mix + core.fall
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def stop(core: Record, length: int) -> None:
     """Begin the closing fade, of ``length`` samples if that is not 0; only once."""
     if core.stop_at == NEVER:
@@ -247,7 +248,7 @@ def stop(core: Record, length: int) -> None:
             core.closing = length
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def begin_fall(core: Record, to: float) -> None:
     """Fade the whole from where it is to ``to``, 0 or 1."""
     core.fade_from = fall_gain(core, core.mix - 1)
@@ -255,7 +256,7 @@ def begin_fall(core: Record, to: float) -> None:
     core.fade_start = core.mix
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def resume(core: Record) -> None:
     """Sound again after panic, or give panic's fade up."""
     if core.phase == PLAYING:
@@ -272,7 +273,7 @@ def resume(core: Record) -> None:
 # --- commands
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def apply_later(core: Record) -> None:
     """Commands of the mix that are due."""
     while next_at(core.later, core.mix_count) <= core.mix:
@@ -291,7 +292,7 @@ def apply_later(core: Record) -> None:
             stop(core, c.ramp)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def apply_front(core: Record) -> None:
     """Commands of the networks that are due."""
     front = core.mix + core.delay
@@ -314,7 +315,7 @@ def apply_front(core: Record) -> None:
                     new_dice(core, v, c.number)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def note_late(core: Record, late: int) -> int:
     """Count a late command; returns how late."""
     if late > 0:
@@ -322,7 +323,7 @@ def note_late(core: Record, late: int) -> int:
     return late
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def well_formed(core: Record, c: Record) -> bool:
     """Whether voice, slot or mode exist."""
     if c.voice < -1 or c.voice >= core.voices:
@@ -332,21 +333,21 @@ def well_formed(core: Record, c: Record) -> bool:
     return c.op != _RESEED or c.parameter <= 2
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def first_voice(c: Record) -> int:
     """The first voice a command means."""
     v: int = max(0, c.voice)
     return v
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def last_voice(core: Record, c: Record) -> int:
     """The last voice a command means."""
     v: int = c.voice if c.voice >= 0 else core.voices - 1
     return v
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def apply_set(core: Record, c: Record, at: int, late: int) -> None:
     """A live parameter: clip, glide, echo what was really set."""
     note_late(core, late)
@@ -363,7 +364,7 @@ def apply_set(core: Record, c: Record, at: int, late: int) -> None:
         set_glide(glide_at(core.glide_memory, v * PARAMETERS + p), at, value, ramp)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def apply_switch(core: Record, c: Record, front: int, late: int) -> None:
     """Another network for one voice or all; after panic it also brings the sound back."""
     flags = _ALREADY
@@ -381,7 +382,7 @@ def apply_switch(core: Record, c: Record, front: int, late: int) -> None:
 # --- telling
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def measure(core: Record, n: int, ns: int) -> None:
     """Time of a turn of n samples, sleep excluded: into the load, and whole turns into the histogram."""
     core.load += 0.02 * (ns * 1e-9 * core.rate / n - core.load)
@@ -394,7 +395,7 @@ def measure(core: Record, n: int, ns: int) -> None:
         figures(core)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def bucket(ns: int) -> int:
     """Place of a time in the histogram: octave and its part."""
     octave = 0
@@ -403,7 +404,7 @@ def bucket(ns: int) -> int:
     return octave * PARTS + min(ns >> octave, 2 * PARTS - 1)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def quantile(times: int, rank: int) -> float:
     """Nanoseconds below which ``rank`` turns lie, to 2 %."""
     seen = 0
@@ -415,7 +416,7 @@ def quantile(times: int, rank: int) -> float:
     return 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def figures(core: Record) -> None:
     """Median, 99th percentile and speed, out of the histogram."""
     total = 0
@@ -428,7 +429,7 @@ def figures(core: Record) -> None:
     core.factor = 1e9 * core.turn / core.rate / median if median > 0 else 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def show(core: Record) -> None:
     """Publish a snapshot for the meters (a seqlock: odd while it is being written)."""
     words = core.words
@@ -457,7 +458,7 @@ def show(core: Record) -> None:
     store_release(words, base, sequence + 2)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def show_voice(core: Record, v: int, base: int) -> None:
     """One voice's part of the snapshot."""
     voice, words = voice_at(core.voice_memory, v), core.words

@@ -19,6 +19,15 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+# Of a function that only kernels call: nothing for Python to enter by, which saves a fifth of the compiler's time.
+INNER: dict[str, Any] = {
+    "cache": True,
+    "nogil": True,
+    "error_model": "numpy",
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
+
 _intrinsic: Any = intrinsic
 _cgutils: Any = cgutils
 

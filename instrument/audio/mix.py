@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 
 from instrument.audio.dsp import CEILING, LIMITER_ROOM, amplitude, limit, quarter_sine, resampled, smooth
-from instrument.audio.memory import get_f64, set_f32, set_f64
+from instrument.audio.memory import INNER, get_f64, set_f32, set_f64
 from instrument.audio.pending import tell
 from instrument.audio.state import FADING, PAST, ZERO, Record, deck_at, glide_at, slot_at, voice_at
 from instrument.audio.voices import glide_value, past_of
@@ -26,14 +26,14 @@ NOT_FINITE, TOO_LOUD = np.int64(0), np.int64(1)
 _FUSE = np.int64(Op.FUSE)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def deck_sample(core: Record, v: int, d: int, at: int) -> float:
     """Session sample ``at`` of voice v's deck d, before the slot's gain."""
     slot = slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + d).slot)
     return resampled(past_of(core, v, d), PAST - 1, at, slot.source, slot.target, slot.taps, slot.phases, slot.table)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def fuse_gain(core: Record, v: int, at: int) -> float:
     """1 in health; falls from ``fuse_at``, is 0 until ``fuse_back``, rises again."""
     voice = voice_at(core.voice_memory, v)
@@ -45,7 +45,7 @@ def fuse_gain(core: Record, v: int, at: int) -> float:
     return smooth((at - voice.fuse_back) / length)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def blow(core: Record, v: int, at: int, reason: int) -> None:
     """Let voice v's fuse go at session sample ``at``, unless it already has."""
     voice = voice_at(core.voice_memory, v)
@@ -57,7 +57,7 @@ def blow(core: Record, v: int, at: int, reason: int) -> None:
     tell(core, at, _FUSE, v, reason, voice.slot, ZERO, 0.0, ZERO)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def raw_sample(core: Record, v: int, at: int) -> float:
     """What voice v's network (or two of them, crossfading) say at ``at``, loudness matched; watches for a runaway."""
     voice = voice_at(core.voice_memory, v)
@@ -79,7 +79,7 @@ def raw_sample(core: Record, v: int, at: int) -> float:
     return y
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def filtered(core: Record, v: int, x: float, at: int) -> float:
     """The high-pass (transposed direct form II) and the finite check."""
     voice = voice_at(core.voice_memory, v)
@@ -93,7 +93,7 @@ def filtered(core: Record, v: int, x: float, at: int) -> float:
     return y
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def mix_voice(core: Record, v: int, n: int) -> None:
     """Add n samples of voice v to the mix: gain and pan of each sample, equal power."""
     voice = voice_at(core.voice_memory, v)
@@ -120,7 +120,7 @@ def mix_voice(core: Record, v: int, n: int) -> None:
     voice.square, voice.peak = square, peak
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def fall_gain(core: Record, at: int) -> float:
     """Panic's fade and the way back."""
     t = (at - core.fade_start + 1) / core.fall
@@ -128,7 +128,7 @@ def fall_gain(core: Record, at: int) -> float:
     return gain
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def whole_gain(core: Record, at: int) -> float:
     """Opening, panic's and closing fade of the whole at session sample ``at``."""
     gain = fall_gain(core, at) * smooth((at + 1) / core.opening)
@@ -137,7 +137,7 @@ def whole_gain(core: Record, at: int) -> float:
     return gain
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def mix(core: Record, n: int) -> int:
     """Make the next n samples of the mix and let them through the limiter. Returns how many frames left it."""
     for i in range(n):
@@ -153,7 +153,7 @@ def mix(core: Record, n: int) -> int:
     return int(out)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def step_limiter(core: Record, at: int, left: float, right: float, out: int) -> bool:
     """Sample ``at`` enters the limiter; the one ``ahead`` before it leaves to ``frames[out]``, if there is one."""
     peak = max(abs(left), abs(right))
@@ -175,7 +175,7 @@ def step_limiter(core: Record, at: int, left: float, right: float, out: int) -> 
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def meter(core: Record, left: float, right: float, gain: float) -> None:
     """Meters of what leaves."""
     peak = max(abs(left), abs(right))

@@ -11,7 +11,7 @@ from engine import kernel_cache  # noqa: F401
 # isort: split
 from numba import njit
 
-from instrument.audio.memory import get_i64, set_i64
+from instrument.audio.memory import INNER, get_i64, set_i64
 from instrument.audio.state import COMMAND, PENDING, ZERO, Record, command_at
 from instrument.controls import (
     COMMAND_SLOTS,
@@ -38,7 +38,7 @@ _COMMAND_WORDS = COMMAND.itemsize // 8
 _SET, _SWITCH, _RESEED, _SEED = int(Op.SET), int(Op.SWITCH), int(Op.RESEED), int(Op.SEED)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def take_commands(core: Record) -> None:
     """Move what is on the ring to the lists, as far as they have room."""
     read: int = load_acquire(core.words, W_COMMAND_READ)
@@ -59,7 +59,7 @@ def take_commands(core: Record) -> None:
     store_release(core.words, W_COMMAND_READ, read)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def place(words: int, base: int, pending: int, count: int) -> None:
     """Insert the record at ``base`` so that ``at`` falls along the list and equal ones leave in order of arrival."""
     at = get_i64(words, base)
@@ -80,7 +80,7 @@ def place(words: int, base: int, pending: int, count: int) -> None:
     slot.serial = get_i64(words, base + 6)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def copy_record(pending: int, to: int, source: int) -> None:
     """pending[to] = pending[source]"""
     words = _COMMAND_WORDS
@@ -88,14 +88,14 @@ def copy_record(pending: int, to: int, source: int) -> None:
         set_i64(pending, to * words + i, get_i64(pending, source * words + i))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def signed16(bits: int) -> int:
     """The low 16 bits as a signed number."""
     low = bits & 0xFFFF
     return low - 0x10000 if low >= 0x8000 else low
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def next_at(pending: int, count: int) -> int:
     """Session sample of the next pending command, or NEVER."""
     if count == 0:
@@ -104,7 +104,7 @@ def next_at(pending: int, count: int) -> int:
     return at
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def tell(
     core: Record, at: int, op: int, voice: int, parameter: int, number: int, ramp: int, value: float, flags: int
 ) -> None:
@@ -112,7 +112,7 @@ def tell(
     send_event(core, at, pack(op, voice, parameter, flags), value, ramp, number, 0.0, ZERO)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def echo(core: Record, at: int, c: Record, flags: int, late: int) -> None:
     """Tell that command ``c`` took effect at session sample ``at``."""
     send_event(
@@ -120,7 +120,7 @@ def echo(core: Record, at: int, c: Record, flags: int, late: int) -> None:
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def send_event(
     core: Record, at: int, kind: int, value: float, ramp: int, number: int, late: float, serial: int
 ) -> None:
@@ -134,7 +134,7 @@ def send_event(
     store_release(core.words, W_EVENT_WRITE, write + 1)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def publish(words: int, place: int, value: float) -> None:
     """One float of a snapshot."""
     store_release(words, place, bits_of(value))

@@ -13,7 +13,7 @@ from engine import kernel_cache  # noqa: F401
 import numpy as np
 from numba import njit
 
-from instrument.audio.memory import get_f32, get_i64, set_f32
+from instrument.audio.memory import INNER, get_f32, get_i64, set_f32
 from instrument.audio.pending import tell
 from instrument.audio.state import EVERY, ZERO, Record
 from instrument.controls import (
@@ -38,21 +38,21 @@ _TAP_OVERFLOW = np.int64(Op.TAP_OVERFLOW)
 ABANDONED = 2  # value of the stop flag: nobody reads the ring any more, end without it
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def ring_room(words: int) -> int:
     """Frames that may be written now."""
     room: int = get_i64(words, W_RING_FRAMES) - (load_acquire(words, W_RING_WRITE) - load_acquire(words, W_RING_READ))
     return room
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def tap_room(words: int) -> int:
     """Frames the tap has room for."""
     room: int = get_i64(words, W_TAP_FRAMES) - (load_acquire(words, W_TAP_WRITE) - load_acquire(words, W_TAP_READ))
     return room
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def send(core: Record, count: int) -> None:
     """Hand the ``count`` frames of this turn to the tap, if open, and to the ring."""
     words = core.words
@@ -69,7 +69,7 @@ def send(core: Record, count: int) -> None:
         store_release(words, W_RING_WRITE, write + count)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def send_tap(core: Record, count: int) -> None:
     """Frames to the tap; what finds no room becomes zeros of equal length as soon as there is some."""
     words = core.words
@@ -88,7 +88,7 @@ def send_tap(core: Record, count: int) -> None:
     put_tap(core, count, 1.0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def tell_overflow(core: Record, count: int) -> None:
     """Tell of the hole that ends ``count`` frames before the position."""
     length = core.frames - count - core.tap_from
@@ -96,7 +96,7 @@ def tell_overflow(core: Record, count: int) -> None:
     core.tap_from = -1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def put_tap(core: Record, count: int, gain: float) -> None:
     """Append ``count`` frames times ``gain``: 1, or 0 for zeros."""
     words = core.words

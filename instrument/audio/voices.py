@@ -23,7 +23,7 @@ import numpy as np
 from numba import njit
 
 from instrument.audio.dsp import network_index
-from instrument.audio.memory import call_3, call_4, call_6, get_f32, get_i32, get_i64, set_f32, set_i32, set_i64
+from instrument.audio.memory import INNER, call_3, call_4, call_6, get_f32, get_i32, get_i64, set_f32, set_i32, set_i64
 from instrument.audio.pending import tell
 from instrument.audio.state import (
     FADING,
@@ -52,28 +52,28 @@ _FRESH = 3  # reset mode
 _HEADER = (0, 1, 3, 4)  # key, position, resets, voice number: the dice, which belong to the voice
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def past_of(core: Record, v: int, d: int) -> int:
     """Address of the ring of network samples of voice v's deck d."""
     address: int = core.past + (v * 2 + d) * PAST * 4
     return address
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def lane_state(slot: Record, v: int) -> int:
     """Address of voice v's state in ``slot``."""
     address: int = slot.state + v * slot.state_bytes
     return address
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def glide_value(glide: Record, at: int) -> float:
     """A parameter's value at session sample ``at``: linear, exact at its end."""
     value: float = glide.target if at >= glide.end else glide.target - glide.step * (glide.end - at)
     return value
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def set_glide(glide: Record, at: int, value: float, ramp: int) -> None:
     """Begin a ramp of ``ramp`` samples (1 or more) at ``at``; the same one again is no news."""
     if value == glide.target and ramp == glide.ramp:
@@ -85,7 +85,7 @@ def set_glide(glide: Record, at: int, value: float, ramp: int) -> None:
     glide.ramp = ramp
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def lanes_of(core: Record, k: int) -> int:
     """Mask of the voices that slot k must generate for."""
     mask = 0
@@ -97,7 +97,7 @@ def lanes_of(core: Record, k: int) -> int:
     return mask
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def generate(core: Record, n: int) -> None:
     """Run every network for the n session samples from the front on, and remember its sound."""
     if core.phase == SILENT:
@@ -117,7 +117,7 @@ def generate(core: Record, n: int) -> None:
             prime(core, v, front + n)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def run_slot(core: Record, k: int, mask: int, first: int, count: int) -> None:
     """Slot k: ``count`` network samples from index ``first`` for the lanes of ``mask``."""
     slot = slot_at(core.slot_memory, k)
@@ -138,7 +138,7 @@ def run_slot(core: Record, k: int, mask: int, first: int, count: int) -> None:
                 voice.fault = 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def decode(core: Record, v: int, d: int, tokens: int, first: int, count: int) -> None:
     """Turn tokens into sound on deck d: levels, then the pre-emphasis undone, then clipped to [-1, 1]."""
     deck = deck_at(core.deck_memory, v * 2 + d)
@@ -155,7 +155,7 @@ def decode(core: Record, v: int, d: int, tokens: int, first: int, count: int) ->
 # --- changing networks
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def clear_past(core: Record, v: int, d: int) -> None:
     """Forget the sound of a deck."""
     past = past_of(core, v, d)
@@ -165,7 +165,7 @@ def clear_past(core: Record, v: int, d: int) -> None:
     deck_at(core.deck_memory, v * 2 + d).previous = 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def hand_dice(core: Record, v: int, old: Record, new: Record) -> None:
     """Copy the words of the state that belong to the voice from lane v of slot ``old`` to lane v of ``new``."""
     source, target = lane_state(old, v), lane_state(new, v)
@@ -173,7 +173,7 @@ def hand_dice(core: Record, v: int, old: Record, new: Record) -> None:
         set_i64(target, word, get_i64(source, word))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def land(core: Record, v: int, k: int) -> None:
     """Put voice v on slot k at once, fresh and with no past: for a voice that nobody hears."""
     voice = voice_at(core.voice_memory, v)
@@ -194,7 +194,7 @@ def land(core: Record, v: int, k: int) -> None:
     voice.fault = 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def destination(core: Record, v: int) -> int:
     """The slot that voice v will be on when everything asked for has happened."""
     voice = voice_at(core.voice_memory, v)
@@ -202,7 +202,7 @@ def destination(core: Record, v: int) -> int:
     return k
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def switch(core: Record, v: int, k: int, ramp: int, flags: int) -> None:
     """Ask voice v to change to slot k at the front.
 
@@ -222,7 +222,7 @@ def switch(core: Record, v: int, k: int, ramp: int, flags: int) -> None:
         begin_switch(core, v, k, ramp, flags)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def begin_switch(core: Record, v: int, k: int, ramp: int, flags: int) -> None:
     """Take over the state, or start priming."""
     voice = voice_at(core.voice_memory, v)
@@ -256,13 +256,13 @@ def begin_switch(core: Record, v: int, k: int, ramp: int, flags: int) -> None:
         end_priming(core, v)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def ceil_div(a: int, b: int) -> int:
     """a / b rounded up, b > 0."""
     return -((-a) // b)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def prime_length(core: Record, a: Record, old: Record, new: Record, front: int) -> int:
     """Samples (at the new network's rate) to prime with: as many as wanted, played and remembered."""
     ratio = (new.source * old.target) / (new.target * old.source)
@@ -272,7 +272,7 @@ def prime_length(core: Record, a: Record, old: Record, new: Record, front: int) 
     return max(0, min(known, new.prime_length))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def take_state(core: Record, v: int, old: Record, new: Record) -> None:
     """Lane, sound and filters of the playing deck go to the other one (equal architectures, hence equal levels)."""
     voice = voice_at(core.voice_memory, v)
@@ -286,7 +286,7 @@ def take_state(core: Record, v: int, old: Record, new: Record) -> None:
     b.first, b.decoded, b.previous = a.first, a.decoded, a.previous
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def prime(core: Record, v: int, front: int) -> None:
     """Feed the coming network as far as it is due when the session has been generated up to ``front``."""
     voice = voice_at(core.voice_memory, v)
@@ -303,7 +303,7 @@ def prime(core: Record, v: int, front: int) -> None:
         b.primed += count
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def requantise(core: Record, v: int, row: int, count: int, front: int) -> None:
     """The playing deck's sound as ``count`` tokens of the coming network, at the loudness it will be heard at."""
     voice = voice_at(core.voice_memory, v)
@@ -323,7 +323,7 @@ def requantise(core: Record, v: int, row: int, count: int, front: int) -> None:
         set_i32(row, i, level_of(new.edges, new.q_levels - 1, y))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def cubic(past: int, place: float, last: int) -> float:
     """Catmull-Rom between four samples; past the last one it holds. Enough to warm a network up, not to listen to."""
     i = math.floor(place)
@@ -336,7 +336,7 @@ def cubic(past: int, place: float, last: int) -> float:
     return x1 + 0.5 * t * (x2 - x0 + t * (2 * x0 - 5 * x1 + 4 * x2 - x3 + t * (3 * (x1 - x2) + x3 - x0)))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def level_of(edges: int, count: int, y: float) -> int:
     """How many of ``count`` rising edges are at most y: the token of a sample."""
     low, high = 0, count
@@ -349,7 +349,7 @@ def level_of(edges: int, count: int, y: float) -> int:
     return low
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def end_priming(core: Record, v: int) -> None:
     """The coming network has heard everything: give it the voice's dice as they are now, and let it begin."""
     voice = voice_at(core.voice_memory, v)
@@ -360,7 +360,7 @@ def end_priming(core: Record, v: int) -> None:
     begin_crossfade(core, v, ZERO, length)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def begin_crossfade(core: Record, v: int, flags: int, primed: int) -> None:
     """From ``switch_at`` on both networks run."""
     voice = voice_at(core.voice_memory, v)
@@ -369,7 +369,7 @@ def begin_crossfade(core: Record, v: int, flags: int, primed: int) -> None:
     tell(core, voice.switch_at, _SWITCHED, v, ZERO, voice.slot, voice.fade_length, float(primed), flags)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def settle(core: Record, v: int) -> None:
     """The crossfade is over: the coming deck is the playing one; a request that waited begins."""
     voice = voice_at(core.voice_memory, v)
@@ -385,7 +385,7 @@ def settle(core: Record, v: int) -> None:
 # --- reseed and seed
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def reseed(core: Record, v: int, mode: int) -> None:
     """Reset the hidden state of every network that voice v sounds through; tokens and dice stay."""
     voice = voice_at(core.voice_memory, v)
@@ -395,7 +395,7 @@ def reseed(core: Record, v: int, mode: int) -> None:
             call_3(slot.reset, (slot.context, v, mode))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def new_dice(core: Record, v: int, key: int) -> None:
     """Dice key ``key``, position 0, for every network that voice v sounds through."""
     voice = voice_at(core.voice_memory, v)
@@ -406,7 +406,7 @@ def new_dice(core: Record, v: int, key: int) -> None:
             set_i64(state, 1, 0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**INNER)
 def next_change(core: Record, v: int) -> int:
     """Samples from the mix's position to the next automatic change of voice v, at least 0."""
     voice = voice_at(core.voice_memory, v)
