@@ -1,9 +1,9 @@
 """Mistakes at the command line: one line that names the fault, the documented exit code, at once, and no traceback."""
 
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -49,7 +49,7 @@ FAULTS = [
     (["train", "pyproject.toml", "-o", "run", "--set", "dimm=3"], "dimm"),
     (["import", "missing.pt", "--sample-rate", "16000", "-o", "x.wav"], "x.wav"),
 ]
-SLOWEST_S = 2.0  # the contract says a second; the machine may be busy
+SLOWEST_S = 1.0  # of processor time: the machine may be busy with other things
 
 
 def samplernn(*args: str, **more: object) -> "subprocess.CompletedProcess[str]":
@@ -62,9 +62,10 @@ def said(done: "subprocess.CompletedProcess[str]") -> list[str]:
 
 
 def check_fault(args: list[str], code: int, words: str) -> None:
-    start = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = samplernn(*args)
-    took = time.monotonic() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    took = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert (done.returncode, len(said(done))) == (code, 1), done.stderr
     assert words in said(done)[0]
     assert done.stdout == ""

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from instrument import log
@@ -28,6 +28,13 @@ HEAD = log.Head(
     patch={"name": "x"},
     rules={},
 )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("log")
+
+
 EVENTS = st.builds(
     Event,
     at=st.integers(0, 1 << 50),
@@ -43,9 +50,10 @@ EVENTS = st.builds(
 )
 
 
-@given(st.lists(EVENTS, max_size=20))
-def test_events_come_back_to_the_bit(tmp_path_factory: pytest.TempPathFactory, events: list[Event]) -> None:
-    path = tmp_path_factory.mktemp("log") / "set.jsonl"
+@settings(max_examples=30, deadline=None, phases=(Phase.generate, Phase.shrink))
+@given(events=st.lists(EVENTS, max_size=12))
+def test_events_come_back_to_the_bit(folder: Path, events: list[Event]) -> None:
+    path = folder / "set.jsonl"
     written = log.EventLog(path, HEAD)
     written.events(events)
     written.mark(1 << 51)
