@@ -3,16 +3,20 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import tiny
+from pythonosc.osc_message import OscMessage
+from pythonosc.osc_message_builder import OscMessageBuilder
 
 from instrument import log, plan, replay, report
 from instrument.controls import Op
@@ -160,6 +164,13 @@ def play(patch: Path, folder: Path, *more: str, program: list[str] | None = None
     )
 
 
+def wait_for_line(process: "subprocess.Popen[str]", words: str) -> None:
+    """Until the instrument says ``words``; it may have to compile first."""
+    assert process.stdout is not None
+    while words not in process.stdout.readline():
+        assert process.poll() is None, process.stderr and process.stderr.read()
+
+
 def check_left(process: "subprocess.Popen[str]", folder: Path, code: int, lines: int = 0) -> None:
     out, errors = process.communicate(timeout=120)
     assert "\x1b" not in out, "a status line was drawn where there is no terminal"
@@ -182,9 +193,7 @@ def leave(how: str, patch: Path, folder: Path) -> None:
         check_left(play(patch, folder, program=program), folder, 1, lines=1)
     else:
         process = play(patch, folder)
-        assert process.stdout is not None
-        while "seed 11" not in process.stdout.readline():
-            assert process.poll() is None, process.stderr and process.stderr.read()
+        wait_for_line(process, "seed 11")
         process.send_signal(signal.Signals[how])
         check_left(process, folder, 128 + signal.Signals[how])
 
@@ -196,6 +205,49 @@ WAYS = ("end", "SIGINT", "SIGTERM", "exception")
 @pytest.mark.parametrize("how", WAYS)
 def test_leaving(how: str, patch: Path, tmp_path: Path) -> None:
     leave(how, patch, tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
+def test_osc_from_outside(patch: Path, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours, closing(free_port()) as port:
+        ours.settimeout(60)
+        ours.connect(("127.0.0.1", port.getsockname()[1]))
+        port.close()
+        process = play(patch, tmp_path, "--osc", f"127.0.0.1:{ours.getpeername()[1]}")
+        wait_for_line(process, "OSC on 127.0.0.1")
+
+        def ask(address: str, *values: object) -> OscMessage:
+            send(address, *values)
+            return OscMessage(ours.recv(4096))
+
+        def send(address: str, *values: object) -> None:
+            builder = OscMessageBuilder(f"/samplernn/{address}")
+            for value in values:
+                builder.add_arg(value)  # type: ignore[arg-type]
+            ours.send(builder.build().dgram)
+
+        assert ask("ping").address == "/samplernn/pong"
+        send("temperature", 1.25)
+        send("voice/2/pan", -0.5, 0.2)
+        send("checkpoint", "lstm", 0.05)
+        assert ask("get", "temperature").params == ["temperature", 1.25]
+        assert ask("temperature", float("nan")).address == "/samplernn/error"
+        assert ask("checkpoint", "nothing").address == "/samplernn/error"
+        ours.send(b"#bundle\0" + bytes(8) + b"\xff\xff\xff\xf0")
+        assert OscMessage(ours.recv(4096)).address == "/samplernn/error"
+        assert ask("ping").address == "/samplernn/pong"
+        process.send_signal(signal.SIGINT)
+        check_left(process, tmp_path, 130, lines=3)
+    events = log.read(tmp_path / "set.jsonl")[1]
+    assert [e.value for e in events if e.op == Op.SET] == [1.25, -0.5]
+    assert [e.number for e in events if e.op == Op.SWITCH] == [2]
+
+
+def free_port() -> socket.socket:
+    """A bound socket; close it and its port is free."""
+    found = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    found.bind(("127.0.0.1", 0))
+    return found
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
