@@ -72,7 +72,7 @@ def choose(name: str, among: list[Device] | None = None) -> Device:
     """
     devices = outputs() if among is None else among
     if not devices:
-        raise ValueError("no sound output device found")
+        raise ValueError(("" if name == "default" else f"output device {name!r}: ") + "no sound output device found")
     meant = _matches(name, devices)
     if len({device.full_name for device in meant}) == 1 or len({device.name for device in meant}) == 1:
         return _stereo(min(meant, key=lambda device: not device.default))
