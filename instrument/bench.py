@@ -1,6 +1,7 @@
 """``samplernn bench``: how fast networks play on one core of this machine, and against what the seeds had.
 
-Main thread, nothing else should be running. Every figure is the median of turns taken in rotation, so that a noisy
+Main thread; everything measured runs on it alone and is measured in its own processor time, so that other programs cost
+it their share of the caches, not of the core. Every figure is the median of turns taken in rotation, so that a noisy
 moment hits all alike. The comparison with samplernn-pytorch's generation step needs torch (the extra ``train``) and is
 left out, saying so, without it: this module holds no tensors, the peer lives in ``engine.training.peer``.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -141,9 +143,14 @@ def _samples_in(subject: Subject, seconds: float) -> int:
 
 
 def _time(subject: Subject, count: int) -> float:
-    start = time.perf_counter()
+    start = _now()
     subject.make(count)
-    return time.perf_counter() - start
+    return _now() - start
+
+
+def _now() -> float:
+    """Seconds this thread has had of one core; by the wall clock where that is too coarse."""
+    return time.perf_counter() if sys.platform == "win32" else time.thread_time()
 
 
 def _speed(subject: Subject, count: int, times: list[float]) -> Speed:
