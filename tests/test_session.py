@@ -102,6 +102,25 @@ def test_a_set_with_every_kind_of_command_replays_bit_for_bit(patch: Path, tmp_p
     assert [name for name in report.FIELDS if figures[name] is None] == []
 
 
+@pytest.mark.soak
+def test_five_minutes_replay_bit_for_bit(patch: Path, tmp_path: Path) -> None:
+    session = Session(plan.make(options(patch, tmp_path)), print, print)
+    rng = np.random.default_rng(5)
+    try:
+        session.open()
+        session.start()
+        while (before := session.link.telemetry().written) < 300 * session.sample_rate:
+            every = gestures(session)
+            every[rng.integers(len(every))]()
+            pause = rng.integers(200, 60000)
+            wait_until(lambda: session.link.telemetry().written > before + pause)  # noqa: B023
+    finally:
+        session.close()
+    replay.run(tmp_path / "set.jsonl", tmp_path / "again.wav")
+    assert (tmp_path / "again.wav").read_bytes() == (tmp_path / "set.wav").read_bytes()
+    assert json.loads((tmp_path / "set.json").read_text())["underruns"] == 0
+
+
 def test_a_replay_names_what_it_lacks(patch: Path, tmp_path: Path) -> None:
     session = Session(plan.make(options(patch, tmp_path, seconds=0.2)), print, print)
     try:
