@@ -19,6 +19,7 @@ from instrument.parameters import PARAMETERS, shorten
 from instrument.patch import Patch
 
 BACKENDS = ("cpu", "reference")
+LIVE = ("cpu",)
 PRECISIONS = ("int8", "fp32")
 FALLBACK_S = 30.0  # how long a set without a sound device lasts
 LONGEST_LATENCY_MS = 2000.0
@@ -91,7 +92,7 @@ class Plan:
 
 def make(options: Options) -> Plan:
     """Check everything that can be checked without compiling. Raises ValueError, one line."""
-    backend, precision = check_backend(options.backend, options.precision)
+    backend, precision = check_backend(options.backend, options.precision, LIVE)
     for path in filter(None, (options.log, options.report)):
         report.check_path(path)
     _check_sound_files(options)
@@ -119,11 +120,12 @@ def make(options: Options) -> Plan:
     )
 
 
-def check_backend(backend: str, precision: str | None) -> tuple[str, str]:
+def check_backend(backend: str, precision: str | None, among: Sequence[str] = BACKENDS) -> tuple[str, str]:
     """Backend and precision as they will be. Raises ValueError for what this version does not play."""
     backend = "cpu" if backend == "auto" else backend
-    if backend not in BACKENDS:
-        raise ValueError(f"--backend {backend}: not in this version; one of auto, {', '.join(BACKENDS)} expected")
+    if backend not in among:
+        why = "for render only, far too slow to play" if backend in BACKENDS else "not in this version"
+        raise ValueError(f"--backend {backend}: {why}; one of auto, {', '.join(among)} expected")
     precision = precision or ("int8" if backend == "cpu" else "fp32")
     if precision not in PRECISIONS:
         raise ValueError(f"--precision {shorten(precision)}: one of {', '.join(PRECISIONS)} expected")

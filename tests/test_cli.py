@@ -38,6 +38,7 @@ FAULTS = [
     (["play", "--report", "no/such/folder/x.json"], "no/such/folder"),
     (["play", "--osc", "nowhere"], "nowhere"),
     (["play", "--backend", "cuda"], "cuda"),
+    (["play", "--backend", "reference"], "render only"),
     (["play", "--precision", "int3"], "int3"),
     (["render", "missing.safetensors", "-o", "x.wav"], "missing.safetensors"),
     (["render", "missing.safetensors", "-o", "x.mp3"], "x.mp3"),
