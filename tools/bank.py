@@ -50,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--name", required=True)
-    parser.add_argument("--temperature", required=True)
+    parser.add_argument("--temperature", type=float, required=True)
     parser.add_argument("--remark", required=True)
     parser.add_argument("--epoch", type=int)
     args = parser.parse_args()
@@ -60,7 +60,8 @@ def main() -> None:
     settings = json.loads((args.run / "settings.json").read_text())
     sounds = [Path(sound).name for sound in settings["sounds"]]
     training = {**checkpoint.training, "recipe": settings["recipe"], "sounds": sounds}
-    checkpoint = replace(checkpoint, training=training, name=args.name)
+    playing = {**checkpoint.playing, "temperature": args.temperature}
+    checkpoint = replace(checkpoint, training=training, playing=playing, name=args.name)
     save(checkpoint, ROOT / "checkpoints" / f"{args.name}.safetensors")
     (ROOT / "checkpoints" / f"{args.name}.md").write_text(card(checkpoint, settings, args))
 

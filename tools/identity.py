@@ -1,9 +1,10 @@
 """Which source does every checkpoint of the bank sound like? Ten clips of 5 s each, and a table for docs/bank.md.
 
-    python tools/identity.py [checkpoints/tabla.safetensors ...] [--temperature 1.0] [--pictures docs/bank]
+    python tools/identity.py [checkpoints/tabla.safetensors ...] [--temperature 0.9] [--pictures docs/bank]
 
 The distance is engine.listening.descriptors', over all sounds/*.flac; a checkpoint's own source is the file of the
-same name up to a dash. With --pictures a spectrogram of two clips under its source is drawn for each.
+same name up to a dash; its temperature, unless given, the one that its card calls best. With --pictures a
+spectrogram of two clips under its source is drawn for each.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ CLIPS, SECONDS, SETTLE = 10, 5.0, 1.0  # the first second, out of silence, is no
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoints", nargs="*", type=Path)
-    parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--temperature", type=float)
     parser.add_argument("--precision", default="int8")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--pictures", type=Path)
@@ -38,12 +39,16 @@ def main() -> None:
     sources = {path.stem: soundfile.read(path)[0] for path in sorted((ROOT / "sounds").glob("*.flac"))}
     atlas = Atlas.of(sources, 44100)
     out = sys.stdout
-    out.write(f"| checkpoint | own | {' | '.join(sources)} | silent |\n|---|---|{'---|' * (len(sources) + 1)}\n")
+    out.write(
+        f"| checkpoint | temperature | own | {' | '.join(sources)} | silent |\n|---|---|{'---|' * (len(sources) + 2)}\n"
+    )
     for path in paths:
         checkpoint = engine.load(path)
-        audio = clips(checkpoint, args.temperature, args.precision, args.seed)
+        temperature = args.temperature or checkpoint.playing.get("temperature", 1.0)
+        audio = clips(checkpoint, temperature, args.precision, args.seed)
         own = path.stem.split("-")[0]
-        out.write(row(path.stem, own, atlas, audio, checkpoint.config.sample_rate) + "\n")
+        name = f"{path.stem} | {temperature:g}"
+        out.write(row(name, own, atlas, audio, checkpoint.config.sample_rate) + "\n")
         out.flush()
         if args.pictures:
             draw(args.pictures / f"{path.stem}.png", sources[own], audio, checkpoint.config.sample_rate)

@@ -1,9 +1,10 @@
 """What a clip sounds like, in numbers, and which of several sources it sounds like most. NumPy only.
 
 A sound is a cloud of snippets, a fifth of a second each: the average of its log-mel spectrum, how much every band moves
-in that time, and how tonal it is. A clip is as far from a source as its snippets are, on average, from the source's
-nearest: how much of it can be heard in the source. What the snippets are strung together to, and whether that is
-any good, is left to the ear.
+in that time, and how tonal it is. A clip is as far from a source as its snippets are, on average, from the nearest
+twentieth of the source's snippets: how much of it can be heard in the source. A share, and not the single nearest,
+because a long and varied source always holds something near. What the snippets are strung together to, and whether
+that is any good, is left to the ear.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ SNIPPET = 16  # frames; snippets overlap by half
 MELS = 40
 FLOOR_DB = -60.0  # re the loudest frame; bands below are told apart no more (8-bit noise lies there)
 SOUNDING_DB = -40.0  # a snippet's level from which it counts
+NEAREST_SHARE = 0.05  # of a source's snippets that a clip's snippet is compared with
 LEVEL_SHARE = 0.3  # how much of a snippet's level counts: a network may play the same sound softer
 
 
@@ -95,7 +97,9 @@ class Atlas:
 
 def _mean_nearest(clip: Array, cloud: Array) -> float:
     squared = (clip**2).sum(1)[:, None] + (cloud**2).sum(1) - 2 * clip @ cloud.T
-    return float(np.sqrt(np.maximum(squared.min(axis=1), 0.0) / clip.shape[1]).mean())
+    count = max(1, int(NEAREST_SHARE * len(cloud)))
+    nearest = np.partition(squared, count - 1, axis=1)[:, :count]
+    return float(np.sqrt(np.maximum(nearest, 0.0) / clip.shape[1]).mean())
 
 
 def alternate(audio: NDArray[np.floating], sample_rate: int, seconds: float = 1.0) -> tuple[Array, Array]:
