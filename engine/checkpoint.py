@@ -178,6 +178,7 @@ def _parse(blob: bytes) -> Checkpoint:
         raise ValueError(f"not a readable safetensors file: {_one_line(error)}") from None
     _check_tensors(tensors, config)
     training, source, playing = (_section(head, name) for name in ("training", "source", "playing"))
+    check_playing(playing, config)
     return Checkpoint(config, tensors, training, source, playing)
 
 
@@ -207,6 +208,24 @@ def _section(head: Mapping[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{name}: {value!r}: a table of fields expected")
     return value
+
+
+def check_playing(playing: Mapping[str, Any], config: ModelConfig) -> None:
+    """Raise ValueError for ranges or a loudness that nothing can be played with; both may be absent."""
+    if "loudness" in playing:
+        _check_number("playing.loudness", playing["loudness"], -200.0, 20.0)
+    if "ranges" not in playing:
+        return
+    ranges = playing["ranges"]
+    if not isinstance(ranges, dict):
+        raise ValueError(f"playing.ranges: {ranges!r}: a table of numbers expected")
+    for name in config.range_names:
+        _check_number(f"playing.ranges.{name}", ranges.get(name), 1e-6, 1e6)
+
+
+def _check_number(name: str, value: object, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise ValueError(f"{name}: {value!r}: a number from {low:g} to {high:g} expected")
 
 
 def _check_tensors(tensors: Mapping[str, NDArray[Any]], config: ModelConfig) -> None:

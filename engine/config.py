@@ -124,6 +124,14 @@ class ModelConfig:
         """Input width of recurrent ``layer`` (0 is the lowest)."""
         return 2 * self.dim if self.skip and layer else self.dim
 
+    @property
+    def range_names(self) -> list[str]:
+        """Activations whose range precision ``int8`` must know."""
+        names = ["mlp.1", "mlp.2"][: self.mlp_layers]
+        if self.skip:
+            names += [f"tier.{i}.{what}" for i in range(self.n_tiers) for what in ("input", "output")]
+        return names
+
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary, as a checkpoint's metadata keeps it."""
         return {**asdict(self), "frame_sizes": list(self.frame_sizes)}

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.checkpoint import Checkpoint
+from engine.checkpoint import Checkpoint, check_playing
 from engine.config import ModelConfig
 
 PRECISIONS = ("int8", "fp32")
@@ -115,14 +115,6 @@ class Folded:
     hidden: Dense | None
     output: Dense
     scales: dict[str, np.float32]
-
-
-def range_names(config: ModelConfig) -> list[str]:
-    """Activations whose range ``int8`` must know."""
-    names = ["mlp.1"] + (["mlp.2"] if config.mlp_layers == 2 else [])
-    if config.skip:
-        names += [f"tier.{i}.{what}" for i in range(config.n_tiers) for what in ("input", "output")]
-    return names
 
 
 def fold(checkpoint: Checkpoint, precision: str = "fp32") -> Folded:
@@ -221,15 +213,12 @@ def _fold_layer(checkpoint: Checkpoint, name: str, k: int, rounding: _Rounding) 
 
 
 def _scales(checkpoint: Checkpoint) -> dict[str, np.float32]:
-    """Byte scales from ``playing.ranges``; every one present, finite and above 0."""
-    ranges = checkpoint.playing.get("ranges")
-    if not isinstance(ranges, dict):
-        raise ValueError("playing.ranges: missing; int8 needs activation ranges (engine.load measures them)")
-    scales: dict[str, np.float32] = {}
-    for name in range_names(checkpoint.config):
-        value = ranges.get(name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1e-6 <= value <= 1e6:
-            raise ValueError(f"playing.ranges.{name}: {value!r}: a number from 1e-6 to 1e6 expected")
-        full = 255.0 if name.startswith("mlp") else 127.0
-        scales[name] = np.float32(full / value)
-    return scales
+    """Byte scales from ``playing.ranges``: 255 over the range of what is never negative, 127 over the others'."""
+    if "ranges" not in checkpoint.playing:
+        raise ValueError("playing.ranges: missing; int8 needs activation ranges (make_generator measures them)")
+    check_playing(checkpoint.playing, checkpoint.config)
+    ranges = checkpoint.playing["ranges"]
+    return {
+        name: np.float32((255.0 if name.startswith("mlp") else 127.0) / ranges[name])
+        for name in checkpoint.config.range_names
+    }

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.checkpoint import Checkpoint
-from engine.folding import fold, range_names
+from engine.folding import fold
 from engine.quantize import dequantize
 
 SEED = 20170629  # any number, but always the same
@@ -32,7 +32,7 @@ def with_ranges(checkpoint: Checkpoint) -> Checkpoint:
     generator = CpuGenerator(fold(checkpoint, "fp32"), LANES)
     generator.seed(SEED)
     generator.generate(SETTLE)
-    peaks = dict.fromkeys(range_names(checkpoint.config), 1e-3)
+    peaks = dict.fromkeys(checkpoint.config.range_names, 1e-3)
     for _ in range(STEPS):
         generator.generate(1)
         for name, values in generator.activations().items():

@@ -64,6 +64,9 @@ FAULTS = {
     "dtype": (lambda h, t: t.update(embedding=np.zeros((16, 4), np.int8)), "int8"),
     "extra": (lambda h, t: t.update(spare=np.zeros(1, np.float32)), "spare"),
     "table": (lambda h, t: h.update(model=[1]), "model"),
+    "loudness": (lambda h, t: h.update(playing={"loudness": "loud"}), "playing.loudness: 'loud'"),
+    "range": (lambda h, t: h.update(playing={"ranges": {"mlp.1": -1.0}}), "playing.ranges.mlp.1: -1.0"),
+    "ranges": (lambda h, t: h.update(playing={"ranges": "wide"}), "playing.ranges: 'wide'"),
     "section": (lambda h, t: h.update(playing=3), "playing"),
 }
 

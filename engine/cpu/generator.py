@@ -125,7 +125,7 @@ class CpuGenerator:
         return out
 
     def activations(self) -> dict[str, NDArray[np.float32]]:
-        """What the newest sample's activations were under fp32, by the names of engine.folding.range_names."""
+        """What the newest sample's activations were under fp32, by the names of ModelConfig.range_names."""
         c = self.config
         assert self.precision == "fp32"
         found = {"mlp.1": self._floats(X, c.mlp_dim)}
