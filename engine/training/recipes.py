@@ -106,8 +106,18 @@ _METAL: dict[str, Any] = {
 }  # fmt: skip
 
 RECIPES: dict[str, dict[str, Any]] = {
-    # small enough to be played live on one core of a CPU, and trained there: what went furthest in the time
-    "default": {"keep": 0.25, "lr": 2e-3, "decay": 0.7, "dither": 0.5},
+    # small enough to be played live on one core of a CPU, and trained there; what went furthest in half an hour
+    # (docs/training.md)
+    "default": {
+        "keep": 0.25,
+        "lr": 2e-3,
+        "batch": 32,
+        "decay": 0.7,
+        "dither": 0.5,
+        "gap": 0.06,
+        "gap_level": -32.0,
+        "steps": 4000,
+    },
     # McDonald's poster of 2018: one short sound, several slightly stretched copies, 44.1 kHz
     "poster": {"dim": 1024, "batch": 128},
     # Zukowski and Carr 2017, whole albums at 16 kHz; five of the five to nine layers
