@@ -104,7 +104,7 @@ def to_line(event: Event) -> dict[str, Any]:
     line: dict[str, Any] = {"at": event.at, "op": _op_name(event.op)}
     for field in fields(event):
         value = getattr(event, field.name)
-        if field.name not in line and value != field.default:
+        if field.name not in line and repr(value) != repr(field.default):  # -0.0 is not 0.0 here
             line[field.name] = value
     return line
 

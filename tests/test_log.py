@@ -68,10 +68,11 @@ def test_events_come_back_to_the_bit(folder: Path, events: list[Event]) -> None:
 def test_the_end_is_the_length_and_a_cut_line_is_what_a_dying_machine_leaves(tmp_path: Path) -> None:
     path = tmp_path / "set.jsonl"
     written = log.EventLog(path, HEAD)
-    written.events([Event(10, Op.SET, value=0.5), Event(99, Op.ENDED)])
+    written.events([Event(10, Op.SET, value=-0.0), Event(99, Op.ENDED)])
     written.mark(120)
     written.close()
     assert log.read(path)[2] == 99
+    assert math.copysign(1.0, log.read(path)[1][0].value) == -1.0
     with path.open("a") as file:
         file.write('{"at": 4')
     assert len(log.read(path)[1]) == 2
