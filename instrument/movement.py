@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from instrument.controls import Command, Op
@@ -43,13 +43,22 @@ class Desk(Protocol):
 
 @dataclass
 class Run:
-    """A sweep under way: the voices it still leads, and (start, session sample) of its segments on the ring."""
+    """A sweep under way, and the voices it still leads."""
 
     number: int
     name: str
     parameter: Parameter
     voices: set[int]
-    pushed: list[tuple[float, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A sweep's segment that lies on the ring and cannot be taken back, begun or not."""
+
+    parameter: Parameter
+    voices: frozenset[int]
+    start: float
+    at: int
 
 
 class Movement:
@@ -64,6 +73,7 @@ class Movement:
         self._desk = desk
         self._tracks = {p.name: _tracks(p, desk.voices, initial) for p in PARAMETERS.values()}
         self._runs: list[Run] = []
+        self._pushed: list[Segment] = []
         self._numbers = itertools.count(1)
 
     def value(self, parameter: Parameter, voice: int | None, moment: float) -> float:
@@ -115,13 +125,14 @@ class Movement:
             for track in tracks:
                 track.forget(moment)
         self._runs = [run for run in self._runs if run.voices]
+        self._pushed = [segment for segment in self._pushed if segment.start > moment]
 
     def _schedule(self, run: Run, start: float, at: int, value: float, seconds: float) -> None:
         """Push a segment LEAD before it begins."""
 
         def act() -> None:
             if run.voices:
-                run.pushed.append((start, at))
+                self._pushed.append(Segment(run.parameter, frozenset(run.voices), start, at))
                 self._send(run.parameter, tuple(sorted(run.voices)), at, value, seconds, None)
 
         self._desk.later(start - LEAD, act)
@@ -133,22 +144,25 @@ class Movement:
         for value, voices in by_value.items():
             self.set(run.parameter, value, tuple(voices), 0.0, moment)
 
-    def _leave_runs(self, parameter: Parameter, voices: Voices, moment: float) -> list[tuple[float, int]]:
-        """Take ``voices`` out of the parameter's sweeps. Returns their later segments that are on the ring already."""
-        overtaken: list[tuple[float, int]] = []
+    def _leave_runs(self, parameter: Parameter, voices: Voices, moment: float) -> list[Segment]:
+        """Take ``voices`` out of the parameter's sweeps.
+
+        Returns the segments that will begin all the same, whichever sweep they were of: one that an earlier gesture
+        overtook is followed by that gesture's course, which is no longer right either.
+        """
         for run in self._runs:
-            if run.parameter is parameter and run.voices.intersection(voices):
+            if run.parameter is parameter:
                 run.voices.difference_update(voices)
-                overtaken += [pushed for pushed in run.pushed if pushed[0] > moment]
         for track in self._touched(parameter, voices):
             track.end_runs(moment)
-        return sorted(overtaken)
+        coming = [s for s in self._pushed if s.parameter is parameter and s.start > moment]
+        return sorted((s for s in coming if s.voices.intersection(voices)), key=lambda s: s.at)
 
-    def _overtake(self, parameter: Parameter, voices: Voices, segments: list[tuple[float, int]]) -> None:
+    def _overtake(self, parameter: Parameter, voices: Voices, segments: list[Segment]) -> None:
         """Right behind each segment that comes all the same, back to the course that replaced it."""
-        for start, at in segments:
-            target, seconds = self._tracks[parameter.name][voices[0]].course(start)
-            self._send(parameter, voices, at + 1, target, seconds, None)
+        for segment in segments:
+            target, seconds = self._tracks[parameter.name][voices[0]].course(segment.start)
+            self._send(parameter, voices, segment.at + 1, target, seconds, None)
 
     def _touched(self, parameter: Parameter, voices: Voices) -> list[Track]:
         """The lines of those voices, and the one of all if they are all."""
