@@ -7,6 +7,7 @@ the folder is named by the compilers' versions and the chosen instruction set.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import re
@@ -105,6 +106,7 @@ def prepare() -> Path:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError:
         folder = Path(tempfile.mkdtemp(prefix="samplernn-kernels-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["NUMBA_CACHE_DIR"] = str(folder)
     os.environ["NUMBA_CACHE_LOCATOR_CLASSES"] = locator
     return folder

@@ -13,6 +13,7 @@ import contextlib
 import select
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -35,6 +36,7 @@ STATUS_S = 0.2
 MARK_S = 5.0  # how much of a set a dying machine may take from its log
 POLL_S = 0.05  # the main thread's look at the render thread
 NOTHING = "none"
+SWITCH_S = 0.0005  # how long one Python thread may keep the others waiting; a gesture has 2 ms to reach the ring
 PATIENCE_S = 3.0  # what the end may take beyond the ring's length
 
 Say = Callable[[str], None]
@@ -249,6 +251,7 @@ class Session:
     def start(self) -> None:
         """First sample, then the device, then whoever plays. Raises ValueError when the device does not open."""
         self._started = True
+        sys.setswitchinterval(SWITCH_S)
         seconds = self.plan.options.seconds or self.output.seconds
         if seconds is not None:
             self._end_at(max(1, round(seconds * self.sample_rate)))
