@@ -158,7 +158,11 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
         {name: np.ascontiguousarray(value) for name, value in c.tensors.items()},
         metadata={"samplernn": json.dumps(head, allow_nan=False)},
     )
-    path = Path(path)
+    write_whole(Path(path), blob)
+
+
+def write_whole(path: Path, blob: bytes) -> None:
+    """Write a file so that a crash leaves either the old one or the new one."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     with scratch.open("wb") as file:
         file.write(blob)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import signal
 import threading
 import time
@@ -66,7 +65,7 @@ def run(sounds: list[Path], run_dir: Path, recipe: str, overrides: dict[str, str
         trainer.restore(run_dir / "resume.safetensors")
     else:
         run_dir.mkdir(parents=True)
-        _write(run_dir / "settings.json", json.dumps(plan.to_json(), indent=2).encode())
+        files.write_whole(run_dir / "settings.json", json.dumps(plan.to_json(), indent=2).encode())
     return _loop(trainer, run_dir, say)
 
 
@@ -221,7 +220,7 @@ class Trainer:
             "steps": self.epoch_tally.steps,
             "material": self.material.fingerprint(),
         }
-        _write(path, save_tensors(tensors, {"samplernn-resume": json.dumps(head)}))
+        files.write_whole(path, save_tensors(tensors, {"samplernn-resume": json.dumps(head)}))
 
     def restore(self, path: Path) -> None:
         """Go on from what :meth:`save` wrote."""
@@ -370,7 +369,7 @@ class _Metrics:
         self._path = path
         if path.exists():
             lines = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
-            _write(path, "".join(f"{line}\n" for line in lines).encode())
+            files.write_whole(path, "".join(f"{line}\n" for line in lines).encode())
 
     def add(self, **values: float) -> None:
         with self._path.open("a") as file:
@@ -403,13 +402,3 @@ def _signals() -> Iterator[list[int]]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
-
-
-def _write(path: Path, blob: bytes) -> None:
-    """Write so that a crash leaves either the old file or the new one."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    with scratch.open("wb") as file:
-        file.write(blob)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
