@@ -43,6 +43,9 @@ CARD = """# {title}
 ```
 {command}
 ```
+
+The planned number of steps was changed on the way (`--resume --set steps=N`), so this command gives a network like
+it, not the same bytes.
 """
 
 
@@ -56,8 +59,10 @@ def main() -> None:
     args = parser.parse_args()
     epochs = sorted(args.run.glob("epoch-*.safetensors"))
     path = args.run / f"epoch-{args.epoch:03d}.safetensors" if args.epoch else epochs[-1]
+    # a plan can be changed with --resume: what was run is what the checkpoint says
     checkpoint = with_loudness(with_ranges(load(path).baked()))
     settings = json.loads((args.run / "settings.json").read_text())
+    settings["values"]["steps"] = checkpoint.training["steps"]
     sounds = [Path(sound).name for sound in settings["sounds"]]
     training = {**checkpoint.training, "recipe": settings["recipe"], "sounds": sounds}
     playing = {**checkpoint.playing, "temperature": args.temperature}
