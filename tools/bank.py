@@ -36,7 +36,7 @@ CARD = """# {title}
 | bits per sample | {bits:.3f} held out, {active:.3f} over active samples; {train:.3f} in training |
 | best temperature | {temperature} |
 | loudness | {loudness} dB |
-| speed | see [docs/bank.md](../docs/bank.md) |
+| speed | {speed} |
 
 {remark}
 
@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--temperature", type=float, required=True)
     parser.add_argument("--remark", required=True)
+    parser.add_argument("--speed", default="see `samplernn bench`")
     parser.add_argument("--epoch", type=int)
     args = parser.parse_args()
     epochs = sorted(args.run.glob("epoch-*.safetensors"))
@@ -91,6 +92,7 @@ def card(checkpoint: Checkpoint, settings: dict[str, Any], args: argparse.Namesp
         temperature=args.temperature,
         loudness=checkpoint.playing["loudness"],
         remark=args.remark,
+        speed=args.speed,
         command=command(settings, args.name),
     )
 
