@@ -158,6 +158,7 @@ W_PANIC, W_STOP, W_HORIZON, W_TURNS = 80, 88, 96, 104  # W_TURNS is the quiescen
 W_FLOWING, W_ENDED, W_FADE_IN, W_CLOCK_STOP = 112, 120, 128, 136
 W_CLOCK = 144  # sequence, read index, monotonic ns, frames of the block
 W_CALLBACKS, W_UNDERRUNS, W_XRUNS, W_SHORT, W_SLIPS = 152, 153, 154, 155, 156  # written by the reader of the ring
+W_COMPLAINT = 157  # monotonic ns of the driver's last complaint, by the same
 W_CALLBACK_STATE = 160  # floats: last left and right, what of them is dying away, gain of the fade in
 W_READER = 168  # who may read the ring: twice a claim, plus 1 while it is reading (see take_turn)
 W_SEATS = 176  # 4 seats: address of word 0, claim, id of the thread that calls, -; the userData of an opened stream

@@ -4,8 +4,8 @@
     python tests/steadiness.py --output system --seconds 60 --hog      (under a JACK server, see jackserver.py)
 
 With --checkpoint it plays that network, else a small random one. It prints "playing" when the set is under way, so that
-a test may take the device away meanwhile. A probe of its own, of the highest priority there is, tells how often and how
-long the machine itself stood still: a virtual one whose host is busy does.
+a test may take the device away meanwhile. Threads of its own, above all others, tell how often and how long the machine
+itself stood still (a virtual one whose host is busy does), and which underruns and xruns came without that: `own_...`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import os
 import random
 import threading
 import time
@@ -33,9 +34,12 @@ from instrument.audio.memory import monotonic_ns, usleep
 from instrument.audio.performance import Performance, overhead
 from instrument.audio.priority import raise_priority
 from instrument.audio.recorder import Recorder
-from instrument.controls import Command, Op, load_acquire
+from instrument.controls import W_UNDERRUNS, W_XRUNS, Command, Op, load_acquire
 
-STALL = 3_000_000  # ns; at L = 20 ms some 8 ms are to spare under a server of 256 frames
+COUNTERS = {"underruns": W_UNDERRUNS, "xruns": W_XRUNS}
+STALL = 4_000_000  # ns; at L = 20 ms some 8 ms are to spare under a server of 256 frames, whose period is 5.8 ms
+MEMORY = 30_000_000  # ns for which a stall can still be the cause: the ring has run empty, or been filled again, by then
+ROWS = 4096
 
 
 def hog(stop: threading.Event) -> None:
@@ -49,35 +53,71 @@ def hog(stop: threading.Event) -> None:
 
 
 @njit(nogil=True, error_model="numpy")
-def probe(words: NDArray[np.int64]) -> None:
-    """Sleep for 1 ms, again and again until words[0]; words[1] counts delays of over STALL, [2] is the longest."""
-    while load_acquire(words, 0) == 0:
+def probe(stop: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
+    """Sleep for 1 ms, again and again until stop[0]. Rows (n, 2) of rows[0, 0]: when a sleep over STALL ended, its excess."""
+    while load_acquire(stop, 0) == 0:
         begun = monotonic_ns()
         usleep(1000)
         late = monotonic_ns() - begun - 1_000_000
-        words[1] += late > STALL
-        words[2] = max(words[2], late)
+        if late > STALL and rows[0, 0] < ROWS - 1:
+            rows[0, 0] += 1
+            rows[rows[0, 0]] = begun + late, late
 
 
-class Probe:
-    """The probe on its thread, while a set plays."""
+@njit(nogil=True, error_model="numpy")
+def watch(stop: NDArray[np.int64], rows: NDArray[np.int64], words: NDArray[np.int64], counter: int) -> None:
+    """Rows like the probe's: when the counter was seen to rise, and by how much."""
+    seen: int = load_acquire(words, counter)
+    while load_acquire(stop, 0) == 0:
+        usleep(1000)
+        now: int = load_acquire(words, counter)
+        if now > seen and rows[0, 0] < ROWS - 1:
+            rows[0, 0] += 1
+            rows[rows[0, 0]] = monotonic_ns(), now - seen
+        seen = now
 
-    def __init__(self) -> None:
-        self._words = np.ones(3, np.int64)
-        probe(self._words)  # compiled now
-        self._words[:] = 0
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
 
-    def _run(self) -> None:
-        raise_priority(above=40)
-        probe(self._words)
+class Witness:
+    """Threads above all others, one pinned to each processor, that see the machine stand still while a set plays.
+
+    An underrun or an xrun within MEMORY after such a stall is the machine's: nothing of ours can hold those threads up.
+    """
+
+    def __init__(self, words: NDArray[np.int64]) -> None:
+        self._stop = np.ones(1, np.int64)
+        self._threads: list[threading.Thread] = []
+        self._stalls = [self._run(probe, cpu) for cpu in sorted(os.sched_getaffinity(0))]
+        self._faults = {name: self._run(watch, None, words, at) for name, at in COUNTERS.items()}
+        self._stop[:] = 0
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self, work: Any, cpu: int | None, *more: Any) -> NDArray[np.int64]:
+        rows = np.zeros((ROWS, 2), np.int64)
+        work(self._stop, rows, *more)  # compiled now
+
+        def run() -> None:
+            if cpu is not None:
+                os.sched_setaffinity(0, {cpu})
+            raise_priority(above=40)
+            work(self._stop, rows, *more)
+
+        self._threads.append(threading.Thread(target=run, daemon=True))
+        return rows
 
     def finish(self) -> dict[str, Any]:
-        """What it has seen."""
-        self._words[0] = 1
-        self._thread.join()
-        return {"stalls": int(self._words[1]), "stall_ms": int(self._words[2]) / 1e6}
+        """What they have seen: stalls, the longest, and how many faults of each kind came without one."""
+        self._stop[0] = 1
+        for thread in self._threads:
+            thread.join()
+        stalls = np.concatenate([rows[1 : 1 + rows[0, 0]] for rows in self._stalls])
+        report: dict[str, Any] = {"stalls": len(stalls), "stall_ms": float(stalls[:, 1].max(initial=0)) / 1e6}
+        for name, rows in self._faults.items():
+            faults = rows[1 : 1 + rows[0, 0]]
+            since = faults[:, :1] - stalls[:, 0]
+            excused = ((since > -STALL) & (since < MEMORY)).any(axis=1)
+            report[f"own_{name}"] = int(faults[~excused, 1].sum())
+        return report
 
 
 def play(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -94,7 +134,7 @@ def play(arguments: argparse.Namespace) -> dict[str, Any]:
     priority: list[str] = []
     performance.start(lambda: priority.append(raise_priority()))
     recorder.start()
-    stop, stalls = threading.Event(), Probe()
+    stop, witness = threading.Event(), Witness(performance.link.shared.words)
     try:
         while not performance.prefill_done():
             time.sleep(0.001)
@@ -109,7 +149,7 @@ def play(arguments: argparse.Namespace) -> dict[str, Any]:
         output.stop()
         recorder.finish(performance.report()["samples"])
     rest = {"said": said, "priority": priority, "recorded": recorder.frames}
-    return performance.report() | rest | stalls.finish()
+    return performance.report() | rest | witness.finish()
 
 
 def wait_until(performance: Performance, sample: int) -> None:

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from fake_program import make_program
 
-from instrument.audio.callback import FADE_FRAMES, OUTPUT_UNDERFLOW, serve_counted
+from instrument.audio.callback import FADE_FRAMES, OUTPUT_UNDERFLOW, complain, serve_counted
 from instrument.audio.performance import Performance
 from instrument.audio.slots import Slot
 from instrument.controls import (
     COMMAND_SLOTS,
     EVENT_SLOTS,
     W_CLOCK,
+    W_COMPLAINT,
     W_ENDED,
     W_FLOWING,
     W_RING_WRITE,
@@ -168,3 +169,15 @@ def test_the_drivers_own_complaints_and_the_end(link):
     r.read(64, OUTPUT_UNDERFLOW)
     t = link.telemetry()
     assert (t.xruns, t.underruns) == (1, 0)
+
+
+def test_an_xrun_told_for_every_block_of_a_period_counts_once(link):
+    r = Reader(link)
+    hour = 44100 * 3600  # a block as long as that: these come at once after each other
+    r.words[W_COMPLAINT] = -(1 << 50)
+    for _ in range(4):
+        complain(r.words, hour)
+    assert link.telemetry().xruns == 1
+    r.words[W_COMPLAINT] -= 3600 * 10**9
+    complain(r.words, hour)
+    assert link.telemetry().xruns == 2

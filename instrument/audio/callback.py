@@ -28,6 +28,7 @@ from instrument.controls import (
     W_CALLBACKS,
     W_CLOCK,
     W_CLOCK_STOP,
+    W_COMPLAINT,
     W_ENDED,
     W_FADE_IN,
     W_FLOWING,
@@ -151,7 +152,16 @@ def serve_counted(
         count(words, W_UNDERRUNS, 1)
         count(words, W_SHORT, short)
     if status & OUTPUT_UNDERFLOW:
+        complain(words, frames)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def complain(words: NDArray[np.int64], frames: int) -> None:
+    """Count an xrun once: PortAudio repeats it for every block of one period of the driver, without a pause between."""
+    now: int = monotonic_ns()
+    if now - load_acquire(words, W_COMPLAINT) > frames * 500_000_000 // words[W_RATE]:
         count(words, W_XRUNS, 1)
+    store_release(words, W_COMPLAINT, now)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
