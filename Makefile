@@ -1,6 +1,6 @@
 # make play    sound, on a fresh machine: sets itself up in .venv first (no torch), then runs `samplernn play`
 # make test    sets up the rest (torch for the trainer, the checkers), then ruff, mypy and pytest
-# make soak    the long counts and durations
+# make soak    the long counts and durations, and new random examples for the parsers
 # make bench   speed of every shipped network, and against samplernn-pytorch's generation step
 #
 # VENV=folder moves the environment, PYTHON=python3.12 chooses the interpreter, ARGS="..." is passed on:
@@ -28,6 +28,7 @@ test: $(VENV)/.test-ready lint types
 
 soak: $(VENV)/.test-ready
 	@$(BIN)/python -m pytest -m soak --timeout 3600 $(ARGS)
+	@HYPOTHESIS_PROFILE=many $(BIN)/python -m pytest -m hypothesis --timeout 3600
 
 bench: $(VENV)/.test-ready
 	@$(BIN)/samplernn bench $(ARGS)

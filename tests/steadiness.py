@@ -38,7 +38,7 @@ from instrument.controls import W_UNDERRUNS, W_XRUNS, Command, Op, load_acquire
 
 COUNTERS = {"underruns": W_UNDERRUNS, "xruns": W_XRUNS}
 STALL = 4_000_000  # ns; at L = 20 ms some 8 ms are to spare under a server of 256 frames, whose period is 5.8 ms
-MEMORY = 30_000_000  # ns for which a stall can still be the cause: the ring has run empty, or been filled again, by then
+MEMORY = 30_000_000  # ns for which a stall can still be the cause
 ROWS = 4096
 
 
@@ -54,7 +54,10 @@ def hog(stop: threading.Event) -> None:
 
 @njit(nogil=True, error_model="numpy")
 def probe(stop: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
-    """Sleep for 1 ms, again and again until stop[0]. Rows (n, 2) of rows[0, 0]: when a sleep over STALL ended, its excess."""
+    """Sleep for 1 ms, again and again until stop[0].
+
+    Rows (n, 2), n in rows[0, 0]: when a sleep that was STALL too long ended, and by how much.
+    """
     while load_acquire(stop, 0) == 0:
         begun = monotonic_ns()
         usleep(1000)
