@@ -87,6 +87,14 @@ def _imports(source: Path) -> tuple[Path, ...]:
     return tuple(path.resolve() for path in files if path.is_file())
 
 
+def _last_used(folder: Path) -> float:
+    """Seconds of the system's clock; 0 for one that another process has just removed."""
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
 def prepare() -> Path:
     """Point numba at this toolchain's folder and at our stamps, and forget the oldest folders. Returns the folder.
 
@@ -100,8 +108,7 @@ def prepare() -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         os.utime(folder)
-        by_age = sorted(folder.parent.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-        for old in by_age[KEEP:]:
+        for old in sorted(folder.parent.iterdir(), key=_last_used, reverse=True)[KEEP:]:
             shutil.rmtree(old, ignore_errors=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError:

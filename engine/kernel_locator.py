@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ from engine import kernel_cache  # before numba
 # isort: split
 from numba.core.caching import UserProvidedCacheLocator
 
-KEEP_S = 7 * 24 * 3600  # how long a version of a source file keeps its kernels after it last got one
+KEEP_S = 7 * 24 * 3600  # how long a version of a source file keeps its kernels after it was last used
 
 _made: set[str] = set()  # asked for once a kernel, which was a tenth of a second of every start
 
@@ -33,13 +34,15 @@ class Locator(UserProvidedCacheLocator):  # type: ignore[misc]
         return str(Path(self._cache_path, f"{Path(self._py_file).stem}-{self.get_source_stamp()[:12]}"))
 
     def ensure_cache_path(self) -> None:
-        """Make it, and forget old versions; not recent ones, which another process may be writing to."""
-        path = self.get_cache_path()
-        if path in _made and Path(path).is_dir():
+        """Make it, mark it as used, and forget old versions; not recent ones, which another process may be using."""
+        path = Path(self.get_cache_path())
+        if str(path) in _made and path.is_dir():
             return
-        _made.add(path)
+        _made.add(str(path))
         super().ensure_cache_path()
         for old in Path(self._cache_path).glob(f"{Path(self._py_file).stem}-{'?' * 12}"):
             with contextlib.suppress(OSError):
-                if time.time() - old.stat().st_mtime > KEEP_S:
+                if old == path:
+                    os.utime(path)  # serving a kernel leaves the folder's own time alone
+                elif time.time() - old.stat().st_mtime > KEEP_S:
                     shutil.rmtree(old, ignore_errors=True)
