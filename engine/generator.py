@@ -60,20 +60,26 @@ class Generator(Protocol):
     def reset(self, h0: str | None = None, voice: int | None = None) -> None:
         """``learned``, ``zeros`` or ``random`` h in every tier, the rest stays; None is a fresh start from silence.
 
-        The dice stay in either case. ``voice`` counts from 0; None is every voice.
+        The dice stay in either case. ``voice`` counts from 0; None is every voice. Raises ValueError for neither.
         """
 
     def seed(self, seed: int | Sequence[int]) -> None:
         """New dice at position 0: one 64-bit key for all (voices differ), or one key a voice, each as voice 0."""
 
     def prime(self, indices: NDArray[np.integer]) -> None:
-        """Run known samples, (T,) or (voices, T), through the network; the dice do not move."""
+        """Run known samples, (T,) or (voices, T), through the network; the dice do not move.
+
+        Raises ValueError for another shape or what no sample can be.
+        """
 
     def state(self) -> Any:
         """Everything that decides the samples to come, copied."""
 
     def restore(self, state: Any) -> None:
-        """Go back to what :meth:`state` gave, of a generator of the same network, precision and voices."""
+        """Go back to what :meth:`state` gave, of a generator of the same network, precision and voices.
+
+        Raises ValueError for what cannot be such a state; this generator is as it was then.
+        """
 
     def score(self, indices: NDArray[np.integer]) -> NDArray[np.float64]:
         """Natural-log probabilities of every level, teacher-forced from h0, not touching the voices' state.
@@ -83,6 +89,9 @@ class Generator(Protocol):
 
         Returns:
             (B, T - lookback, q_levels)
+
+        Raises:
+            ValueError: no sequence, too short a one, or what no sample can be.
         """
 
 
@@ -170,4 +179,31 @@ def checked_indices(indices: NDArray[np.integer], config: ModelConfig) -> NDArra
         raise ValueError(f"indices: type {array.dtype}: integers expected")
     if array.size and not (array.min() >= 0 and array.max() < config.q_levels):
         raise ValueError(f"indices: {array.min()}..{array.max()}: 0 to {config.q_levels - 1} expected")
-    return np.ascontiguousarray(array, dtype=np.int32)
+    return array.astype(np.int32, order="C", copy=False)
+
+
+def checked_rows(indices: NDArray[np.integer], config: ModelConfig, voices: int) -> NDArray[np.int32]:
+    """Known samples, (T,) for all or (voices, T), as contiguous (voices, T). Raises ValueError."""
+    array = checked_indices(indices, config)
+    if array.ndim not in (1, 2) or array.shape[:-1] not in ((), (1,), (voices,)):
+        raise ValueError(f"indices: shape {array.shape}: (T,) or ({voices}, T) expected")
+    return np.ascontiguousarray(np.broadcast_to(array, (voices, array.shape[-1])))
+
+
+def checked_batch(indices: NDArray[np.integer], config: ModelConfig) -> NDArray[np.int32]:
+    """What is to be scored, (B, T), as contiguous int32. Raises ValueError."""
+    array = checked_indices(indices, config)
+    if array.ndim != 2 or not len(array) or array.shape[1] < config.lookback:
+        raise ValueError(f"indices: shape {array.shape}: (B, T) with T at least {config.lookback} expected")
+    return array
+
+
+def checked_reset(h0: str | None, voice: int | None, voices: int) -> range:
+    """The lanes that a reset is for. Raises ValueError."""
+    if h0 is not None and h0 not in RESETS:
+        raise ValueError(f"h0: {h0!r}: one of {', '.join(RESETS)} expected")
+    if voice is None:
+        return range(voices)
+    if isinstance(voice, bool) or not isinstance(voice, (int, np.integer)) or not 0 <= voice < voices:
+        raise ValueError(f"voice: {voice!r}: an integer from 0 to {voices - 1} expected")
+    return range(int(voice), int(voice) + 1)

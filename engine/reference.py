@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from engine import draw
 from engine.folding import F32, Dense, Folded, FoldedTier
-from engine.generator import RESETS, betas, checked_indices, keys
+from engine.generator import betas, checked_batch, checked_reset, checked_rows, keys
 
 Vector = NDArray[np.float32]
 
@@ -221,21 +221,18 @@ class ReferenceGenerator:
         return np.array(rows, dtype=np.int32).reshape(self.voices, n)
 
     def reset(self, h0: str | None = None, voice: int | None = None) -> None:
-        if h0 is not None and h0 not in RESETS:
-            raise ValueError(f"h0: {h0!r}: one of {', '.join(RESETS)} expected")
-        for lane in self._lanes if voice is None else [self._lanes[voice]]:
+        for lane in checked_reset(h0, voice, self.voices):
             if h0 is None:
-                lane.start()
+                self._lanes[lane].start()
             else:
-                lane.set_h(h0)
+                self._lanes[lane].set_h(h0)
 
     def seed(self, seed: int | Sequence[int]) -> None:
         for lane, key, number in zip(self._lanes, *keys(seed, self.voices), strict=True):
             lane.key, lane.number, lane.dice, lane.resets = key, number, 0, 0
 
     def prime(self, indices: NDArray[np.integer]) -> None:
-        tokens = np.broadcast_to(checked_indices(indices, self.config), (self.voices, np.shape(indices)[-1]))
-        for lane, row in zip(self._lanes, tokens, strict=True):
+        for lane, row in zip(self._lanes, checked_rows(indices, self.config, self.voices), strict=True):
             for token in row:
                 lane.run_tiers()
                 lane.append(token)
@@ -244,7 +241,15 @@ class ReferenceGenerator:
         return [copy.copy(lane) for lane in self._copies(self._lanes)]
 
     def restore(self, state: list[_Voice]) -> None:
+        if not isinstance(state, list) or not all(isinstance(lane, _Voice) for lane in state):
+            raise ValueError(f"state: {type(state).__name__}: what state() gave expected")
+        if len(state) != self.voices:
+            raise ValueError(f"state: {len(state)} voices: {self.voices} expected")
+        if any((lane.config, lane.folded.precision) != (self.config, self.precision) for lane in state):
+            raise ValueError("state: of another network")
         self._lanes = self._copies(state)
+        for lane in self._lanes:
+            lane.folded = self.folded
 
     @staticmethod
     def _copies(lanes: list[_Voice]) -> list[_Voice]:
@@ -253,9 +258,7 @@ class ReferenceGenerator:
 
     def score(self, indices: NDArray[np.integer]) -> NDArray[np.float64]:
         c = self.config
-        tokens = checked_indices(indices, c)
-        if tokens.ndim != 2 or tokens.shape[1] < c.lookback:
-            raise ValueError(f"indices: shape {tokens.shape}: (B, T) with T at least {c.lookback} expected")
+        tokens = checked_batch(indices, c)
         result = np.empty((len(tokens), tokens.shape[1] - c.lookback, c.q_levels))
         for row, out in zip(tokens, result, strict=True):
             lane = _Voice(self.folded)

@@ -27,7 +27,7 @@ from engine.cpu.packing import (
 )
 from engine.folding import Folded
 from engine.generator import RESETS as RESET_NAMES
-from engine.generator import Program, betas, checked_indices, keys
+from engine.generator import Program, betas, checked_batch, checked_reset, checked_rows, keys
 from engine.reference import log_softmax
 
 _SCORED = 64  # lanes, and so sequences, scored together
@@ -73,10 +73,9 @@ class CpuGenerator:
         return tokens
 
     def reset(self, h0: str | None = None, voice: int | None = None) -> None:
-        if h0 is not None and h0 not in RESET_NAMES:
-            raise ValueError(f"h0: {h0!r}: one of {', '.join(RESET_NAMES)} expected")
+        lanes = checked_reset(h0, voice, self.voices)
         mode = hop.FRESH if h0 is None else RESET_NAMES.index(h0)
-        for lane in range(self.voices) if voice is None else [voice]:
+        for lane in lanes:
             hop.reset(self._packed.context, lane, mode)
 
     def seed(self, seed: int | Sequence[int]) -> None:
@@ -85,24 +84,24 @@ class CpuGenerator:
             header[KEY], header[NUMBER], header[DICE], header[RESETS] = _signed(key), number, 0, 0
 
     def prime(self, indices: NDArray[np.integer]) -> None:
-        tokens = checked_indices(indices, self.config)
-        rows = np.broadcast_to(tokens, (self.voices, tokens.shape[-1]))
-        for lane, row in enumerate(np.ascontiguousarray(rows)):
+        for lane, row in enumerate(checked_rows(indices, self.config, self.voices)):
             hop.prime(self._packed.context, lane, address(row), len(row))
 
     def state(self) -> NDArray[np.uint8]:
         return self._packed.lanes.copy()
 
     def restore(self, state: NDArray[np.uint8]) -> None:
-        if state.shape != self._packed.lanes.shape:
-            raise ValueError(f"state: {state.shape} bytes: {self._packed.lanes.shape} expected")
-        self._packed.lanes[:] = state
+        lanes, found = self._packed.lanes, np.asarray(state)
+        if found.dtype != np.uint8 or found.shape != lanes.shape:
+            raise ValueError(f"state: {found.dtype} {found.shape}: {len(lanes)} bytes expected")
+        at, end = int(self._packed.words[TOKENS]), int(self._packed.words[TOKENS]) + 8 * self.config.lookback
+        tokens = np.ascontiguousarray(found.reshape(self.voices, -1)[:, at:end]).view(np.int32)
+        if tokens.min() < 0 or tokens.max() >= self.config.q_levels:  # the kernels look weights up by them
+            raise ValueError(f"state: samples {tokens.min()}..{tokens.max()}: of another network")
+        lanes[:] = found
 
     def score(self, indices: NDArray[np.integer]) -> NDArray[np.float64]:
-        tokens = checked_indices(indices, self.config)
-        lookback = self.config.lookback
-        if tokens.ndim != 2 or tokens.shape[1] < lookback:
-            raise ValueError(f"indices: shape {tokens.shape}: (B, T) with T at least {lookback} expected")
+        tokens = checked_batch(indices, self.config)
         parts = [self._logits(tokens[i : i + _SCORED]) for i in range(0, len(tokens), _SCORED)]
         return log_softmax(np.concatenate(parts))
 
@@ -117,7 +116,7 @@ class CpuGenerator:
 
     def force(self, indices: NDArray[np.integer]) -> NDArray[np.float32]:
         """Run known samples (voices, T) through every layer; returns the logits before each, (voices, T, q_levels)."""
-        known = np.ascontiguousarray(checked_indices(indices, self.config))
+        known = checked_rows(indices, self.config, self.voices)
         n = known.shape[1]
         out = np.empty((self.voices, n, self.config.q_levels), np.float32)
         everyone = _signed((1 << self.voices) - 1)

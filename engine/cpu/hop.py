@@ -1,6 +1,6 @@
 """What the audio path calls: generate, prime and reset as C functions (docs/design.md), and teacher-forced logits.
 
-Each entry sets flush-to-zero and puts back what it found.
+Those that compute set flush-to-zero and put back what they found; `reset` only copies.
 """
 
 # mypy: disable-error-code="no-untyped-def"

@@ -6,14 +6,11 @@ What the whole hop takes beyond this is everything else: gates, tables, exponent
 # mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
-import time
-
 from engine import kernel_cache  # noqa: F401  (before numba)
 
 # isort: split
 from numba import njit
 
-from engine.cpu.generator import CpuGenerator
 from engine.cpu.kernels import OPTIONS, dense
 from engine.cpu.memory import i64
 from engine.cpu.packing import (
@@ -41,15 +38,6 @@ from engine.cpu.packing import (
     TIERS,
     X,
 )
-
-
-def roof_seconds(generator: CpuGenerator, samples: int = 2048) -> float:
-    """Seconds a sample of the matrix products of one voice, on the calling thread's clock."""
-    context = generator.context
-    matvecs(context, generator.config.hop)
-    start = time.perf_counter()
-    matvecs(context, samples)
-    return (time.perf_counter() - start) / samples
 
 
 @njit(**OPTIONS)
