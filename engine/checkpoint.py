@@ -6,6 +6,7 @@ name, type, shape and finiteness are checked before anything else sees them, and
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -23,6 +24,7 @@ from safetensors.numpy import save as save_tensors
 from engine.config import ModelConfig
 
 FORMAT = 1
+LARGEST_RANGE = 1e6  # of an activation
 _MAX_BYTES = 4 << 30
 
 Tensors = dict[str, NDArray[np.floating]]
@@ -145,7 +147,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
 
 
 def save(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
-    """Write ``checkpoint`` so that a crash leaves either the old file or the new one."""
+    """Write ``checkpoint``; see :func:`write_whole`."""
     c = checkpoint
     head = {
         "format": FORMAT,
@@ -162,13 +164,18 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
 
 
 def write_whole(path: Path, blob: bytes) -> None:
-    """Write a file so that a crash leaves either the old one or the new one."""
+    """Write a file so that a crash leaves either the old one or the new one. Raises OSError, leaving nothing new."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    with scratch.open("wb") as file:
-        file.write(blob)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
+    try:
+        with scratch.open("wb") as file:
+            file.write(blob)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            scratch.unlink()
+        raise
 
 
 def _parse(blob: bytes) -> Checkpoint:
@@ -224,7 +231,7 @@ def check_playing(playing: Mapping[str, Any], config: ModelConfig) -> None:
     if not isinstance(ranges, dict):
         raise ValueError(f"playing.ranges: {ranges!r}: a table of numbers expected")
     for name in config.range_names:
-        _check_number(f"playing.ranges.{name}", ranges.get(name), 1e-6, 1e6)
+        _check_number(f"playing.ranges.{name}", ranges.get(name), 1e-6, LARGEST_RANGE)
 
 
 def _check_number(name: str, value: object, low: float, high: float) -> None:

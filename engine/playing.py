@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.checkpoint import Checkpoint
+from engine.checkpoint import LARGEST_RANGE, Checkpoint
 from engine.folding import fold
 from engine.quantize import dequantize
 
@@ -37,7 +37,7 @@ def with_ranges(checkpoint: Checkpoint) -> Checkpoint:
         generator.generate(1)
         for name, values in generator.activations().items():
             peaks[name] = max(peaks[name], float(np.abs(values).max()))
-    ranges = {name: round(value, 6) for name, value in peaks.items()}
+    ranges = {name: round(min(value, LARGEST_RANGE), 6) for name, value in peaks.items()}
     return replace(checkpoint, playing={**checkpoint.playing, "ranges": ranges})
 
 

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from engine.checkpoint import write_whole
+
 # What a report holds at least, in this order; control_latency_ms alone may be null.
 FIELDS = (
     "seconds", "samples", "sample_rate", "backend", "precision", "threads", "priority", "voices", "checkpoint",
@@ -35,13 +37,9 @@ def assemble(*parts: Mapping[str, Any]) -> dict[str, Any]:
 
 def write(path: Path, report: Mapping[str, Any]) -> None:
     """As JSON, whole or not at all. Raises ValueError when it cannot be written."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        scratch.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        scratch.replace(path)
+        write_whole(path, (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            scratch.unlink()
         raise ValueError(f"{path}: {error.strerror}") from None
 
 

@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 
 from engine.checkpoint import Checkpoint, load, save, tensor_shapes
 from engine.config import ModelConfig
+from instrument import report
 
 
 def make(config: ModelConfig, seed: int = 0) -> Checkpoint:
@@ -43,6 +44,16 @@ def test_baking_keeps_the_network(tmp_path):
     g = full.tensors["mlp.input.weight_g"]
     norms = np.sqrt((full.weight("mlp.input") ** 2).sum(axis=(1, 2)))
     np.testing.assert_allclose(norms, np.abs(g[:, 0, 0]), rtol=1e-6)
+
+
+def test_a_write_that_fails_leaves_nothing_behind(tmp_path):
+    (tmp_path / "in-the-way").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        save(make(SMALL), tmp_path / "in-the-way")
+    assert [path.name for path in tmp_path.iterdir()] == ["in-the-way"]
+    with pytest.raises(ValueError, match="in-the-way: "):
+        report.write(tmp_path / "in-the-way", {"seconds": 1})
+    assert [path.name for path in tmp_path.iterdir()] == ["in-the-way"]
 
 
 def broken(path, change):

@@ -12,6 +12,7 @@ import pytest
 from networks import network
 
 import engine
+from engine.checkpoint import check_playing
 from engine.playing import loudness, with_loudness, with_ranges
 
 
@@ -63,6 +64,12 @@ def test_ranges_and_loudness():
     assert all(value > 0.01 for value in ranges.values())
     assert -60 < checkpoint.playing["loudness"] < 0
     assert engine.make_generator(bare).generate(10).shape == (1, 10)  # measured on the way
+
+
+def test_ranges_of_a_network_that_overflows_can_be_saved():
+    g = network("gru").tensors["mlp.input.weight_g"] * np.float32(1e20)
+    wild = replace(network("gru"), tensors={**network("gru").tensors, "mlp.input.weight_g": g}, playing={})
+    check_playing(with_ranges(wild).playing, wild.config)
 
 
 def test_loudness_of_a_sine():
@@ -149,8 +156,9 @@ def test_a_wrong_variant_is_refused():
     assert "SAMPLERNN_KERNEL: 'mmx': this machine runs" in child.stderr
 
 
-def test_an_edited_callee_makes_its_callers_stale(tmp_path):
-    """A copy of the sources, compiled twice: unchanged is served from the cache, an edit two files away is not."""
+@pytest.fixture
+def copied(tmp_path):
+    """A copy of the cache's sources, and three files of which one is a kernel that calls another."""
     for package in ("engine", "engine/cpu"):
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").touch()
@@ -162,13 +170,47 @@ def test_an_edited_callee_makes_its_callers_stale(tmp_path):
     caller = "from engine import kernel_cache\nfrom numba import njit\nfrom engine.cpu.between import f\n"
     caller += "@njit(cache=True)\ndef g():\n    return f()\nprint(g(), sum(g.stats.cache_hits.values()))\n"
     (tmp_path / "engine/cpu/caller.py").write_text(caller)
-    assert [stale_run(tmp_path), stale_run(tmp_path)] == ["1 0", "1 1"]
-    text = (tmp_path / "engine/cpu/callee.py").read_text().replace("1", "2")
-    (tmp_path / "engine/cpu/callee.py").write_text(text)
-    assert stale_run(tmp_path) == "2 0"
+    return tmp_path
 
 
-def stale_run(top):
+def test_an_edited_callee_makes_its_callers_stale(copied):
+    """Unchanged is served from the cache, an edit two files away is not."""
+    assert [cached_run(copied), cached_run(copied)] == ["1 0", "1 1"]
+    text = (copied / "engine/cpu/callee.py").read_text().replace("1", "2")
+    (copied / "engine/cpu/callee.py").write_text(text)
+    assert cached_run(copied) == "2 0"
+
+
+def test_kernels_in_use_never_grow_old(copied):
+    """Only versions that nobody has used for long are forgotten, however long ago they were compiled."""
+    assert cached_run(copied) == "1 0"
+    (folder,) = copied.glob("cache/kernels/*/*/caller-*")
+    other = folder.with_name("caller-000000000000")
+    other.mkdir()
+    for old in (folder, other):
+        os.utime(old, (1e9, 1e9))
+    assert cached_run(copied) == "1 1"
+    assert folder.stat().st_mtime > 1.1e9
+    assert not other.exists()
+
+
+def test_a_folder_that_another_process_removes_is_no_obstacle(tmp_path):
+    """A link to nowhere is listed, and has no time, as a folder that went in between."""
+    kernels = tmp_path / "kernels"
+    kernels.mkdir()
+    (kernels / "gone").symlink_to(tmp_path / "nowhere")
+    child = subprocess.run(
+        [sys.executable, "-c", "from engine import kernel_cache; print(kernel_cache.FOLDER)"],
+        env={**os.environ, "SAMPLERNN_CACHE": str(tmp_path)},
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert Path(child.stdout.strip()).parent == kernels
+
+
+def cached_run(top):
     child = subprocess.run(
         [sys.executable, "-m", "engine.cpu.caller"],
         env={**os.environ, "SAMPLERNN_CACHE": str(top / "cache"), "PYTHONPATH": str(top)},

@@ -97,11 +97,10 @@ def test_stretching_keeps_the_pitch_and_the_straight_line():
     clicks = np.zeros(8 * 44100, np.float32)
     clicks[22050::22050] = 0.9
     out = data.stretched(clicks, 44100, 1.06)
-    part = data.Part(out, 0, len(clicks), 1.06)
     for k in range(1, 16):
         near = int(k * 22050 / 1.06)
         found = near - 4000 + int(np.abs(out[near - 4000 : near + 4000]).argmax())
-        assert part.source_time(found) == pytest.approx(k * 22050, rel=0.002, abs=100)
+        assert found * len(clicks) / len(out) == pytest.approx(k * 22050, rel=0.002, abs=100)
 
 
 def test_no_copy_holds_a_trace_of_a_held_out_window(tmp_path):

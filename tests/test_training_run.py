@@ -159,6 +159,7 @@ def test_it_learns_and_its_checkpoints_say_what_they_are(sound, tmp_path):
     assert (last.training["recipe"], last.training["steps"], last.training["epoch"]) == ("default", 120, 3)
     assert last.source["title"] == "Two tones"
     assert last.config.dim == 16
+    assert set(last.playing["ranges"]) == {"mlp.1", "mlp.2"}  # so that playing a run does not wait for them
 
 
 def test_held_out_bits_of_a_network_that_knows_nothing(sound, tmp_path):
@@ -207,7 +208,8 @@ REFUSED = {
     "no tuple": ({"frame_sizes": "8;16"}, "--set frame_sizes: '8;16': numbers like 8,16 expected"),
     "out of range": ({"lr": "7"}, "lr: 7.0: from 0.0 to 1.0"),
     "not a number": ({"lr": "nan"}, "lr: nan: from"),
-    "odd length": ({"seq_len": "1000"}, "seq_len: 1000: a multiple of the largest frame"),
+    "odd length": ({"seq_len": "1000"}, "seq_len: 1000: twice the largest frame (16) or a larger multiple"),
+    "one frame": ({"seq_len": "16"}, "seq_len: 16: twice the largest frame (16) or a larger multiple"),
     "shape": ({"frame_sizes": "8,12"}, "frame_sizes"),
     "clip": ({"clip_mode": "both"}, "clip_mode: 'both': value or norm"),
     "speed": ({"stretches": "9"}, "stretches"),
@@ -244,6 +246,26 @@ def test_runs_that_cannot_be_resumed(sound, tmp_path):
     (folder / "resume.safetensors").write_bytes(b"broken")
     with pytest.raises(ValueError, match=r"resume\.safetensors: not a saved run"):
         run([], folder, "default", {}, True, quiet)
+
+
+def test_a_run_is_resumed_from_any_folder(sound, tmp_path, monkeypatch):
+    """With the sounds named as they were typed there; old runs know no more than that."""
+    monkeypatch.chdir(sound.parent)
+    assert run([Path(sound.name)], tmp_path / "run", "default", {**TINY, "steps": "2"}, False, quiet) == 0
+    monkeypatch.chdir(tmp_path)
+    assert run([], tmp_path / "run", "default", {"steps": "4"}, True, quiet) == 0
+    settings = json.loads((tmp_path / "run" / "settings.json").read_text())
+    assert settings["sounds"] == [sound.name]
+    del settings["sounds_at"]
+    (tmp_path / "run" / "settings.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match=r"tones\.wav: no such file"):
+        run([], tmp_path / "run", "default", {"steps": "5"}, True, quiet)
+    monkeypatch.chdir(sound.parent)
+    assert run([], tmp_path / "run", "default", {"steps": "5"}, True, quiet) == 0
+
+
+def test_two_frames_are_enough_for_a_step(sound, tmp_path):
+    assert run([sound], tmp_path / "run", "default", {**TINY, "seq_len": "8", "steps": "3"}, False, quiet) == 0
 
 
 def test_a_longer_plan_can_be_resumed(sound, tmp_path):

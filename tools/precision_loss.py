@@ -40,12 +40,17 @@ def bits(checkpoint: engine.Checkpoint, precision: str) -> tuple[float, float]:
     sounds = [ROOT / "sounds" / name for name in checkpoint.training["sounds"]]
     material = prepare(sounds, checkpoint.config, training)
     everything, active = [], []
-    for _, group in groupby(material.windows, key=lambda window: len(window.audio)):
+    for _, group in groupby(sorted(material.windows, key=length), key=length):
         windows = list(group)
         losses = nats(checkpoint, windows, window_indices(windows, checkpoint.config, training), precision)
         everything.append(losses.ravel())
         active.append(losses[np.stack([window.active for window in windows])])
     return float(np.concatenate(everything).mean() / np.log(2)), float(np.concatenate(active).mean() / np.log(2))
+
+
+def length(window: Window) -> int:
+    """Samples, context included: windows of one length are scored together."""
+    return len(window.audio)
 
 
 def nats(

@@ -45,10 +45,6 @@ class Part:
     stop: int
     speed: float = 1.0
 
-    def source_time(self, position: float) -> float:
-        """Where in the source the sample at ``position`` of this part comes from."""
-        return self.start + position * (self.stop - self.start) / len(self.audio)
-
 
 @dataclass(frozen=True)
 class Window:

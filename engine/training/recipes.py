@@ -162,8 +162,9 @@ def build(values: Mapping[str, Any]) -> tuple[ModelConfig, Training]:
     if "stretches" in rest:
         rest["stretches"] = tuple(rest["stretches"])
     training = Training(**rest)
-    if training.seq_len % config.hop:
-        raise ValueError(f"seq_len: {training.seq_len}: a multiple of the largest frame ({config.hop}) expected")
+    if training.seq_len % config.hop or training.seq_len == config.hop:
+        hop = config.hop
+        raise ValueError(f"seq_len: {training.seq_len}: twice the largest frame ({hop}) or a larger multiple expected")
     return config, training
 
 

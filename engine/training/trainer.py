@@ -29,6 +29,7 @@ from torch import Tensor
 from engine import checkpoint as files
 from engine.config import ModelConfig
 from engine.model import SampleRNN, State
+from engine.playing import with_ranges
 from engine.training.data import Material, Streams, Window, prepare, window_indices
 from engine.training.recipes import Training, build, known_keys, parsed, resolve
 
@@ -81,6 +82,7 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         return {
             "sounds": [str(path) for path in self.sounds],
+            "sounds_at": [str(path.absolute()) for path in self.sounds],  # for --resume from another folder
             "recipe": self.recipe,
             "values": {**self.config.to_json(), **self.training.to_json()},
         }
@@ -96,7 +98,7 @@ def _new_plan(sounds: list[Path], run_dir: Path, recipe: str, overrides: dict[st
 def _resumed_plan(sounds: list[Path], run_dir: Path, overrides: dict[str, str]) -> Plan:
     try:
         saved = json.loads((run_dir / "settings.json").read_text())
-        values, kept = dict(saved["values"]), [Path(name) for name in saved["sounds"]]
+        values, kept = dict(saved["values"]), _kept_sounds(saved)
     except FileNotFoundError:
         raise ValueError(f"{run_dir}: no run to resume: it has no settings.json") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -107,6 +109,13 @@ def _resumed_plan(sounds: list[Path], run_dir: Path, overrides: dict[str, str]) 
         values[key] = parsed(key, text, known_keys()[key])
     config, training = build(values)
     return Plan(list(sounds) or kept, str(saved["recipe"]), config, training)
+
+
+def _kept_sounds(saved: dict[str, Any]) -> list[Path]:
+    """Where the sounds were when the run began, or under the names that were typed (all that old runs know)."""
+    typed = [Path(name) for name in saved["sounds"]]
+    there = [Path(name) for name in saved.get("sounds_at", saved["sounds"])]
+    return [at if at.exists() else name for at, name in zip(there, typed, strict=True)]
 
 
 @dataclass
@@ -345,7 +354,7 @@ def _close_epoch(trainer: Trainer, run_dir: Path, metrics: _Metrics, say: Say) -
     bits = trainer.evaluate()
     train_bits = trainer.epoch_tally.bits()
     path = run_dir / f"epoch-{trainer.epoch:03d}.safetensors"
-    files.save(trainer.to_checkpoint(bits), path)
+    files.save(with_ranges(trainer.to_checkpoint(bits)), path)
     metrics.add(step=trainer.step, epoch=trainer.epoch, epoch_train_bits=train_bits, **bits)
     trainer.epoch_tally = Tally()
     active = f", {bits['bits_active']:.3f} over active ones" if "bits_active" in bits else ""
