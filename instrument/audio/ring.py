@@ -15,7 +15,7 @@ from numba import njit
 
 from instrument.audio.memory import INNER, get_f32, get_i64, set_f32
 from instrument.audio.pending import tell
-from instrument.audio.state import EVERY, ZERO, Record
+from instrument.audio.state import EVERY, MAX_TURN, ZERO, Record
 from instrument.controls import (
     W_OFFLINE,
     W_RING,
@@ -74,8 +74,8 @@ def send_tap(core: Record, count: int) -> None:
     """Frames to the tap; what finds no room becomes zeros of equal length as soon as there is some."""
     words = core.words
     if core.tap_missing > 0:
-        zeros = min(core.tap_missing, tap_room(words))
-        put_tap(core, zeros, 0.0)
+        zeros = min(core.tap_missing, tap_room(words), MAX_TURN)  # a burst a turn: a hole may be seconds long
+        put_zeros(core, zeros)
         core.tap_missing -= zeros
     if core.tap_missing > 0 or tap_room(words) < count:
         if core.tap_from < 0:
@@ -85,7 +85,7 @@ def send_tap(core: Record, count: int) -> None:
         return
     if core.tap_from >= 0:
         tell_overflow(core, count)
-    put_tap(core, count, 1.0)
+    put_tap(core, count)
 
 
 @njit(**INNER)
@@ -97,13 +97,26 @@ def tell_overflow(core: Record, count: int) -> None:
 
 
 @njit(**INNER)
-def put_tap(core: Record, count: int, gain: float) -> None:
-    """Append ``count`` frames times ``gain``: 1, or 0 for zeros."""
+def put_tap(core: Record, count: int) -> None:
+    """Append the first ``count`` frames of this turn."""
     words = core.words
     write: int = load_acquire(words, W_TAP_WRITE)
     mask = get_i64(words, W_TAP_FRAMES) - 1
     for i in range(count):
         place = get_i64(words, W_TAP) + 2 * ((write + i) & mask)
-        set_f32(core.samples, place, get_f32(core.out, 2 * i) * np.float32(gain))
-        set_f32(core.samples, place + 1, get_f32(core.out, 2 * i + 1) * np.float32(gain))
+        set_f32(core.samples, place, get_f32(core.out, 2 * i))
+        set_f32(core.samples, place + 1, get_f32(core.out, 2 * i + 1))
+    store_release(words, W_TAP_WRITE, write + count)
+
+
+@njit(**INNER)
+def put_zeros(core: Record, count: int) -> None:
+    """Append ``count`` silent frames."""
+    words = core.words
+    write: int = load_acquire(words, W_TAP_WRITE)
+    mask = get_i64(words, W_TAP_FRAMES) - 1
+    for i in range(count):
+        place = get_i64(words, W_TAP) + 2 * ((write + i) & mask)
+        set_f32(core.samples, place, np.float32(0.0))
+        set_f32(core.samples, place + 1, np.float32(0.0))
     store_release(words, W_TAP_WRITE, write + count)
