@@ -22,7 +22,7 @@ from typing import Protocol
 from instrument import parameters
 from instrument.arguments import Value, read_arguments, read_number, read_seconds
 from instrument.clock import SampleClock
-from instrument.controls import KEEP_STATE, REFUSED, Command, Event, Op, Telemetry
+from instrument.controls import KEEP_STATE, OVERTAKEN, REFUSED, Command, Event, Op, Telemetry
 from instrument.held import Held
 from instrument.movement import LEAD, Movement, Voices, spoken
 from instrument.outbox import Outbox
@@ -357,7 +357,8 @@ class Controller:
         if event.op == Op.SWITCH:
             for voice in range(self.voices) if event.voice < 0 else (event.voice,):
                 self._programs[voice] = None
-        self._say(f"the engine refused {Op(event.op).name.lower()} at sample {event.at}")
+        if not event.flags & OVERTAKEN:
+            self._say(f"the engine refused {Op(event.op).name.lower()} at sample {event.at}")
 
 
 def _decibel(amplitude: float) -> float:

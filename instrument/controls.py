@@ -46,6 +46,7 @@ class Op(IntEnum):
     TAP_OVERFLOW = 23  # event: number = frames that are zeros in the recording, from ``at``
     ENDED = 24  # event: at = length of the set in samples
     SETTLED = 25  # event: crossfade over, or put there in silence; number = bank index
+    EVENTS_LOST = 26  # event: number = events that found no room, the first of ``at``
 
 
 TEMPERATURE, GAIN, PAN, MUTE = range(4)  # codes of the live parameters
@@ -59,6 +60,7 @@ assert [(p.name, p.code) for p in _BY_CODE] == [("temperature", 0), ("gain", 1),
 KEEP_STATE = 1  # SWITCH: keep the recurrent state if the architectures agree
 ALREADY = 2  # event: the voice plays that one already
 REFUSED = 4  # event: no such voice, slot or parameter, or a value that is no number; nothing was done
+OVERTAKEN = 8  # event, with REFUSED: a switch or resume that a panic came before
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Command:
         value: natural units (SET).
         ramp: samples; SET: 0 is the usual glide, 1 an immediate step; SWITCH: crossfade.
         number: bank index (SWITCH), seed (SEED, 64 bits).
-        flags: KEEP_STATE (SWITCH); events also ALREADY, REFUSED.
+        flags: KEEP_STATE (SWITCH); events also ALREADY, REFUSED, OVERTAKEN.
         late: events only: how many samples after ``at`` was asked for.
         serial: any number; the event of a command carries the same.
     """
@@ -154,7 +156,7 @@ W_COMMAND_WRITE, W_COMMAND_READ = 16, 24
 W_EVENT_WRITE, W_EVENT_READ = 32, 40
 W_RING_WRITE, W_RING_READ = 48, 56
 W_TAP_WRITE, W_TAP_READ = 64, 72
-W_PANIC, W_STOP, W_HORIZON, W_TURNS = 80, 88, 96, 104  # W_TURNS is the quiescent counter
+W_PANIC, W_STOP, W_HORIZON = 80, 88, 96  # W_PANIC: commands pushed before the latest panic, plus 1
 W_FLOWING, W_ENDED, W_FADE_IN, W_CLOCK_STOP = 112, 120, 128, 136
 W_CLOCK = 144  # sequence, read index, monotonic ns, frames of the block
 W_CALLBACKS, W_UNDERRUNS, W_XRUNS, W_SHORT, W_SLIPS = 152, 153, 154, 155, 156  # written by the reader of the ring
@@ -464,8 +466,12 @@ class Link:
         return int(out[0]), float(out[1]) * 1e-9
 
     def panic(self) -> None:
-        """Fade to silence and reset every voice, whatever is waiting on the ring."""
-        set_word(self._words, W_PANIC, 1)
+        """Fade to silence and reset every voice, whatever is waiting: switches and resumes pushed before are void.
+
+        Only a command can end the silence, so a panic without one since the last is no news.
+        """
+        with self._push_lock:
+            set_word(self._words, W_PANIC, get_word(self._words, W_COMMAND_WRITE) + 1)
 
     def stop(self) -> None:
         """Ask for the closing fade, whatever is waiting on the ring; ENDED follows."""
@@ -474,10 +480,6 @@ class Link:
     def fade_in(self) -> None:
         """Make the next block of whoever reads the ring begin from silence (a device was reopened)."""
         set_word(self._words, W_FADE_IN, 1)
-
-    def turns(self) -> int:
-        """The quiescent counter: what was unpublished before it moved twice is no longer in use."""
-        return int(get_word(self._words, W_TURNS))
 
     def tap(self, frames: NDArray[np.float32]) -> int:
         """Move recorded frames to ``frames`` (n, 2) float32; returns how many there were. One reader thread."""

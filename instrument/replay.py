@@ -132,6 +132,13 @@ def gaps(events: Sequence[Event]) -> list[tuple[int, int]]:
     return [(event.at, event.at + event.number) for event in events if event.op == Op.TAP_OVERFLOW]
 
 
+def losses(events: Sequence[Event]) -> list[tuple[int, int]]:
+    """(sample of the first, how many) of what happened and is not in the log."""
+    from instrument.controls import Op
+
+    return [(event.at, event.number) for event in events if event.op == Op.EVENTS_LOST]
+
+
 def silence(frames: NDArray[np.float32], at: int, lost: Sequence[tuple[int, int]]) -> None:
     """Zeros where ``lost`` says so in ``frames``, whose first is session sample ``at``; in place."""
     for first, end in lost:
@@ -140,6 +147,8 @@ def silence(frames: NDArray[np.float32], at: int, lost: Sequence[tuple[int, int]
 
 def compare(then: Sequence[Event], now: Sequence[Event]) -> str:
     """Empty if the same things happened, but for what depends on the clock; else where they part, in one line."""
+    for at, count in losses(then):
+        return f"from sample {at} on {count} events are missing in it: the machine was too busy to note them"
     for one, other in zip(map(_essence, _told(then)), map(_essence, _told(now)), strict=False):
         if one != other:
             return f"at sample {one[0]} the set had {_words(one)}, this machine has {_words(other)}"
@@ -147,9 +156,10 @@ def compare(then: Sequence[Event], now: Sequence[Event]) -> str:
 
 
 def _told(events: Sequence[Event]) -> list[Event]:
-    from instrument.controls import Op
+    from instrument.controls import REFUSED, Op
 
-    return sorted((e for e in events if e.op != Op.TAP_OVERFLOW), key=lambda e: (e.at, e.op, e.voice, e.parameter))
+    told = [e for e in events if e.op != Op.TAP_OVERFLOW and not e.flags & REFUSED]
+    return sorted(told, key=lambda e: (e.at, e.op, e.voice, e.parameter))
 
 
 def _essence(event: Event) -> tuple[int, int, int, int, float, int, int]:

@@ -13,18 +13,21 @@ from instrument.audio.callback import serve_counted
 from instrument.audio.dsp import network_index
 from instrument.audio.performance import CLOSING_S, PANIC_S, Performance
 from instrument.audio.slots import Slot
+from instrument.audio.state import PENDING
 from instrument.audio.timing import UNLIMITED, Timing, make_timing
 from instrument.controls import (
     ALREADY,
     GAIN,
     KEEP_STATE,
     MUTE,
+    OVERTAKEN,
     PAN,
     REFUSED,
     TEMPERATURE,
     Command,
     Op,
 )
+from instrument.replay import commands_of
 
 RATE = 44100
 GLIDE = 882
@@ -398,6 +401,58 @@ def test_panic_fades_resets_and_waits():
     assert np.abs(audio[12_000:]).max() > 0.3
 
 
+def test_panic_works_every_time():
+    p = offline([Slot(make_program())])
+    for second in range(3):
+        audio, _ = play(p, (3 * second + 1) * RATE, [Command(0, Op.RESUME)])
+        assert np.abs(audio[-RATE // 2 :]).max() > 0.3
+        p.link.panic()
+        audio, events = play(p, (3 * second + 3) * RATE)
+        assert [e.op for e in events] == [Op.PANIC]
+        assert np.all(audio[RATE // 2 :] == 0.0)
+
+
+def overtaken(slots):
+    """A set whose panics come after switches and resumes that wait, on the lists and, one being full, on the ring."""
+    p = offline(slots)
+    parts = [play(p, 9000, [Command(20_000, Op.SWITCH, number=1), Command(20_000, Op.RESUME)])]
+    p.link.panic()
+    parts.append(play(p, 30_000))
+    parts.append(play(p, 31_000, [Command(40_000 + i, Op.RESEED) for i in range(PENDING)]))
+    assert p.link.push(Command(0, Op.SWITCH, number=1))
+    assert p.link.push(Command(0, Op.RESUME))
+    p.link.panic()
+    parts.append(play(p, 50_000))
+    parts.append(play(p, 64_000, [Command(60_000, Op.RESUME)]))
+    p.link.panic()  # and, before a turn is made, what came after it
+    parts.append(play(p, 95_000, [Command(80_000, Op.SWITCH, number=1), Command(85_000, Op.STOP)]))
+    return np.concatenate([audio for audio, _ in parts]), [e for _, events in parts for e in events]
+
+
+def test_a_panic_voids_what_waited_and_a_replay_does_the_same():
+    audio, events = overtaken([Slot(make_program(period=n)) for n in (100, 80)])
+    assert np.all(audio[9000 + 2000 : 59_000] == 0.0)
+    assert np.abs(audio[62_000:64_000]).max() > 0.3  # what came after a panic counts
+    assert np.all(audio[64_000 + 2000 : 79_000] == 0.0)
+    assert np.abs(audio[82_000:84_000]).max() > 0.3
+    void = [e for e in events if e.flags & REFUSED]
+    assert {e.flags for e in void} == {REFUSED | OVERTAKEN}
+    assert sorted((e.op, e.at < 10_000) for e in void) == [
+        (Op.SWITCH, False), (Op.SWITCH, True), (Op.RESUME, False), (Op.RESUME, True)
+    ]  # fmt: skip
+    p = offline([Slot(make_program(period=n)) for n in (100, 80)])
+    commands, parts, retold = commands_of(events), [], []
+    for end in (9000, 30_000, 64_000, 95_000):
+        while commands and p.link.push(commands[0]):
+            del commands[0]
+        again, told = play(p, end)
+        parts.append(again)
+        retold += told
+    np.testing.assert_array_equal(np.concatenate(parts), audio)
+    plain = [(e.at, e.op, e.voice, e.number) for e in events if not e.flags & REFUSED]
+    assert sorted(plain) == sorted((e.at, e.op, e.voice, e.number) for e in retold)
+
+
 def test_resume_during_the_fall_goes_back_up():
     audio, _ = play(offline([Slot(make_program())]), 20_000, [Command(5000, Op.PANIC), Command(5700, Op.RESUME)])
     assert jumps(audio) < 0.06
@@ -504,19 +559,19 @@ def test_a_live_set_is_replayed_to_the_bit():
     assert sorted(plain) == sorted((e.at, e.op, e.voice, e.number, e.value, e.ramp) for e in retold)
 
 
-def test_a_full_tap_is_zeros_of_equal_length_and_the_loop_goes_on():
-    rate = 8000
+@pytest.mark.parametrize(("rate", "lost"), [(8000, 3000), (192_000, 1 << 20)])
+def test_a_full_tap_is_zeros_of_equal_length_and_the_loop_goes_on(rate, lost):
     p = Performance([Slot(make_program(sample_rate=rate))], sample_rate=rate, tap=True, ring_frames=600)
-    room = np.zeros((1 << 17, 2), np.float32)
-    state = {"drained": False, "stopped": False}
+    room = np.zeros((1 << 21, 2), np.float32)
+    state = {"drained": 0, "stopped": False}
     parts = []
 
     def at_each_block(_):
         t = p.link.telemetry()
-        if not state["drained"] and t.tap_lost > 3000:
+        if state["drained"] or t.tap_lost > lost:
             parts.append(room[: p.link.tap(room)].copy())
-            state["drained"] = True
-        if state["drained"] and not state["stopped"] and t.written > 50_000:
+            state["drained"] = state["drained"] or t.written
+        if state["drained"] and not state["stopped"] and t.written > state["drained"] + 14_000:
             p.stop()
             state["stopped"] = True
 
@@ -530,7 +585,7 @@ def test_a_full_tap_is_zeros_of_equal_length_and_the_loop_goes_on():
     assert np.all(taped[hole.at : hole.at + hole.number] == 0.0)
     assert np.all(np.any(taped[hole.at - 500 : hole.at] != 0.0, axis=1))
     assert np.all(np.any(taped[hole.at + hole.number :][:500] != 0.0, axis=1))
-    assert p.report()["tap_lost"] == hole.number >= 3000
+    assert p.report()["tap_lost"] == hole.number >= lost
 
 
 def test_closing_a_set_that_nobody_reads():

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from instrument.clock import SampleClock
-from instrument.controls import REFUSED, Command, Event, Op
+from instrument.controls import OVERTAKEN, REFUSED, Command, Event, Op
 from instrument.movement import LEAD
 from instrument.parameters import PARAMETERS
 from instrument.patch import Sweep
@@ -325,6 +325,8 @@ def test_what_the_engine_refuses_is_said(link):
     desk.trigger("checkpoint", 1)
     desk.heard([Event(5, Op.SWITCH, -1, number=1, flags=REFUSED)])
     assert said == ["the engine refused switch at sample 5"]
+    desk.heard([Event(6, Op.SWITCH, number=1, flags=REFUSED | OVERTAKEN)])  # by a panic, as it should be
+    assert len(said) == 1
     link.take()
     desk.trigger("checkpoint", 1)
     assert len(link.take()) == 1

@@ -58,6 +58,13 @@ def test_full_event_ring_counts_what_it_loses():
         p.render_to(p.report()["samples"] + 1)
     assert p.link.telemetry().events_lost == sent - EVENT_SLOTS
     assert [e.serial for e in p.link.events()] == list(range(1024))
+    while p.link.events():
+        pass
+    p.link.push(Command(0, Op.RESEED, serial=-1))
+    p.render_to(p.report()["samples"] + 1)
+    hole, after = p.link.events()  # the hole is told where it is, before what comes next
+    assert (hole.op, hole.number, after.serial) == (Op.EVENTS_LOST, sent - EVENT_SLOTS, -1)
+    assert 0 <= hole.at < after.at
 
 
 def test_more_commands_than_may_wait_lose_none():

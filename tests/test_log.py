@@ -10,7 +10,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from instrument import log
-from instrument.controls import DEFAULTS, Event, Op
+from instrument.controls import DEFAULTS, REFUSED, Event, Op
 from instrument.replay import commands_of, compare, gaps
 
 HEAD = log.Head(
@@ -131,3 +131,10 @@ def test_where_two_sets_part_is_said() -> None:
     then = [Event(5, Op.SET, value=1.0, late=3.0), Event(9, Op.PRIMED)]
     assert compare(then, [Event(5, Op.SET, value=1.0), Event(9, Op.PRIMED)]) == ""
     assert "at sample 9" in compare(then, [Event(5, Op.SET, value=1.0), Event(12, Op.PRIMED)])
+
+
+def test_what_was_refused_is_not_missed_and_what_was_lost_is_said() -> None:
+    then = [Event(5, Op.SET), Event(6, Op.SWITCH, flags=REFUSED)]
+    assert compare(then, [Event(5, Op.SET)]) == ""
+    lost = [Event(5, Op.SET), Event(7, Op.EVENTS_LOST, number=31)]
+    assert "from sample 7 on 31 events are missing" in compare(lost, [Event(5, Op.SET)])

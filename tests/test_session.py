@@ -102,6 +102,33 @@ def test_a_set_with_every_kind_of_command_replays_bit_for_bit(patch: Path, tmp_p
     assert [name for name in report.FIELDS if figures[name] is None] == []
 
 
+def test_every_panic_is_silence_and_a_replay_agrees(patch: Path, tmp_path: Path) -> None:
+    session = Session(plan.make(options(patch, tmp_path)), print, print)
+    try:
+        session.open()
+        session.start()
+        rate, panics = session.sample_rate, 3
+        for _ in range(panics):
+            session.controller.trigger("resume")
+            before = session.link.telemetry().written
+            wait_until(lambda: session.link.telemetry().written > before + rate)  # noqa: B023
+            session.controller.trigger("checkpoint", "lstm")  # still on its way when the panic comes
+            session.controller.panic()
+            before = session.link.telemetry().written
+            wait_until(lambda: session.link.telemetry().written > before + rate)  # noqa: B023
+    finally:
+        session.close()
+    events = log.read(tmp_path / "set.jsonl")[1]
+    recorded, _ = soundfile.read(tmp_path / "set.wav")
+    places = [event.at for event in events if event.op == Op.PANIC]
+    assert len(places) == panics
+    for at in places:
+        assert np.abs(recorded[at - rate // 4 : at]).max() > 0.001
+        assert np.all(recorded[at + rate // 10 : at + rate // 2] == 0.0)
+    replay.run(tmp_path / "set.jsonl", tmp_path / "again.wav")
+    assert (tmp_path / "again.wav").read_bytes() == (tmp_path / "set.wav").read_bytes()
+
+
 @pytest.mark.soak
 def test_five_minutes_replay_bit_for_bit(patch: Path, tmp_path: Path) -> None:
     session = Session(plan.make(options(patch, tmp_path)), print, print)

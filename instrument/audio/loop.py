@@ -30,7 +30,7 @@ from instrument.audio.memory import (
     usleep,
 )
 from instrument.audio.mix import NOT_FINITE, blow, fall_gain, mix
-from instrument.audio.pending import echo, next_at, publish, take_commands, tell
+from instrument.audio.pending import echo, next_at, overtake, publish, take_commands, tell
 from instrument.audio.ring import ABANDONED, ring_room, send, tap_room, tell_overflow
 from instrument.audio.state import (
     EVERY,
@@ -75,6 +75,7 @@ from instrument.controls import (
     PER_VOICE,
     REFUSED,
     TEMPERATURE,
+    W_COMMAND_WRITE,
     W_ENDED,
     W_FLOWING,
     W_HORIZON,
@@ -82,7 +83,6 @@ from instrument.controls import (
     W_STOP,
     W_TAP_OPEN,
     W_TELEMETRY,
-    W_TURNS,
     Op,
     load_acquire,
     store_release,
@@ -105,7 +105,6 @@ def run(address: int) -> bool:
             if core.offline != 0:
                 break
             store_release(core.words, W_FLOWING, 1)
-            store_release(core.words, W_TURNS, load_acquire(core.words, W_TURNS) + 1)
             usleep(core.nap)
             continue
         began = monotonic_ns()
@@ -114,7 +113,6 @@ def run(address: int) -> bool:
             core.first_ns = monotonic_ns()
         measure(core, n, monotonic_ns() - began)
         show(core)
-        store_release(core.words, W_TURNS, load_acquire(core.words, W_TURNS) + 1)
     set_float_mode(mode)
     return core.ended != 0
 
@@ -141,7 +139,9 @@ def has_room(core: Record) -> bool:
 @njit(**INNER)
 def turn(core: Record) -> int:
     """One turn. Returns its length in samples."""
-    take_commands(core)
+    written: int = load_acquire(core.words, W_COMMAND_WRITE)  # before the flag: a panic unseen yet came after these
+    take_panic(core)
+    take_commands(core, written)
     take_flags(core)
     change_voices(core)
     apply_later(core)
@@ -186,13 +186,24 @@ def span(core: Record) -> int:
 
 
 @njit(**INNER)
-def take_flags(core: Record) -> None:
-    """Panic and stop by flag, and panic's silence when its fade is out."""
+def take_panic(core: Record) -> None:
+    """Panic by flag: it voids what was asked for before it and would end its silence.
+
+    The command of that name, a replay's, voids nothing: what a set refused is not asked for again.
+    """
     asked: int = load_acquire(core.words, W_PANIC)
-    if asked != core.panics_seen:
-        core.panics_seen = asked
-        tell(core, core.mix, _PANIC, EVERY, ZERO, ZERO, ZERO, 0.0, ZERO)
-        panic(core)
+    if asked == core.overtaken:
+        return
+    core.overtaken = asked
+    core.front_count = overtake(core, core.front, core.front_count)
+    core.mix_count = overtake(core, core.later, core.mix_count)
+    tell(core, core.mix, _PANIC, EVERY, ZERO, ZERO, ZERO, 0.0, ZERO)
+    panic(core)
+
+
+@njit(**INNER)
+def take_flags(core: Record) -> None:
+    """Stop by flag, and panic's silence when its fade is out."""
     if core.stop_at == NEVER and load_acquire(core.words, W_STOP) != 0:
         tell(core, core.mix, _STOP, EVERY, ZERO, ZERO, ZERO, 0.0, ZERO)
         stop(core, ZERO)
@@ -329,7 +340,7 @@ def well_formed(core: Record, c: Record) -> bool:
     if c.voice < -1 or c.voice >= core.voices:
         return False
     if c.op == _SWITCH:
-        return c.number >= 0 and c.number < core.slots and slot_at(core.slot_memory, c.number).active != 0
+        return c.number >= 0 and c.number < core.slots
     return c.op != _RESEED or c.parameter <= 2
 
 

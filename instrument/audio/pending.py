@@ -9,18 +9,20 @@ from __future__ import annotations
 from engine import kernel_cache  # noqa: F401
 
 # isort: split
+import numpy as np
 from numba import njit
 
 from instrument.audio.memory import INNER, get_i64, set_i64
-from instrument.audio.state import COMMAND, PENDING, ZERO, Record, command_at
+from instrument.audio.state import COMMAND, EVERY, PENDING, ZERO, Record, command_at
 from instrument.controls import (
     COMMAND_SLOTS,
     EVENT_SLOTS,
     NEVER,
+    OVERTAKEN,
     RECORD,
+    REFUSED,
     TEMPERATURE,
     W_COMMAND_READ,
-    W_COMMAND_WRITE,
     W_COMMANDS,
     W_EVENT_READ,
     W_EVENT_WRITE,
@@ -35,20 +37,22 @@ from instrument.controls import (
 )
 
 _COMMAND_WORDS = COMMAND.itemsize // 8
-_SET, _SWITCH, _RESEED, _SEED = int(Op.SET), int(Op.SWITCH), int(Op.RESEED), int(Op.SEED)
+_SET, _SWITCH, _RESEED, _SEED, _RESUME = (int(op) for op in (Op.SET, Op.SWITCH, Op.RESEED, Op.SEED, Op.RESUME))
+_EVENTS_LOST, _VOID = np.int64(Op.EVENTS_LOST), np.int64(REFUSED | OVERTAKEN)
 
 
 @njit(**INNER)
-def take_commands(core: Record) -> None:
-    """Move what is on the ring to the lists, as far as they have room."""
+def take_commands(core: Record, written: int) -> None:
+    """Move what is on the ring up to command ``written`` to the lists, as far as they have room."""
     read: int = load_acquire(core.words, W_COMMAND_READ)
-    write: int = load_acquire(core.words, W_COMMAND_WRITE)
-    while read < write and core.front_count < PENDING and core.mix_count < PENDING:
+    while read < written and core.front_count < PENDING and core.mix_count < PENDING:
         base = get_i64(core.words, W_COMMANDS) + (read & (COMMAND_SLOTS - 1)) * RECORD
         kind = get_i64(core.words, base + 1)
         op = kind & 0xFFFF
         temperature = op == _SET and ((kind >> 32) & 0xFFFF) == TEMPERATURE
-        if temperature or op in (_SWITCH, _RESEED, _SEED):
+        if op in (_SWITCH, _RESUME) and read + 1 < core.overtaken:
+            refuse(core, base)
+        elif temperature or op in (_SWITCH, _RESEED, _SEED):
             place(core.words, base, core.front, core.front_count)
             core.front_count += 1
         else:
@@ -57,6 +61,29 @@ def take_commands(core: Record) -> None:
         core.commands += 1
         read += 1
     store_release(core.words, W_COMMAND_READ, read)
+
+
+@njit(**INNER)
+def refuse(core: Record, base: int) -> None:
+    """Tell that the command at ``base`` of the ring is void."""
+    words = core.words
+    kind = get_i64(words, base + 1) | _VOID << 48
+    value, ramp = float_of(get_i64(words, base + 2)), get_i64(words, base + 3)
+    send_event(core, core.mix, kind, value, ramp, get_i64(words, base + 4), 0.0, get_i64(words, base + 6))
+
+
+@njit(**INNER)
+def overtake(core: Record, pending: int, count: int) -> int:
+    """Refuse the switches and resumes among ``count`` pending commands. Returns how many are left."""
+    left = 0
+    for i in range(count):
+        c = command_at(pending, i)
+        if c.op in (_SWITCH, _RESUME):
+            echo(core, core.mix, c, _VOID, ZERO)
+        else:
+            copy_record(pending, left, i)
+            left += 1
+    return left
 
 
 @njit(**INNER)
@@ -124,11 +151,29 @@ def echo(core: Record, at: int, c: Record, flags: int, late: int) -> None:
 def send_event(
     core: Record, at: int, kind: int, value: float, ramp: int, number: int, late: float, serial: int
 ) -> None:
-    """Put an event on its ring; when that is full, count what is lost."""
+    """Put an event on its ring; when that is full, count what is lost, and tell so before the next that fits."""
     write: int = load_acquire(core.words, W_EVENT_WRITE)
-    if write - load_acquire(core.words, W_EVENT_READ) >= EVENT_SLOTS:
-        core.events_lost += 1
+    room: int = EVENT_SLOTS - (write - load_acquire(core.words, W_EVENT_READ))
+    if room > 0 and core.events_untold > 0:
+        lost = pack(_EVENTS_LOST, EVERY, ZERO, ZERO)
+        put_event(core, write, core.events_from, lost, 0.0, ZERO, core.events_untold, 0.0, ZERO)
+        core.events_untold = 0
+        write += 1
+        room -= 1
+    if room > 0:
+        put_event(core, write, at, kind, value, ramp, number, late, serial)
         return
+    if core.events_untold == 0:
+        core.events_from = at
+    core.events_untold += 1
+    core.events_lost += 1
+
+
+@njit(**INNER)
+def put_event(
+    core: Record, write: int, at: int, kind: int, value: float, ramp: int, number: int, late: float, serial: int
+) -> None:
+    """Event number ``write``, for which there is room."""
     base = get_i64(core.words, W_EVENTS) + (write & (EVENT_SLOTS - 1)) * RECORD
     put_record(core.words, base, at, kind, value, ramp, number, late, serial)
     store_release(core.words, W_EVENT_WRITE, write + 1)

@@ -83,7 +83,6 @@ class Slot:
             self.betas.shape[1],
         )
         record.gain, record.preemphasis = self.gain, self.config.preemphasis
-        record.active = 1
 
     def header(self, lane: int) -> NDArray[np.int64]:
         """The first eight words of a lane's state, in place."""

@@ -46,16 +46,17 @@ CORE = _record(
     "words samples slot_memory voice_memory deck_memory glide_memory front later limits "
     "left right need held late_left late_right out times "
     # where we are
-    "mix phase panic_at panics_seen fade_start stop_at ended "
+    "mix phase panic_at overtaken fade_start stop_at ended "
     "front_count mix_count "
     # counted
-    "late commands events_lost tap_lost tap_missing tap_from fuses frames next_figures first_ns",
+    "late commands events_lost events_untold events_from tap_lost tap_missing tap_from fuses frames next_figures "
+    "first_ns",
     "b0 b1 b2 a1 a2 fade_from fade_to release meter_fall meter_blend fuse_blend "
     "load peak square peak_total square_total reduction hop_p50 hop_p99 hop_max factor",
 )
 
 SLOT = _record(
-    "active architecture context generate prime reset state state_bytes "
+    "architecture context generate prime reset state state_bytes "
     "q_levels levels edges source target taps phases table betas tokens stride prime_length prime_rate",
     "gain preemphasis",
 )
