@@ -127,7 +127,7 @@ class Controller:
         voices = self._voices(voice)
         with self._lock:
             now = self.now()
-            if source is not None and self._held.repeats((source, name, voice), (natural, seconds), now):
+            if source is not None and self._held.repeats(source, (name, voice), (natural, seconds), now):
                 return
             self._at(when, now, AHEAD, lambda moment: self._movement.set(found, natural, voices, seconds, moment))
 
@@ -155,7 +155,7 @@ class Controller:
         act = self._actions[name](arguments, self._voices(voice))
         with self._lock:
             now = self.now()
-            if self._is_new(name, arguments, (source, name, voice), now):
+            if self._is_new(name, arguments, source, voice, now):
                 ahead = 0.0 if name == "panic" else AHEAD  # its flag acts at once
                 self._at(when, now, ahead, act)
 
@@ -280,16 +280,15 @@ class Controller:
         moment = now if when is None or when > now + FARTHEST else when
         self.later(moment - ahead, lambda: act(moment))
 
-    def _is_new(self, name: str, arguments: list[Value], key: tuple[object, str, int | None], now: float) -> bool:
+    def _is_new(self, name: str, arguments: list[Value], source: object, voice: int | None, now: float) -> bool:
         """Whether this is a gesture at all: a pressed gate, and nothing merely held."""
-        kind = TRIGGERS[name].arguments[0].kind
-        first = arguments[0]
+        kind, first = TRIGGERS[name].arguments[0].kind, arguments[0]
         if "gate" in kind or kind == "mode":
-            return first is None or isinstance(first, str) or self._pressed(key, float(first), now)
-        return key[0] is None or not self._held.repeats(key, tuple(arguments), now)
+            return first is None or isinstance(first, str) or self._pressed(name, float(first), source, voice, now)
+        return source is None or not self._held.repeats(source, (name, voice), tuple(arguments), now)
 
-    def _pressed(self, key: tuple[object, str, int | None], value: float, now: float) -> bool:
-        return value != 0.0 if key[0] is None else self._held.fires(key, value, now)
+    def _pressed(self, name: str, value: float, source: object, voice: int | None, now: float) -> bool:
+        return value != 0.0 if source is None else self._held.presses(source, (name, voice), value, now)
 
     def _checkpoint(self, arguments: list[Value], voices: Voices) -> Act:
         entry, crossfade = arguments

@@ -82,7 +82,14 @@ def test_repeated_equal_values_never_reach_the_ring(link, desk):
 
 
 def test_a_held_value_does_not_end_what_began_since(link, desk):
-    desk.set("temperature", 1.3, source="td")
+    for _ in range(6):
+        desk.set("temperature", 1.3, source="td")
+        link.now += 1 / 60
+    desk.trigger("sweep", "unhinge")
+    desk.set("temperature", 1.2, source="max")  # who sends no frames is taken at once at his word, repeated or not
+    desk.trigger("sweep", "unhinge")
+    desk.set("temperature", 1.2, source="max")
+    assert desk.value("temperature") == 1.2
     desk.trigger("sweep", "unhinge")
     for _ in range(60):
         link.now += 1 / 60
@@ -221,13 +228,25 @@ def test_gates(link, desk, name):
     assert fired() == 1
 
 
-def test_a_button_that_is_held_fires_once(link, desk):
-    for value in (0, 1, 1, 1, 0, 0, 1, 1):
+def test_a_button_held_by_a_sender_of_frames_fires_once(link, desk):
+    for value in [0] * 6 + [1] * 30 + [0] * 3 + [1] * 2:
         desk.trigger("reseed", value, source="td")
         link.now += 1 / 60
     assert len(link.take()) == 2
-    for _ in range(3):  # a message box without a release
-        desk.trigger("reseed", 1, source="max")
+
+
+def test_whoever_sends_no_frames_is_obeyed_every_time(link, desk):
+    for value in (0, 1, 1, 1, 0, 0, 1, 1):
+        desk.trigger("reseed", value, source="max")
+        link.now += 1 / 60
+    assert len(link.take()) == 5
+    for _ in range(30):  # a message box without a release
+        desk.trigger("reseed", 1, source="pd")
+        link.now += 1 / 60
+    assert len(link.take()) == 30
+    for _ in range(3):
+        desk.trigger("seed", 7, source="max")
+        link.now += 0.03
     assert len(link.take()) == 3
 
 
