@@ -37,7 +37,7 @@ from engine.folding import Dense, Folded, FoldedTier
 L_BELOW, L_ENTRY, L_HH, L_SKIP, LAYER_STRIDE = range(5)
 
 # Words of one matrix.
-D_WEIGHT, D_OFFSET, D_FACTOR, D_BIAS, D_TILES, D_COLS, D_ZERO, DENSE_STRIDE = range(8)
+D_WEIGHT, D_OFFSET, D_FACTOR, D_BIAS, D_TILES, D_COLS, DENSE_STRIDE = range(7)
 
 # Words of a lane's header (docs/design.md).
 KEY, DICE, CLOCK, RESETS, NUMBER, HEADER_WORDS = 0, 1, 2, 3, 4, 8
@@ -137,7 +137,7 @@ class Packed:
         group = 4 if weight.dtype == np.int8 else 1
         tiles = weight.reshape(rows // ROWS, ROWS, cols // group, group).transpose(0, 2, 1, 3)
         vectors = [self._array(_padded_last(v)) for v in (d.offset, d.factor, d.bias)]
-        return [self._array(np.ascontiguousarray(tiles)), *vectors, rows // ROWS, cols, d.zero]
+        return [self._array(np.ascontiguousarray(tiles)), *vectors, rows // ROWS, cols]
 
     def _append(self, words: Iterable[int]) -> int:
         at = len(self._words)
