@@ -157,14 +157,14 @@ W_EVENT_WRITE, W_EVENT_READ = 32, 40
 W_RING_WRITE, W_RING_READ = 48, 56
 W_TAP_WRITE, W_TAP_READ = 64, 72
 W_PANIC, W_STOP, W_HORIZON = 80, 88, 96  # W_PANIC: commands pushed before the latest panic, plus 1
-W_FLOWING, W_ENDED, W_FADE_IN, W_CLOCK_STOP = 112, 120, 128, 136
+W_FLOWING, W_ENDED, W_CLOCK_STOP = 112, 120, 136
 W_CLOCK = 144  # sequence, read index, monotonic ns, frames of the block
 W_CALLBACKS, W_UNDERRUNS, W_XRUNS, W_SHORT, W_SLIPS = 152, 153, 154, 155, 156  # written by the reader of the ring
 W_COMPLAINT = 157  # monotonic ns of the driver's last complaint, by the same
 W_CALLBACK_STATE = 160  # floats: last left and right, what of them is dying away, gain of the fade in
+W_LAST_CLAIM = 165  # whose state that is
 W_READER = 168  # who may read the ring: twice a claim, plus 1 while it is reading (see take_turn)
-W_SEATS = 176  # 4 seats: address of word 0, claim, id of the thread that calls, -; the userData of an opened stream
-HEADER = 192
+HEADER = 176
 
 COMMAND_SLOTS, EVENT_SLOTS, RECORD = 1024, 8192, 8
 OVERALL, PER_VOICE = 24, 8  # telemetry: floats of the whole, floats of each voice
@@ -415,6 +415,8 @@ class Link:
         self._words = shared.words
         self._push_lock, self._event_lock, self._tap_lock = threading.Lock(), threading.Lock(), threading.Lock()
         self._records = np.zeros((1024, RECORD), np.int64)
+        self._figures = np.zeros(OVERALL + PER_VOICE * int(self._words[W_VOICES]), np.int64)  # the last whole snapshots
+        self._clock = np.zeros(2, np.int64)
         self.warm()
 
     def warm(self) -> None:
@@ -450,9 +452,10 @@ class Link:
         """The latest picture; wait-free for the loop."""
         words = self._words
         voices = int(words[W_VOICES])
-        out = np.zeros(OVERALL + PER_VOICE * voices, np.int64)
-        read_snapshot(words, int(words[W_TELEMETRY]), out)
-        values = out.view(np.float64)
+        out = np.zeros_like(self._figures)
+        if read_snapshot(words, int(words[W_TELEMETRY]), out):
+            self._figures = out
+        values = self._figures.view(np.float64)
         written, read = get_word(words, W_RING_WRITE), get_word(words, W_RING_READ)
         return _telemetry(values, voices, written, read, [get_word(words, W_CALLBACKS + i) for i in range(5)], words)
 
@@ -461,9 +464,11 @@ class Link:
 
         The time is 0.0 until something has read a block.
         """
-        out = np.zeros(2, np.int64)
-        read_snapshot(self._words, W_CLOCK, out)
-        return int(out[0]), float(out[1]) * 1e-9
+        out = np.zeros_like(self._clock)
+        if read_snapshot(self._words, W_CLOCK, out):
+            self._clock = out
+        sample, moment = self._clock  # one look: another thread may bring the next at any time
+        return int(sample), float(moment) * 1e-9
 
     def panic(self) -> None:
         """Fade to silence and reset every voice, whatever is waiting: switches and resumes pushed before are void.
@@ -476,10 +481,6 @@ class Link:
     def stop(self) -> None:
         """Ask for the closing fade, whatever is waiting on the ring; ENDED follows."""
         set_word(self._words, W_STOP, 1)
-
-    def fade_in(self) -> None:
-        """Make the next block of whoever reads the ring begin from silence (a device was reopened)."""
-        set_word(self._words, W_FADE_IN, 1)
 
     def tap(self, frames: NDArray[np.float32]) -> int:
         """Move recorded frames to ``frames`` (n, 2) float32; returns how many there were. One reader thread."""

@@ -1,7 +1,7 @@
 """A device output over a ring that is always full, for a child process whose device a test takes away.
 
-Says what happens on stdout, a line each, with the count of callbacks; ends in order when stdin closes. With the word
-"python" the callback is the fallback.
+Says what happens on stdout, a line each, with the count of callbacks; ends in order when stdin closes, having said
+"heard" on stderr. With the word "python" the callback is the fallback.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ def main() -> None:
     output.stop()
     done.set()
     producer.join()
+    print("heard", file=sys.stderr)
     say("left")
 
 

@@ -6,20 +6,24 @@ import numpy as np
 import pytest
 from fake_program import make_program
 
-from instrument.audio.callback import FADE_FRAMES, OUTPUT_UNDERFLOW, complain, serve_counted
+from instrument.audio.callback import FADE_FRAMES, OUTPUT_UNDERFLOW, complain, serve_counted, serve_in_turn
 from instrument.audio.performance import Performance
 from instrument.audio.slots import Slot
 from instrument.controls import (
+    CLOCK,
     COMMAND_SLOTS,
+    DEVICE,
     EVENT_SLOTS,
     W_CLOCK,
     W_COMPLAINT,
     W_ENDED,
     W_FLOWING,
     W_RING_WRITE,
+    W_TELEMETRY,
     Command,
     Link,
     Op,
+    hand_over,
     make_shared,
     pop_events,
     read_snapshot,
@@ -109,6 +113,20 @@ def test_snapshots_are_never_torn(link):
     assert moment > 0.0
 
 
+def test_a_torn_snapshot_leaves_the_last_whole_one():
+    p = Performance([Slot(make_program())], sample_rate=44100, offline=True)
+    p.render_to(20_000)
+    p.link.shared.words[W_CLOCK + 1 : W_CLOCK + 3] = 777, 10**9
+    whole = p.link.telemetry()
+    assert p.link.clock() == (777, 1.0)
+    assert whole.rms > 0.1
+    for base in (int(p.link.shared.words[W_TELEMETRY]), W_CLOCK):
+        p.link.shared.words[base] += 1  # being written
+        p.link.shared.words[base + 1 : base + 3] = 5
+    assert p.link.clock() == (777, 1.0)
+    assert p.link.telemetry() == whole
+
+
 def test_events_pop_in_batches(link):
     assert pop_events(link.shared.words, np.zeros((4, 8), np.int64)) == 0
     assert link.events() == []
@@ -130,9 +148,12 @@ class Reader:
         self.written += frames
         self.words[W_RING_WRITE] = self.written
 
-    def read(self, frames, status=0):
+    def read(self, frames, status=0, claim=0):
         out = np.full(2 * frames, 9.0, np.float32)
-        serve_counted(self.words, self.link.shared.samples, out, frames, status)
+        if claim:
+            serve_in_turn(self.words, self.link.shared.samples, out, frames, status, claim)
+        else:
+            serve_counted(self.words, self.link.shared.samples, out, frames, status)
         return out.reshape(-1, 2)
 
 
@@ -156,6 +177,27 @@ def test_shortage_fades_out_and_in_and_is_counted(link):
     assert sound[-1, 0] == pytest.approx(0.5)
     t = link.telemetry()
     assert (t.callbacks, t.underruns, t.xruns, t.read) == (5, 2, 0, 400 + 256)
+
+
+def test_a_device_that_is_back_begins_from_silence_whoever_read_before(link):
+    r = Reader(link)
+    r.words[W_FLOWING] = 1
+    r.write(0.5, 512)
+    assert r.read(256, claim=DEVICE)[-1, 0] == pytest.approx(0.5)
+    for back in (DEVICE + 1, DEVICE + 2):
+        assert hand_over(r.words, back - 1, CLOCK)
+        for _ in range(3):
+            r.read(128, claim=CLOCK)
+            r.write(0.5, 128)
+        assert np.all(r.read(64, claim=back) == 0.0)  # opened, and not yet its turn
+        r.read(128, claim=CLOCK)
+        r.write(0.5, 128)
+        assert hand_over(r.words, CLOCK, back)
+        heard = r.read(256, claim=back)[:, 0]
+        assert heard[0] < 0.01
+        assert np.diff(heard).max() < 0.01
+        assert heard[-1] == pytest.approx(0.5)
+        r.write(0.5, 256)
 
 
 def test_an_underrun_shifts_playback_and_loses_no_sample(link):

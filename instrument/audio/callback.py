@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from engine import kernel_cache  # noqa: F401
@@ -30,14 +31,13 @@ from instrument.controls import (
     W_CLOCK_STOP,
     W_COMPLAINT,
     W_ENDED,
-    W_FADE_IN,
     W_FLOWING,
+    W_LAST_CLAIM,
     W_RATE,
     W_RING,
     W_RING_MASK,
     W_RING_READ,
     W_RING_WRITE,
-    W_SEATS,
     W_SHORT,
     W_SLIPS,
     W_TAP,
@@ -51,11 +51,12 @@ from instrument.controls import (
     float_of,
     get_word,
     load_acquire,
+    make_shared,
     store_release,
     take_turn,
 )
 
-SEAT = 4  # words
+SEAT = 3  # words
 FADE_FRAMES = 128  # in and out of a shortage
 OUTPUT_UNDERFLOW = 4  # paOutputUnderflow
 _DYING = 0.96  # of the last sample's level, each frame of a shortage
@@ -74,9 +75,6 @@ def serve(words: NDArray[np.int64], samples: NDArray[np.float32], out: NDArray[n
     there = 0
     if load_acquire(words, W_FLOWING) != 0:
         there = min(frames, load_acquire(words, W_RING_WRITE) - read)
-    if load_acquire(words, W_FADE_IN) != 0:
-        store_release(words, W_FADE_IN, 0)
-        keep(words, 0.0, 0.0, 0.0, 0.0, 0.0)
     copy(words, samples, out, read, there)
     fall_silent(words, out, there, frames)
     store_release(words, W_RING_READ, read + there)
@@ -173,8 +171,14 @@ def serve_in_turn(
     status: int,
     claim: int,
 ) -> None:
-    """:func:`serve_counted` if the ring is this reader's, else silence: a device given up for lost may still call."""
+    """:func:`serve_counted` if the ring is this reader's, else silence: a device given up for lost may still call.
+
+    Whoever takes the ring over begins from silence: what sounded last did so elsewhere.
+    """
     if take_turn(words, claim):
+        if words[W_LAST_CLAIM] != claim:
+            words[W_LAST_CLAIM] = claim
+            keep(words, 0.0, 0.0, 0.0, 0.0, 0.0)
         serve_counted(words, samples, out, frames, status)
         end_turn(words, claim)
     else:
@@ -195,7 +199,7 @@ _SIGNATURE = types.int32(
 
 @cfunc(_SIGNATURE, cache=True, error_model="numpy")
 def native_callback(_input: Any, output: Any, frames: Any, _time: Any, status: Any, user: Any) -> int:
-    """PortAudio's callback: two interleaved channels of float32. ``user`` is :func:`user_data`."""
+    """PortAudio's callback: two interleaved channels of float32. ``user`` is a :class:`Seat`'s address."""
     seat = carray(user, (SEAT,), np.int64)
     if seat[2] == 0:
         store_release(seat, 2, this_thread())
@@ -209,21 +213,32 @@ def native_callback(_input: Any, output: Any, frames: Any, _time: Any, status: A
     return 0
 
 
-def user_data(shared: Shared, claim: int = DEVICE) -> int:
-    """What the native callback wants as ``userData``: the address of a seat in the shared words (keep them alive)."""
-    seat = seat_of(claim)
-    shared.words[seat : seat + SEAT] = shared.words.ctypes.data, claim, 0, 0
-    return int(shared.words[seat:].ctypes.data)
+@dataclass(frozen=True)
+class Seat:
+    """What the native callback of one stream wants as ``userData``; the stream keeps it, for as long as it may call.
+
+    Attributes:
+        shared: the memory it reads.
+        words: address of word 0 of that memory, claim, the system's id of the thread that calls.
+    """
+
+    shared: Shared
+    words: NDArray[np.int64]
+
+    @property
+    def address(self) -> int:
+        """For ``userData``."""
+        return int(self.words.ctypes.data)
+
+    @property
+    def thread(self) -> int:
+        """The id of the thread that calls; 0 before it has, and where that is not known."""
+        return max(0, int(get_word(self.words, 2)))
 
 
-def seat_of(claim: int) -> int:
-    """Where a claim's seat is: the fourth claim after it will take its place."""
-    return W_SEATS + SEAT * (claim % ((HEADER - W_SEATS) // SEAT))
-
-
-def calling_thread(shared: Shared, claim: int) -> int:
-    """The system's id of the thread that calls the native callback; 0 before it has, and where that is not known."""
-    return max(0, int(get_word(shared.words, seat_of(claim) + 2)))
+def make_seat(shared: Shared, claim: int = DEVICE) -> Seat:
+    """A seat of its own for every stream: one that was left behind may call at any time."""
+    return Seat(shared, np.array([shared.words.ctypes.data, claim, 0], np.int64))
 
 
 def python_callback(shared: Shared, claim: int = DEVICE) -> Callable[[Any, int, Any, Any], None]:
@@ -233,8 +248,9 @@ def python_callback(shared: Shared, claim: int = DEVICE) -> Callable[[Any, int, 
         complaint = OUTPUT_UNDERFLOW if status and status.output_underflow else 0
         serve_in_turn(shared.words, shared.samples, outdata.reshape(-1), frames, complaint, claim)
 
-    empty = np.zeros(0, np.float32)
-    serve(shared.words, shared.samples, empty, 0)  # compile, or load, here and not on the device's thread
+    # compile, or load, here and not on the device's thread; with memory of its own, for the ring may be another's
+    scratch = make_shared(1, 44100, 8, 8)
+    serve_in_turn(scratch.words, scratch.samples, np.zeros(0, np.float32), 0, 0, claim)
     return callback
 
 

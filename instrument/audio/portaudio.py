@@ -26,44 +26,73 @@ from typing import Any
 LIMIT = 2.0  # seconds for what may hang; an orderly close takes one or two blocks
 JACK_NO_START = 1  # JackNoStartServer of jack/types.h
 JACK = "JACK Audio Connection Kit"  # PortAudio's name of the host API
+ASLEEP = "the JACK server does not answer"
 
 _kept: list[object] = []  # what instances left behind may still touch
 _silent: list[tuple[Any, Any]] = []  # library and stream of those whose server did not answer
+_asking: list[threading.Thread] = []  # those whose question a JACK server has not answered yet
+
+
+class _Hush:
+    """Sends file descriptor 2 to nowhere while anybody wants it: ALSA and PortAudio print what they also return.
+
+    Where threads overlap, the last one puts it back. Nothing that may hang belongs inside: faults would go unheard.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._wanted, self._kept = threading.Lock(), 0, -1
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._wanted += 1
+            if self._wanted == 1:
+                with contextlib.suppress(OSError):
+                    self._kept = _send_to_nowhere()
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._wanted -= 1
+            if self._wanted == 0 and self._kept >= 0:
+                os.dup2(self._kept, 2)
+                os.close(self._kept)
+                self._kept = -1
+
+
+def _send_to_nowhere() -> int:
+    """A copy of file descriptor 2 as it was. Raises OSError when there is none."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        kept = os.dup(2)
+        os.dup2(nowhere, 2)
+        return kept
+    finally:
+        os.close(nowhere)
+
+
+hushed = _Hush()
 
 
 def load() -> Any:
     """The sounddevice module, PortAudio initialised. Raises ValueError with one line where PortAudio is missing."""
     try:
-        import sounddevice
+        with hushed:  # around sounddevice's own hush, which two threads could put back in the wrong order
+            import sounddevice
     except OSError as fault:
         raise ValueError(f"{fault} (on Debian: libportaudio2)") from None
     if not sounddevice._initialized:
-        with one_line(sounddevice):
-            sounddevice._initialize()
+        _initialize(sounddevice)
     return sounddevice
+
+
+def _initialize(sd: Any) -> None:
+    with hushed, one_line(sd):
+        sd._initialize()
 
 
 def has_jack() -> bool:
     """Whether this instance of PortAudio is a client of a JACK server."""
     sd = load()
     return any(api["name"] == JACK and api["devices"] for api in sd.query_hostapis())
-
-
-@contextlib.contextmanager
-def hushed() -> Iterator[None]:
-    """Send file descriptor 2 to nowhere for a moment: ALSA and PortAudio print what they also return."""
-    try:
-        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    except OSError:
-        yield
-        return
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def takes_address(sd: Any) -> bool:
@@ -74,30 +103,35 @@ def takes_address(sd: Any) -> bool:
     return {"kind", "callback", "userdata", "wrap_callback"} <= set(inspect.signature(base).parameters)
 
 
-def open_native(device: int, rate: int, block: int, address: int, userdata: int) -> Any:
-    """A stereo float32 stream that calls the C function at `address`. Raises what PortAudio says as ValueError."""
+def open_native(device: int, rate: int, block: int, address: int, userdata: int, keep: object) -> Any:
+    """A stereo float32 stream that calls the C function at `address`. Raises what PortAudio says as ValueError.
+
+    `keep` is what that function touches: it lives as long as the stream, which may be left behind while it calls.
+    """
     sd = load()
-    with hushed(), one_line(sd):
-        return sd._StreamBase(
+    with hushed, one_line(sd):
+        stream = sd._StreamBase(
             kind="output",
             wrap_callback=None,
             callback=sd._ffi.cast("PaStreamCallback *", address),
             userdata=sd._ffi.cast("void *", userdata),
             **_format(device, rate, block),
         )
+    stream.keep = keep
+    return stream
 
 
 def open_python(device: int, rate: int, block: int, callback: Callable[..., None]) -> Any:
     """The same with a Python callback `(out, frames, time, status)`, out (frames, 2): the fallback."""
     sd = load()
-    with hushed(), one_line(sd):
+    with hushed, one_line(sd):
         return sd.OutputStream(callback=callback, **_format(device, rate, block))
 
 
 def check(device: int, rate: int) -> None:
     """Raises ValueError if the device does not play stereo float32 at this rate; ALSA lists some that do not exist."""
     sd = load()
-    with hushed(), one_line(sd):
+    with hushed, one_line(sd):
         sd.check_output_settings(device=device, channels=2, dtype="float32", samplerate=rate)
 
 
@@ -141,30 +175,39 @@ def close(stream: Any, jack: bool) -> bool:
     return False
 
 
-def _within(seconds: float, work: Callable[[], bool]) -> bool:
-    """The result of `work`, done on a thread that is left behind if it hangs: then False."""
+def _within(seconds: float, work: Callable[[], bool], waiting: list[threading.Thread] | None = None) -> bool | None:
+    """The result of `work`, done on a thread that is left behind if it hangs: then None, and it is in `waiting`."""
     results: list[bool] = []
     thread = threading.Thread(target=lambda: results.append(work()), name="portaudio", daemon=True)
     thread.start()
     thread.join(seconds)
-    return bool(results and results[0])
+    if waiting is not None and thread.is_alive():
+        waiting.append(thread)
+    return results[0] if results else None
 
 
-def jack_answers() -> bool:
-    """Whether there is a JACK server that takes a new client."""
+def jack_answers() -> bool | None:
+    """Whether there is a JACK server that takes a new client; None if there is one that says nothing: it is asleep.
+
+    Not hushed, because it may hang; JACK tells its errors to PortAudio, which has been its client, and prints none.
+    """
     library = _jack_library()
     if library is None:
         return True  # PortAudio has found it by other ways: believe in it
+    for thread in list(_asking):
+        thread.join(LIMIT)
+    _asking[:] = [thread for thread in _asking if thread.is_alive()]
+    if _asking:
+        return None  # still at an earlier question: no second one
 
     def ask() -> bool:
         library.jack_client_open.restype = ctypes.c_void_p
-        with hushed():
-            client = library.jack_client_open(b"samplernn-probe", JACK_NO_START, None)
-            if client:
-                library.jack_client_close(ctypes.c_void_p(client))
+        client = library.jack_client_open(b"samplernn-probe", JACK_NO_START, None)
+        if client:
+            library.jack_client_close(ctypes.c_void_p(client))
         return client is not None
 
-    return _within(LIMIT, ask)
+    return _within(LIMIT, ask, _asking)
 
 
 def _jack_library() -> Any:
@@ -186,8 +229,9 @@ def leave(*keep: object) -> None:
 def finish() -> None:
     """Terminate when a set has ended, as far as that is safe; `load` begins anew."""
     for library, stream in _silent:
-        if library.Pa_IsStreamActive(stream._ptr) == 1 and jack_answers():  # its server was only asleep
-            _within(LIMIT, functools.partial(_terminates, library))
+        asleep = library.Pa_IsStreamActive(stream._ptr) == 1 and jack_answers()  # it was, and is awake now
+        if not (asleep and _within(LIMIT, functools.partial(_terminates, library))):
+            _kept.append(stream)  # it may call until the process ends
     _silent.clear()
     _terminate(sys.modules["sounddevice"])
 
@@ -196,12 +240,16 @@ def _terminates(library: Any) -> bool:
     return bool(library.Pa_Terminate() == 0)
 
 
-def renew() -> None:
-    """Read the device list again: terminate and initialise. No stream may be open. Raises ValueError."""
+def renew(jack: bool) -> None:
+    """Read the device list again: terminate and initialise. No stream may be open. Raises ValueError.
+
+    `jack` is whether a JACK device is sought: PortAudio hangs in a server that is asleep, so that one is asked first.
+    """
+    if jack and jack_answers() is None:
+        raise ValueError(ASLEEP)
     sd = load()
     _terminate(sd)
-    with one_line(sd):
-        sd._initialize()
+    _initialize(sd)
 
 
 def _terminate(sd: Any) -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from instrument.audio import devices, portaudio
-from instrument.audio.callback import calling_thread, native_callback, python_callback, user_data
+from instrument.audio.callback import make_seat, native_callback, python_callback
 from instrument.audio.devices import Device
 from instrument.audio.outputs import Say, make_clock
 from instrument.audio.priority import raise_thread
@@ -42,11 +43,14 @@ class Watch:
 class Supervisor:
     """One device, opened, watched, replaced by a clock and opened again."""
 
-    def __init__(self, device: Device, link: Link, rate: int, block: int, say: Say) -> None:
+    def __init__(
+        self, device: Device, link: Link, rate: int, block: int, say: Say, now: Callable[[], float] = time.monotonic
+    ) -> None:
         self._device, self._link, self._rate, self._block, self._say = device, link, rate, block, say
-        self._words = link.shared.words
+        self._words, self._now = link.shared.words, now
         self._clock = make_clock(link, block)
         self._claim = DEVICE - 1
+        self._seat = make_seat(link.shared, self._claim)
         self._stream: Any = None
         self._favoured = ""  # what priority the callback's thread has; empty: not known yet
         self._lost_at = self._next_try = 0.0
@@ -82,24 +86,25 @@ class Supervisor:
     def _run(self) -> None:
         while not self._stop.wait(LOOK) and threading.main_thread().is_alive():
             try:
-                self.look(time.monotonic())
+                self.look()
             except Exception as fault:  # whatever a driver does, the watch goes on
                 self._not_yet(f"{type(fault).__name__}: {fault}")
 
-    def look(self, now: float) -> None:
-        """One turn of the supervisor; `now` in seconds of time.monotonic."""
+    def look(self) -> None:
+        """One turn of the supervisor."""
+        now = self._now()
         if self._stream is not None:
             self._favour()
             if self._watch.stalled(get_word(self._words, W_CALLBACKS), now):
                 self._lose(now)
         elif now >= self._next_try:
             self._next_try = now + RETRY
-            self._seek(now)
+            self._seek()
 
     def _favour(self) -> bool:
         """Raise the thread that calls us as soon as it has, once. Whether that is done."""
         if not self._favoured:
-            thread = calling_thread(self._link.shared, self._claim)
+            thread = self._seat.thread
             self._favoured = raise_thread(thread) if thread else ""
         return bool(self._favoured)
 
@@ -113,10 +118,10 @@ class Supervisor:
         stream, self._stream = self._stream, None
         portaudio.close(stream, self._device.jack)
 
-    def _seek(self, now: float) -> None:
+    def _seek(self) -> None:
         """Try to have the device back, by its name."""
         try:
-            portaudio.renew()
+            portaudio.renew(self._device.jack)
             found = devices.choose(self._device.full_name)
             self._open(found, CLOCK)
         except ValueError as fault:
@@ -125,11 +130,11 @@ class Supervisor:
         self._device = found
         self._clock.stop()
         self._reasons.clear()
-        self._say(f"output device {found.name!r} is back after {now - self._lost_at:.1f} s")
+        self._say(f"output device {found.name!r} is back after {self._now() - self._lost_at:.1f} s")
 
     def _not_yet(self, reason: str) -> None:
         """Say once why a device that is there does not open; that it is missing goes without saying."""
-        missing = "not found" in reason or "no sound output" in reason
+        missing = reason == portaudio.ASLEEP or "not found" in reason or "no sound output" in reason
         if not missing and reason not in self._reasons:
             self._reasons.add(reason)
             self._say(f"output device {self._device.name!r} does not open: {reason}")
@@ -141,22 +146,22 @@ class Supervisor:
         try:
             with portaudio.one_line(portaudio.load()):
                 stream.start()
-            self._link.fade_in()
             if before != NOBODY and not self._pass_on(before, claim):
                 raise ValueError("the ring is not free")
         except ValueError:
             portaudio.close(stream, device.jack)
             raise
         count = get_word(self._words, W_CALLBACKS)
-        self._watch = Watch(LOST if native else PATIENCE, count, time.monotonic())
+        self._watch = Watch(LOST if native else PATIENCE, count, self._now())
         self._stream, self._favoured = stream, ""
 
     def _make_stream(self, device: Device, claim: int) -> tuple[Any, bool]:
         """A stream, and whether its callback is the compiled one."""
         where = (device.index, self._rate, self._block)
         shared = self._link.shared
+        self._seat = seat = make_seat(shared, claim)
         if portaudio.takes_address(portaudio.load()):
-            return portaudio.open_native(*where, native_callback.address, user_data(shared, claim)), True
+            return portaudio.open_native(*where, native_callback.address, seat.address, seat), True
         self._say("this sounddevice takes no compiled callback: expect gaps when Python is busy")
         return portaudio.open_python(*where, python_callback(shared, claim)), False
 
