@@ -160,7 +160,7 @@ class Controller:
                 self._at(when, now, ahead, act)
 
     def panic(self) -> None:
-        """Silence now."""
+        """Silence, as soon as the ring is played out."""
         self.trigger("panic")
 
     # --- questions: any thread

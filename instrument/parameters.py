@@ -143,7 +143,13 @@ TRIGGERS: dict[str, Trigger] = {
             "end that sweep, or all; values stay where they are",
             mapped=True,
         ),
-        Trigger("panic", _GATE, "silence within 30 ms, voices reset, until resume or a checkpoint", mapped=True),
+        Trigger(
+            "panic",
+            _GATE,
+            "fades in 30 ms, once what the ring holds is played (at most the latency); voices reset, silence until "
+            "resume or a checkpoint",
+            mapped=True,
+        ),
         Trigger("resume", _GATE, "sound again after a panic", mapped=True),
         Trigger(
             "get",

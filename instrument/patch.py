@@ -101,7 +101,10 @@ class Osc:
 
 @dataclass(frozen=True)
 class Patch:
-    """Everything a set starts from. ``data`` is the same as plain JSON-able tables, for the log's head."""
+    """Everything a set starts from. ``data`` is the same as plain JSON-able tables, for the log's head.
+
+    ``switch`` is what another checkpoint begins with: ``prime``, what was just played, or ``keep``, the state as it is.
+    """
 
     name: str
     bank: tuple[Entry, ...]
@@ -113,6 +116,7 @@ class Patch:
     midi: tuple[Binding, ...] = ()
     sweeps: Mapping[str, Sweep] = field(default_factory=dict)
     osc: Osc = Osc()
+    switch: str = "prime"
     data: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def program(self, voice: int) -> int:
@@ -206,6 +210,7 @@ def from_data(data: object, path: Path | None) -> Patch:
         midi=tuple(_binding(f"midi[{i}]", b, voices, names, sweeps) for i, b in enumerate(fields.get("midi", ()))),
         sweeps=sweeps,
         osc=_osc(fields.get("osc", {})),
+        switch=fields.get("switch", "prime"),
         data=data if isinstance(data, dict) else {},
     )
 

@@ -100,6 +100,7 @@ PATCH = Record(
         "midi": ListOf(BINDING, 0, 1000),
         "sweeps": Table(Text(80), _SWEEP),
         "osc": Record({"listen": _ENDPOINT, "send": _ENDPOINT}),
+        "switch": Choice(("prime", "keep")),
     },
     required=("bank",),
     help={
@@ -111,6 +112,7 @@ PATCH = Record(
         "midi": "what MIDI inputs do",
         "sweeps": "movements by name",
         "osc": "where to listen and where to send replies",
+        "switch": "another checkpoint is primed with what was played (prime), or takes the state over if it can (keep)",
     },
 )
 assert TOP == "patch"

@@ -22,6 +22,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from instrument import compiling, console, plan, report
+from instrument.faults import Faults
 from instrument.plan import Options, Plan
 
 if TYPE_CHECKING:
@@ -216,6 +217,7 @@ class Session:
             start=p.start,
             initial=p.parameters,
             ring_frames=self.performance.ring_frames,
+            keep_state=p.patch.switch == "keep",
         )
         self.housekeeping = Housekeeping(self)
 
@@ -392,7 +394,7 @@ class Housekeeping:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
         self._next_mark = self._next_status = 0.0
-        self._faults: set[str] = set()
+        self._faults = Faults(session.complain)
 
     def start(self) -> None:
         """Begin."""
@@ -410,14 +412,12 @@ class Housekeeping:
             try:
                 self._turn(time.monotonic())
             except Exception as error:  # a fault here must cost no more than a line
-                text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-                if text not in self._faults:
-                    self._faults.add(text)
-                    self._session.complain(text)
+                self._faults.report(f"{type(error).__name__}: {' '.join(str(error).split())}")
 
     def _turn(self, now: float) -> None:
         self._session.controller.pump()
         self._events()
+        self._faults.flush()
         if now >= self._next_mark:
             self._next_mark = now + MARK_S
             self._mark()
@@ -442,6 +442,8 @@ class Housekeeping:
         if event.op == Op.FUSE:
             why = "runaway level" if event.parameter else "a number that is not finite"
             self._session.complain(f"voice {event.voice + 1} was reset at {at:.1f} s: {why}")
+        elif event.op == Op.EVENTS_LOST:
+            self._faults.report("events were lost, there was no time for them: a log of this set cannot be replayed")
         elif event.op == Op.TAP_OVERFLOW:
             self._session.complain(
                 f"the recording has {event.number} silent frames at {at:.1f} s: the disk was too slow"

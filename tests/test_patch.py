@@ -51,6 +51,11 @@ def write(folder, text, name="patches/mine.yaml"):
     return path
 
 
+@pytest.mark.parametrize(("said", "meant"), [("", "prime"), ("switch: prime", "prime"), ("switch: keep", "keep")])
+def test_what_another_checkpoint_begins_with(folder, said, meant):
+    assert patch.load(write(folder, f"bank: [checkpoints/loops.safetensors]\n{said}\n")).switch == meant
+
+
 def test_the_example_of_the_design(folder):
     found = patch.load(write(folder, EXAMPLE))
     assert (found.name, found.seed, found.voices) == ("first light", 7, 2)
@@ -114,6 +119,7 @@ WRONG = {
     "bank: [a]\nvoices: 0": "voices: 0 is outside 1 to 64",
     "bank: [a]\nvoices: 1.5": "voices: 1.5 is not a whole number from 1 to 64",
     "bank: [a]\nvoices: two": "voices: 'two' is not a whole number",
+    "bank: [a]\nswitch: keeps": "switch: 'keeps' is not one of prime, keep; did you mean 'keep'?",
     "bank: [a]\nvoices: true": "voices: True is not a whole number",
     "bank: [a]\nseed: -1": "seed: -1 is outside 0 to 18446744073709551615",
     "bank: [a]\nname: on": "name: True is not text (put it in quotes)",

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,8 +20,8 @@ from pythonosc.osc_message import OscMessage
 from pythonosc.osc_message_builder import OscMessageBuilder
 
 from instrument import log, plan, replay, report
-from instrument.controls import Op
-from instrument.session import Interrupts, Session
+from instrument.controls import KEEP_STATE, Event, Op, VoiceTelemetry
+from instrument.session import Housekeeping, Interrupts, Session
 
 ROOT = Path(__file__).parent.parent
 PLAY = [sys.executable, "-m", "instrument.cli", "play"]
@@ -127,6 +128,43 @@ def test_every_panic_is_silence_and_a_replay_agrees(patch: Path, tmp_path: Path)
         assert np.all(recorded[at + rate // 10 : at + rate // 2] == 0.0)
     replay.run(tmp_path / "set.jsonl", tmp_path / "again.wav")
     assert (tmp_path / "again.wav").read_bytes() == (tmp_path / "set.wav").read_bytes()
+
+
+def there(voice: VoiceTelemetry, program: int) -> bool:
+    """Whether a voice has arrived at a program of the bank."""
+    return (voice.slot, voice.phase) == (program, 0)
+
+
+@pytest.mark.parametrize("switch", ["prime", "keep"])
+def test_another_checkpoint_is_primed_or_keeps_the_state_as_the_patch_says(
+    switch: str, patch: Path, tmp_path: Path
+) -> None:
+    mine = patch.with_name(f"{switch}.yaml")
+    mine.write_text(f"{patch.read_text()}switch: {switch}\n")
+    session = Session(plan.make(options(mine, tmp_path)), print, print)
+    try:
+        session.open()
+        session.start()
+        for name, program in (("gru-2", 3), ("lstm", 2)):  # the second is of another architecture
+            session.controller.trigger("checkpoint", name, voice=1)
+            wait_until(lambda: there(session.link.telemetry().voices[0], program))  # noqa: B023
+    finally:
+        session.close()
+    events = log.read(tmp_path / "set.jsonl")[1]
+    switched = [(event.number, event.flags) for event in events if event.op == Op.SWITCHED]
+    assert switched == [(3, KEEP_STATE if switch == "keep" else 0), (2, 0)]
+    replay.run(tmp_path / "set.jsonl", tmp_path / "again.wav")
+    assert (tmp_path / "again.wav").read_bytes() == (tmp_path / "set.wav").read_bytes()
+
+
+def test_lost_events_are_said_once_and_then_counted() -> None:
+    said: list[str] = []
+    session = SimpleNamespace(complain=said.append, sample_rate=44100)
+    housekeeping = Housekeeping(session)  # type: ignore[arg-type]
+    for at in (100, 200, 300):
+        housekeeping._tell(Event(at, Op.EVENTS_LOST, number=5))
+    assert len(said) == 1
+    assert "cannot be replayed" in said[0]
 
 
 @pytest.mark.soak
