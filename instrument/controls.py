@@ -471,7 +471,7 @@ class Link:
         return int(sample), float(moment) * 1e-9
 
     def panic(self) -> None:
-        """Fade to silence behind what the ring holds, and reset every voice, whatever is waiting: switches and resumes pushed before are void.
+        """Fade to silence behind what the ring holds, and reset every voice; switches and resumes that wait are void.
 
         Only a command can end the silence, so a panic without one since the last is no news.
         """
