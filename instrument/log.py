@@ -6,21 +6,28 @@ session sample where it took effect, fields left out where they hold the default
 machine died can be played again up to there. Floats are written as Python's ``repr``, the shortest decimal that
 reads back to the same 64 bits.
 
-The session's control thread writes, the disk may take its time. Reading is for ``instrument.replay``.
+A thread of the log's own writes: the disk may take its time, and nothing that is due waits for it. Reading is for
+``instrument.replay``.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import queue
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from instrument.parameters import PARAMETERS, shorten
+
 if TYPE_CHECKING:  # at run time only once a head has been read: a bad file is named without waiting for numba
     from instrument.controls import Event
 
 FORMAT = 1
+PATIENCE = 10.0  # seconds a hanging disk may delay the end
 MARK = "MARK"
 ENDED = 24  # controls.Op.ENDED
 _INTEGERS = ("at", "voice", "parameter", "ramp", "number", "flags", "serial")
@@ -61,7 +68,10 @@ class Head:
 
 
 class EventLog:
-    """An open log file. One thread; never raises: what could not be written is remembered in ``fault``."""
+    """A log file being written, by a thread of its own; never raises: what went wrong is remembered in ``fault``.
+
+    One thread at a time hands in lines, and closes it.
+    """
 
     def __init__(self, path: Path, head: Head) -> None:
         """Raises ValueError if the file cannot be opened."""
@@ -71,31 +81,43 @@ class EventLog:
             self._file = path.open("w", encoding="utf-8")
         except OSError as error:
             raise ValueError(f"{path}: {error.strerror}") from None
-        self._write({"samplernn_log": head.format, **asdict(head)})
+        self._lines: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
+        self._lines.put({"samplernn_log": head.format, **asdict(head)})
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
 
     def events(self, events: Iterable[Event]) -> None:
-        """Append events as they came."""
+        """Append events as they came; returns at once."""
         for event in events:
-            self._write(to_line(event))
+            self._lines.put(to_line(event))
 
     def mark(self, at: int) -> None:
-        """Say that the set had come to session sample ``at``."""
-        self._write({"at": at, "op": MARK})
+        """Say that the set had come to session sample ``at``; returns at once."""
+        self._lines.put({"at": at, "op": MARK})
 
     def close(self) -> None:
-        """Idempotent."""
+        """Complete the file. Idempotent; what is handed in afterwards is lost."""
+        self._lines.put(None)
+        self._thread.join(PATIENCE)
+        if self._thread.is_alive():
+            self.fault = f"{self.path}: the disk has not answered for {PATIENCE:g} s: the log ends somewhere before"
+
+    def _run(self) -> None:
+        while (line := self._lines.get()) is not None:
+            self._write(line)
         try:
             self._file.close()
         except OSError as error:
             self.fault = self.fault or f"{self.path}: {error.strerror}"
 
-    def _write(self, data: Mapping[str, Any]) -> None:
-        if self.fault or self._file.closed:
+    def _write(self, line: Mapping[str, Any]) -> None:
+        if self.fault:
             return
         try:
-            self._file.write(json.dumps(data, allow_nan=False) + "\n")
-            self._file.flush()
-        except (OSError, ValueError) as error:
+            self._file.write(json.dumps(line, allow_nan=False) + "\n")
+            if self._lines.empty():
+                self._file.flush()
+        except (OSError, ValueError, TypeError) as error:
             self.fault = f"{self.path}: {getattr(error, 'strerror', None) or error}: the log ends here"
 
 
@@ -162,6 +184,8 @@ def _table(text: str) -> dict[str, Any]:
 
 
 def _head(text: str) -> Head:
+    from instrument.audio.timing import Timing
+
     data = _table(text)
     version = data.pop("samplernn_log", None)
     if version != FORMAT:
@@ -174,6 +198,7 @@ def _head(text: str) -> Head:
             raise ValueError(f"{field.name}: {str(data[field.name])[:40]!r}: {wanted.__name__} expected")
     head = Head(**{field.name: data[field.name] for field in fields(Head) if field.name in data})
     _check_head(head)
+    Timing.from_json(head.timing, len(head.bank))
     return head
 
 
@@ -186,13 +211,27 @@ def _check_head(head: Head) -> None:
         raise ValueError(f"sample_rate: {head.sample_rate}: 1000 to 384000 expected")
     if not 1 <= head.voices <= 64 or not len(head.start) == len(head.parameters) == head.voices:
         raise ValueError(f"voices: {head.voices}: 1 to 64 expected, with start and parameters of each")
-    if not head.bank or not all(isinstance(entry, dict) and {"path", "sha256"} <= entry.keys() for entry in head.bank):
+    if not -(1 << 63) <= head.seed < 1 << 64:
+        raise ValueError(f"seed: {shorten(head.seed)}: a 64-bit integer expected")
+    if not head.bank or not all(map(_is_entry, head.bank)):
         raise ValueError("bank: path and sha256 of each checkpoint expected")
-    if not all(isinstance(program, int) and 0 <= program < len(head.bank) for program in head.start):
+    if not all(type(program) is int and 0 <= program < len(head.bank) for program in head.start):
         raise ValueError(f"start: {list(head.start)}: programs 0 to {len(head.bank) - 1} expected")
     for values in head.parameters:
-        if not isinstance(values, list) or not all(isinstance(v, (int, float)) for v in values):
-            raise ValueError("parameters: lists of numbers expected")
+        if not isinstance(values, list) or len(values) != len(PARAMETERS) or not all(map(_is_number, values)):
+            raise ValueError(f"parameters: {len(PARAMETERS)} numbers for each voice expected")
+
+
+def _is_entry(entry: object) -> bool:
+    if not isinstance(entry, dict):
+        return False
+    return all(
+        isinstance(entry.get(name, default), str) for name, default in (("path", 0), ("sha256", 0), ("name", ""))
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf
 
 
 def _event(text: str, programs: int, voices: int) -> Event:
@@ -204,11 +243,11 @@ def _event(text: str, programs: int, voices: int) -> Event:
         if name not in known:
             raise ValueError(f"{name}: unknown field")
     for name in _INTEGERS:
-        if not isinstance(data.get(name, 0), int) or isinstance(data.get(name), bool):
-            raise ValueError(f"{name}: {str(data[name])[:40]!r}: an integer expected")
+        if type(data.get(name, 0)) is not int or not -(1 << 63) <= data.get(name, 0) < 1 << 64:
+            raise ValueError(f"{name}: {shorten(data[name])}: a 64-bit integer expected")
     for name in ("value", "late"):
-        if not isinstance(data.get(name, 0.0), (int, float)):
-            raise ValueError(f"{name}: {str(data[name])[:40]!r}: a number expected")
+        if not _is_number(data.get(name, 0.0)):
+            raise ValueError(f"{name}: {shorten(data[name])}: a number expected")
     event = Event(**{**data, "at": data.get("at", -1), "op": _op(data.get("op"))})
     if event.at < 0 or not -1 <= event.voice < voices:
         raise ValueError(f"at {event.at}, voice {event.voice}: a session sample and a voice of {voices} expected")

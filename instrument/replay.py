@@ -8,11 +8,13 @@ events; the events it reports now must be those of the log, or the replay says w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.checkpoint import Checkpoint
 from instrument import compiling, console, log
+from instrument.parameters import shorten
 from instrument.plan import load_bank
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from instrument.audio.performance import Performance
     from instrument.audio.soundfiles import SoundFile
     from instrument.controls import Command, Event
+
+Essence = tuple[int, int, int, int, float, int, int]
 
 STEP_S = 0.5  # seconds made at once
 MARGIN = 8192  # samples a command is on the ring before it is due: more than any delay of the loop
@@ -36,17 +40,20 @@ def run(path: Path, out: Path) -> None:
     head, events, last = log.read(path)
     checkpoints = find_bank(path, head)
     console.say(f"replaying {last / head.sample_rate:.1f} s of {path} with {len(checkpoints)} checkpoints ...")
-    with compiling.shown(console.say):
-        performance = prepare(head, checkpoints)
+    try:
+        with compiling.shown(console.say):
+            performance = prepare(head, checkpoints)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     file = SoundFile(out, head.sample_rate)
     try:
         heard = play(performance, file, events, last, head.sample_rate)
     finally:
         performance.close()
         file.close()
-    fault = compare(events, heard)
+    fault = compare(events, heard, last)
     if fault:
-        raise ValueError(f"{path}: {fault}; {out} is not the same set")
+        raise ValueError("; ".join([f"{path}: {fault}", f"{out} is not the same set", *differences(head)]))
     console.say(f"wrote {out}")
 
 
@@ -145,29 +152,49 @@ def silence(frames: NDArray[np.float32], at: int, lost: Sequence[tuple[int, int]
         frames[max(0, first - at) : max(0, end - at)] = 0.0
 
 
-def compare(then: Sequence[Event], now: Sequence[Event]) -> str:
-    """Empty if the same things happened, but for what depends on the clock; else where they part, in one line."""
+def compare(then: Sequence[Event], now: Sequence[Event], last: int) -> str:
+    """Empty if the same things happened, but for what depends on the clock; else where they part, in one line.
+
+    ``last`` is how far the log goes in samples. What happened there is in it only if it has an ENDED.
+    """
     for at, count in losses(then):
         return f"from sample {at} on {count} events are missing in it: the machine was too busy to note them"
-    for one, other in zip(map(_essence, _told(then)), map(_essence, _told(now)), strict=False):
+    whole = any(event.op == log.ENDED for event in then)
+    ours, theirs = (map(_essence, _told(events, last + whole)) for events in (then, now))
+    for one, other in zip_longest(ours, theirs):
         if one != other:
-            return f"at sample {one[0]} the set had {_words(one)}, this machine has {_words(other)}"
+            at = min(essence[0] for essence in (one, other) if essence)
+            return f"at sample {at} the set had {_words(one)}, this machine has {_words(other)}"
     return ""
 
 
-def _told(events: Sequence[Event]) -> list[Event]:
+def differences(head: log.Head) -> list[str]:
+    """What computes here and did not then, in one phrase, if anything: the likeliest reason for another set."""
+    from instrument import bank
+
+    here = {"int8 kernels": bank.kernel_variant(), **bank.versions()}
+    then = {"int8 kernels": head.kernel, **head.versions}
+    differ = [f"{name} {shorten(then.get(name))}, here {now!r}" for name, now in here.items() if then.get(name) != now]
+    return [f"it was played with {', '.join(differ)}"] if differ else []
+
+
+def _told(events: Sequence[Event], end: int) -> list[Event]:
+    """Of what happened before sample ``end``, what must happen again, in an order that is the same then."""
     from instrument.controls import REFUSED, Op
 
-    told = [e for e in events if e.op != Op.TAP_OVERFLOW and not e.flags & REFUSED]
+    told = [e for e in events if e.at < end and e.op != Op.TAP_OVERFLOW and not e.flags & REFUSED]
     return sorted(told, key=lambda e: (e.at, e.op, e.voice, e.parameter))
 
 
-def _essence(event: Event) -> tuple[int, int, int, int, float, int, int]:
+def _essence(event: Event) -> Essence:
     return (event.at, event.op, event.voice, event.parameter, event.value, event.ramp, event.number)
 
 
-def _words(essence: tuple[int, int, int, int, float, int, int]) -> str:
+def _words(essence: Essence | None) -> str:
     from instrument.controls import Op
 
+    if essence is None:
+        return "nothing more"
     at, op, voice, *rest = essence
-    return f"{Op(op).name.lower()} (voice {voice + 1}, {', '.join(f'{value:g}' for value in rest)}) at {at}"
+    name = Op(op).name.lower() if op in Op.__members__.values() else f"op {op}"
+    return f"{name} (voice {voice + 1}, {', '.join(f'{value:g}' for value in rest)}) at {at}"

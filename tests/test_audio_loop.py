@@ -374,7 +374,7 @@ def test_crossfades_that_do_not_fit_are_shortened():
     assert timing.crossfade[0][1] == timing.crossfade[1][0] == pytest.approx(500 / 0.1, abs=2)
     assert timing.prime_rate == (4, 2)
     assert timing.prime_length == (int(3 * 0.06 * RATE), int(0.06 * RATE))
-    assert Timing.from_json(timing.to_json()) == timing
+    assert Timing.from_json(timing.to_json(), 2) == replace(timing, cost_us=())
 
 
 # --- panic, stop, fuse

@@ -2,16 +2,20 @@
 
 import json
 import math
-from dataclasses import asdict
+import re
+import threading
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from instrument import log
+from instrument import bank, log
+from instrument.audio.timing import Timing
 from instrument.controls import DEFAULTS, REFUSED, Event, Op
-from instrument.replay import commands_of, compare, gaps
+from instrument.replay import commands_of, compare, differences, gaps
 
 HEAD = log.Head(
     sample_rate=44100,
@@ -23,7 +27,7 @@ HEAD = log.Head(
     bank=({"name": "a", "path": "a.safetensors", "sha256": "0"},),
     start=(0, 0),
     parameters=(DEFAULTS, DEFAULTS),
-    timing={"turn": 16},
+    timing={"turn": 16, "delay": 0, "ahead": 44, "prime_rate": [4], "prime_length": [99], "crossfade": [[1 << 40]]},
     versions={},
     patch={"name": "x"},
     rules={},
@@ -89,16 +93,58 @@ BAD = {
     GOOD.replace("44100", "7") + "\n": "line 1: sample_rate: 7",
     GOOD.replace('"start": [0, 0]', '"start": [0, 5]') + "\n": "line 1: start",
     GOOD.replace('"sha256"', '"sha"') + "\n": "line 1: bank",
+    GOOD.replace('"a.safetensors"', "5") + "\n": "line 1: bank",
+    GOOD.replace("18446744073709551615", "18446744073709551616") + "\n": "line 1: seed",
+    GOOD.replace('"turn": 16', '"turn": 1.5') + "\n": "line 1: timing.turn: 1.5: an integer from",
+    GOOD.replace("[4]", "[1]") + "\n": "line 1: timing.prime_rate: 1: an integer from 2 to 8",
+    GOOD.replace("[4]", "[4, 4]") + "\n": "line 1: timing.prime_rate: a list of 1",
+    GOOD.replace("[99]", "[8193]") + "\n": "line 1: timing.prime_length: 8193: an integer from 0 to 8192",
+    GOOD.replace("[[1099511627776]]", "[]") + "\n": "line 1: timing.crossfade: a list of 1 lists",
+    GOOD.replace("[[1099511627776]]", "[[]]") + "\n": "line 1: timing.crossfade: a list of 1",
+    GOOD.replace("[[1099511627776]]", "[[0]]") + "\n": "line 1: timing.crossfade: 0: an integer from 1",
+    GOOD + '\n{"at": 1, "op": "SET", "value": NaN}\n': "line 2: value: nan",
+    GOOD + f'\n{{"at": {1 << 70}, "op": "SET"}}\n': "line 2: at: ",
     GOOD + "\nhello\n": "line 2: no JSON",
     GOOD + '\n{"at": 1, "op": "DANCE"}\n': "line 2: op: 'DANCE'",
     GOOD + '\n{"at": -1, "op": "SET"}\n': "line 2: at -1",
     GOOD + '\n{"at": 1, "op": "SET", "voice": 7}\n': "voice 7",
-    GOOD + '\n{"at": 1.5, "op": "SET"}\n': "line 2: at: '1.5'",
+    GOOD + '\n{"at": 1.5, "op": "SET"}\n': "line 2: at: 1.5",
     GOOD + '\n{"at": 1, "op": "SET", "value": "x"}\n': "line 2: value: 'x'",
     GOOD + '\n{"at": 1, "op": "SWITCH", "number": 3}\n': "line 2: number: 3",
     GOOD + '\n{"at": 1, "op": "SET", "colour": 3}\n': "line 2: colour",
     GOOD + "\n" + "[" * 100_000 + "\n": "line 2",
 }
+
+
+def places(value: object, at: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+    """The way to everything inside ``value``."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [at, *(place for key, each in inner for place in places(each, (*at, key)))]
+
+
+ODD = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3), st.just([]), st.just({}), st.just([[1]])
+)
+
+
+@given(data=st.data())
+def test_a_head_with_anything_in_it_is_read_or_refused_in_one_line(folder: Path, data: st.DataObject) -> None:
+    head = json.loads(GOOD)
+    for _ in range(data.draw(st.integers(1, 3))):
+        *way, last = data.draw(st.sampled_from(places(head)[1:]))
+        inside = head
+        for key in way:
+            inside = inside[key]
+        inside[last] = data.draw(ODD)
+    (folder / "odd.jsonl").write_text(json.dumps(head) + "\n")
+    said = ""
+    try:
+        read, _, _ = log.read(folder / "odd.jsonl")
+        n = len(read.bank)
+        assert np.shape(Timing.from_json(read.timing, n).crossfade) == (n, n)
+    except ValueError as error:
+        said = str(error)
+    assert not said or re.fullmatch(r"\S*odd\.jsonl: line 1: [^\n]{1,200}", said)
 
 
 @pytest.mark.parametrize(("text", "words"), BAD.items(), ids=range(len(BAD)))
@@ -129,12 +175,67 @@ def test_what_is_asked_for_again() -> None:
 
 def test_where_two_sets_part_is_said() -> None:
     then = [Event(5, Op.SET, value=1.0, late=3.0), Event(9, Op.PRIMED)]
-    assert compare(then, [Event(5, Op.SET, value=1.0), Event(9, Op.PRIMED)]) == ""
-    assert "at sample 9" in compare(then, [Event(5, Op.SET, value=1.0), Event(12, Op.PRIMED)])
+    assert compare(then, [Event(5, Op.SET, value=1.0), Event(9, Op.PRIMED)], 20) == ""
+    assert "at sample 9" in compare(then, [Event(5, Op.SET, value=1.0), Event(12, Op.PRIMED)], 20)
+
+
+def test_what_is_missing_at_the_end_parts_two_sets() -> None:
+    seed, ended = Event(5, Op.SEED), Event(20, Op.ENDED)
+    assert compare([seed, ended], [seed, ended], 20) == ""
+    missing = "the set had nothing more, this machine has seed (voice 0, 0, 0, 0, 0) at 5"
+    assert missing in compare([], [seed], 20)
+    assert "this machine has nothing more" in compare([seed, ended], [seed], 20)
+    assert "at sample 20 the set had ended" in compare([seed, ended], [seed, Event(21, Op.ENDED)], 20)
+
+
+def test_a_torn_log_is_compared_up_to_its_tear() -> None:
+    """At its very last sample more may have happened than came to be written."""
+    seed, last = Event(5, Op.SEED), Event(20, Op.SET)
+    assert compare([seed, last], [seed], 20) == ""
+    assert compare([seed, last], [seed, last, Event(20, Op.PRIMED)], 20) == ""
+    assert compare([last], [seed, last], 20) != ""
+
+
+def test_another_machine_is_named() -> None:
+    here = replace(HEAD, kernel=bank.kernel_variant(), versions=bank.versions())
+    assert differences(here) == []
+    (line,) = differences(replace(here, kernel="abacus", versions={**here.versions, "numba": "0.1"}))
+    assert "int8 kernels 'abacus', here " in line
+    assert "numba '0.1', here " in line
+    assert "numpy" not in line
+
+
+def test_a_slow_disk_holds_up_nobody_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go = threading.Event()
+    real = log.EventLog._write
+
+    def slow(self: log.EventLog, line: object) -> None:
+        assert go.wait(60)
+        real(self, line)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(log.EventLog, "_write", slow)
+    written = log.EventLog(tmp_path / "set.jsonl", HEAD)
+    written.events([Event(at, Op.SET) for at in range(500)])
+    written.mark(7)
+    assert (tmp_path / "set.jsonl").read_text() == ""
+    go.set()
+    written.close()
+    written.close()
+    assert len(log.read(tmp_path / "set.jsonl")[1]) == 500
+
+
+def test_a_hanging_disk_delays_the_end_only_so_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go = threading.Event()
+    monkeypatch.setattr(log, "PATIENCE", 0.01)
+    monkeypatch.setattr(log.EventLog, "_write", lambda *_: go.wait(60))
+    written = log.EventLog(tmp_path / "set.jsonl", HEAD)
+    written.close()
+    assert "the disk has not answered" in written.fault
+    go.set()
 
 
 def test_what_was_refused_is_not_missed_and_what_was_lost_is_said() -> None:
     then = [Event(5, Op.SET), Event(6, Op.SWITCH, flags=REFUSED)]
-    assert compare(then, [Event(5, Op.SET)]) == ""
+    assert compare(then, [Event(5, Op.SET)], 20) == ""
     lost = [Event(5, Op.SET), Event(7, Op.EVENTS_LOST, number=31)]
-    assert "from sample 7 on 31 events are missing" in compare(lost, [Event(5, Op.SET)])
+    assert "from sample 7 on 31 events are missing" in compare(lost, [Event(5, Op.SET)], 20)

@@ -273,9 +273,8 @@ class Performance:
         ahead = lookahead(self.sample_rate)
         delay = max(slot.resampler.delay for slot in self.slots)
         if known is not None:
-            timing = Timing.from_json(known)
-            n = len(self.slots)
-            if (timing.turn, timing.delay, timing.ahead) != (self._turn, delay, ahead) or len(timing.prime_rate) != n:
+            timing = Timing.from_json(known, len(self.slots))
+            if (timing.turn, timing.delay, timing.ahead) != (self._turn, delay, ahead):
                 raise ValueError("timing: made for another bank or session rate")
             return timing
         return make_timing(

@@ -17,14 +17,17 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from instrument.audio.slots import Slot, run_generate, run_prime
+from instrument.parameters import shorten
+
+if TYPE_CHECKING:  # a log's numbers are checked before numba is imported
+    from instrument.audio.slots import Slot
 
 SHARE = 0.9  # of the time the networks may use
 CATCH_UP_S = 0.06
 LONGEST = 8192
-FASTEST = 8
+SLOWEST, FASTEST = 2, 8
 SHORTEST_FADE_S = 0.002
 UNLIMITED = 1 << 40
 _ROUNDS = 7
@@ -40,7 +43,8 @@ class Timing:
         ahead: samples the limiter looks ahead.
         prime_rate, prime_length: by slot.
         crossfade: longest, in session samples, from slot (row) to slot (column).
-        cost_us: measured, by slot: a session sample of all voices, and of priming one voice (one sample each).
+        cost_us: measured, by slot: a session sample of all voices, and of priming one voice (one sample each). What the
+            rest was computed from: for people, never read back.
     """
 
     turn: int
@@ -56,20 +60,28 @@ class Timing:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Timing:
-        """Read what :meth:`to_json` gave. Raises ValueError when that is not what it is."""
-        try:
-            return cls(
-                turn=int(data["turn"]),
-                delay=int(data["delay"]),
-                ahead=int(data["ahead"]),
-                prime_rate=tuple(int(x) for x in data["prime_rate"]),
-                prime_length=tuple(int(x) for x in data["prime_length"]),
-                crossfade=tuple(tuple(int(x) for x in row) for row in data["crossfade"]),
-                cost_us=tuple((float(a), float(b)) for a, b in data.get("cost_us", ())),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"timing: {error!r}: the numbers of an earlier set expected") from None
+    def from_json(cls, data: Mapping[str, Any], slots: int) -> Timing:
+        """Read what :meth:`to_json` gave for so many slots. Raises ValueError, naming the field: the loop trusts it."""
+        rows = data.get("crossfade")
+        if not isinstance(rows, (list, tuple)) or len(rows) != slots:
+            raise ValueError(f"timing.crossfade: a list of {slots} lists expected, one for each of the bank")
+        return cls(
+            turn=_integers([data.get("turn")], "turn", 1, 1, UNLIMITED)[0],
+            delay=_integers([data.get("delay")], "delay", 1, 0, UNLIMITED)[0],
+            ahead=_integers([data.get("ahead")], "ahead", 1, 0, UNLIMITED)[0],
+            prime_rate=_integers(data.get("prime_rate"), "prime_rate", slots, SLOWEST, FASTEST),
+            prime_length=_integers(data.get("prime_length"), "prime_length", slots, 0, LONGEST),
+            crossfade=tuple(_integers(row, "crossfade", slots, 1, UNLIMITED) for row in rows),
+        )
+
+
+def _integers(values: object, name: str, count: int, low: int, high: int) -> tuple[int, ...]:
+    if not isinstance(values, (list, tuple)) or len(values) != count:
+        raise ValueError(f"timing.{name}: a list of {count} expected, one for each of the bank")
+    for value in values:
+        if type(value) is not int or not low <= value <= high:
+            raise ValueError(f"timing.{name}: {shorten(value)}: an integer from {low} to {high} expected")
+    return tuple(values)
 
 
 def make_timing(
@@ -88,7 +100,7 @@ def make_timing(
     dearest = max(cost for cost, _ in costs)
     rates, lengths = [], []
     for (_, prime), rate in zip(costs, network_rates, strict=True):
-        k = int(max(2, min(FASTEST, (SHARE * sample - dearest) / max(1e-9, prime * voices))))
+        k = int(max(SLOWEST, min(FASTEST, (SHARE * sample - dearest) / max(1e-9, prime * voices))))
         rates.append(k)
         lengths.append(int(min(LONGEST, (k - 1) * CATCH_UP_S * rate)))
     slack = ring_frames / 2 * sample
@@ -106,6 +118,8 @@ def measure(slot: Slot, voices: int) -> tuple[float, float]:
     The quickest of several rounds: what disturbs a measurement only ever makes it longer. Lanes are left running:
     :meth:`Slot.begin` afterwards.
     """
+    from instrument.audio.slots import run_generate, run_prime
+
     p, stride = slot.program, slot.betas.shape[1]
     betas, tokens = slot.betas.ctypes.data, slot.tokens.ctypes.data
     slot.betas.fill(1.0)
