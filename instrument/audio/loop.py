@@ -18,17 +18,9 @@ import math
 import numpy as np
 from numba import njit
 
+from engine.cpu.memory import flush_denormals, restore_denormals
 from instrument.audio.dsp import network_index
-from instrument.audio.memory import (
-    FLUSH_TO_ZERO,
-    INNER,
-    get_float_mode,
-    get_i64,
-    monotonic_ns,
-    set_float_mode,
-    set_i64,
-    usleep,
-)
+from instrument.audio.memory import INNER, get_i64, monotonic_ns, set_i64, usleep
 from instrument.audio.mix import NOT_FINITE, blow, fall_gain, mix
 from instrument.audio.pending import echo, next_at, overtake, publish, take_commands, tell
 from instrument.audio.ring import ABANDONED, ring_room, send, tap_room, tell_overflow
@@ -98,8 +90,7 @@ _FIGURES_EVERY = 1 << 14  # samples between two readings of the histogram
 def run(address: int) -> bool:
     """Make sound until the closing fade is out; offline, until the horizon or a full tap. Returns whether it ended."""
     core = core_at(address, 0)
-    mode = get_float_mode()
-    set_float_mode(mode | FLUSH_TO_ZERO)
+    mode = flush_denormals()
     while core.ended == 0:
         if not has_room(core):
             if core.offline != 0:
@@ -113,7 +104,7 @@ def run(address: int) -> bool:
             core.first_ns = monotonic_ns()
         measure(core, n, monotonic_ns() - began)
         show(core)
-    set_float_mode(mode)
+    restore_denormals(mode)
     return core.ended != 0
 
 

@@ -1,4 +1,4 @@
-"""What compiled code needs and numba lacks: raw addresses, calls through them, the clock, sleep, flush-to-zero.
+"""What compiled code needs and numba lacks: raw addresses, calls through them, the clock, sleep.
 
 Used inside kernels only, on whichever thread runs them. Nothing here checks anything: addresses come from descriptors
 whose sizes were checked when they were packed (``instrument.audio.slots``).
@@ -7,7 +7,6 @@ whose sizes were checked when they were packed (``instrument.audio.slots``).
 from __future__ import annotations
 
 import ctypes
-import platform
 import sys
 from typing import Any
 
@@ -34,7 +33,6 @@ _cgutils: Any = cgutils
 # time.monotonic_ns reads CLOCK_MONOTONIC on Linux and what CLOCK_UPTIME_RAW counts on macOS.
 _CLOCK = 8 if sys.platform == "darwin" else 1
 _GETTID = sys.platform.startswith("linux") and hasattr(ctypes.CDLL(None), "gettid")
-_MACHINE = platform.machine().lower()
 
 usleep: Any = types.ExternalFunction("usleep", types.int32(types.uint32))
 
@@ -135,47 +133,3 @@ def this_thread(_context: Any) -> Any:
         return builder.sext(builder.call(_cgutils.get_or_insert_function(builder.module, kind, "gettid"), []), _I64)
 
     return types.int64(), codegen
-
-
-@_intrinsic
-def get_float_mode(_context: Any) -> Any:
-    """The thread's floating-point control word (x86 MXCSR, Arm FPCR); 0 elsewhere."""
-
-    def codegen(_context: Any, builder: Any, _signature: Any, _args: Any) -> Any:
-        if _MACHINE in ("x86_64", "amd64"):
-            place = _cgutils.alloca_once(builder, ir.IntType(32))
-            _x86(builder, "llvm.x86.sse.stmxcsr", place)
-            return builder.zext(builder.load(place), _I64)
-        if _MACHINE in ("arm64", "aarch64"):
-            kind = ir.FunctionType(_I64, [])
-            return builder.call(_cgutils.get_or_insert_function(builder.module, kind, "llvm.aarch64.get.fpcr"), [])
-        return ir.Constant(_I64, 0)
-
-    return types.int64(), codegen
-
-
-@_intrinsic
-def set_float_mode(_context: Any, mode: Any) -> Any:
-    """Set what :func:`get_float_mode` returned."""
-
-    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        if _MACHINE in ("x86_64", "amd64"):
-            place = _cgutils.alloca_once(builder, ir.IntType(32))
-            builder.store(builder.trunc(args[0], ir.IntType(32)), place)
-            _x86(builder, "llvm.x86.sse.ldmxcsr", place)
-        elif _MACHINE in ("arm64", "aarch64"):
-            kind = ir.FunctionType(ir.VoidType(), [_I64])
-            builder.call(_cgutils.get_or_insert_function(builder.module, kind, "llvm.aarch64.set.fpcr"), args)
-        return context.get_dummy_value()
-
-    return types.void(types.int64), codegen
-
-
-def _x86(builder: Any, name: str, place: Any) -> None:
-    pointer = ir.IntType(8).as_pointer()
-    function = _cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), [pointer]), name)
-    builder.call(function, [builder.bitcast(place, pointer)])
-
-
-# Bits of the control word that turn denormals into zeros: MXCSR FTZ | DAZ, FPCR FZ.
-FLUSH_TO_ZERO = 0x8040 if _MACHINE in ("x86_64", "amd64") else 1 << 24 if _MACHINE in ("arm64", "aarch64") else 0
