@@ -15,7 +15,7 @@ import threading
 
 STDOUT, STDERR = 1, 2
 _MAX_LINE = 1000  # bytes; a pipe that polls writable takes at least PIPE_BUF (512 or more) without blocking
-_lock = threading.Lock()
+_lock = threading.RLock()
 _status_drawn = False
 
 
@@ -44,16 +44,18 @@ def complain(text: str) -> None:
 def draw(text: str) -> None:
     """Redraw the status line (a terminal's stdout only)."""
     global _status_drawn
-    _put(STDOUT, f"\r\x1b[2K{text}".encode(errors="replace"))
-    _status_drawn = True
+    with _lock:
+        _put(STDOUT, f"\r\x1b[2K{text}".encode(errors="replace"))
+        _status_drawn = True
 
 
 def wipe() -> None:
     """Take the status line away."""
     global _status_drawn
-    if _status_drawn:
-        _put(STDOUT, b"\r\x1b[2K")
-        _status_drawn = False
+    with _lock:
+        if _status_drawn:
+            _put(STDOUT, b"\r\x1b[2K")
+            _status_drawn = False
 
 
 def is_terminal() -> bool:
@@ -78,12 +80,13 @@ def flush_or_forget() -> None:
 
 
 def _write(stream: int, text: str) -> None:
-    wipe()
-    _put(stream, " ".join(text.split("\n")).rstrip().encode(errors="replace")[:_MAX_LINE] + b"\n")
+    with _lock:
+        wipe()
+        _put(stream, " ".join(text.split("\n")).rstrip().encode(errors="replace")[:_MAX_LINE] + b"\n")
 
 
 def _put(stream: int, data: bytes) -> None:
-    with _lock, contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError):
         if _writable(stream):
             os.write(stream, data)
 

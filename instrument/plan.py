@@ -21,7 +21,6 @@ from instrument.patch import Patch
 BACKENDS = ("cpu", "reference")
 LIVE = ("cpu",)
 PRECISIONS = ("int8", "fp32")
-FALLBACK_S = 30.0  # how long a set without a sound device lasts
 LONGEST_LATENCY_MS = 2000.0
 
 
@@ -57,6 +56,7 @@ class Plan:
     Attributes:
         options: as typed.
         patch: as read.
+        output: the command line's, else the patch's.
         checkpoints: by program; equal files are one object.
         voices, seed, backend, precision: as they will be.
         start: bank index of each voice at sample 0.
@@ -68,6 +68,7 @@ class Plan:
 
     options: Options
     patch: Patch
+    output: str
     checkpoints: tuple[Checkpoint, ...]
     voices: int
     seed: int
@@ -93,10 +94,9 @@ class Plan:
 def make(options: Options) -> Plan:
     """Check everything that can be checked without compiling. Raises ValueError, one line."""
     backend, precision = check_backend(options.backend, options.precision, LIVE)
-    for path in filter(None, (options.log, options.report)):
-        report.check_path(path)
-    _check_sound_files(options)
     patch = patches.open_target(options.target)
+    output = patch.output.device if options.output == "auto" and patch.output.device != "default" else options.output
+    _check_files(options, output)
     osc = patch.osc.listen if options.osc is None else patches.endpoint(options.osc, "--osc")
     for line in patch.missing():
         raise ValueError(f"{options.target or patches.DEFAULT}: {line}")
@@ -107,6 +107,7 @@ def make(options: Options) -> Plan:
     return Plan(
         options=options,
         patch=patch,
+        output=output,
         checkpoints=load_bank([entry.path for entry in patch.bank]),
         voices=voices,
         seed=_seed(options, patch),
@@ -154,12 +155,15 @@ def _seed(options: Options, patch: Patch) -> int:
     return secrets.randbelow(1 << 32) if patch.seed is None else patch.seed
 
 
-def _check_sound_files(options: Options) -> None:
+def _check_files(options: Options, output: str) -> None:
+    """Raises ValueError for what cannot be written, or would be written twice."""
     from instrument.audio.soundfiles import check_path, is_sound_file
 
-    if options.record:
-        check_path(options.record)
-    if is_sound_file(options.output):
-        check_path(Path(options.output))
-        if options.record and options.record.resolve() == Path(options.output).resolve():
-            raise ValueError(f"--record {options.record}: is the --output already; another name expected")
+    sounds = {"--output": Path(output) if is_sound_file(output) else None, "--record": options.record}
+    written: dict[Path, str] = {}
+    for name, path in {**sounds, "--log": options.log, "--report": options.report}.items():
+        if path is not None:
+            check = check_path if name in sounds else report.check_path
+            other = written.setdefault(check(path).resolve(), name)
+            if other != name:
+                raise ValueError(f"{name} {path}: is the {other} already; another name expected")

@@ -141,9 +141,7 @@ class Session:
         """Build everything up to, not including, the first sample. Raises ValueError, one line."""
         from instrument.audio import outputs
 
-        options, patch = self.plan.options, self.plan.patch
-        name = patch.output.device if options.output == "auto" and patch.output.device != "default" else options.output
-        self.output = outputs.choose(name, self.plan.block, self.say, options.seconds)
+        self.output = outputs.choose(self.plan.output, self.plan.block, self.say, self.plan.options.seconds)
         self.sample_rate = self.output.rate or self.plan.checkpoints[0].config.sample_rate
         ring = self._ring_frames()
         with compiling.shown(self.say):
@@ -253,6 +251,7 @@ class Session:
     def start(self) -> None:
         """First sample, then the device, then whoever plays. Raises ValueError when the device does not open."""
         self._started = True
+        self._closers.callback(sys.setswitchinterval, sys.getswitchinterval())
         sys.setswitchinterval(SWITCH_S)
         seconds = self.plan.options.seconds or self.output.seconds
         if seconds is not None:
@@ -323,13 +322,13 @@ class Session:
             return
         self._closed = True
         atexit.unregister(self.close)
-        console.wipe()
         with contextlib.ExitStack() as last:  # each in turn, whatever the ones before it did
             last.callback(self._write_report)
             last.callback(self._close_files)
             last.callback(self._closers.close)
             if hasattr(self, "output"):
                 last.callback(self.output.stop)
+            last.callback(console.wipe)  # nobody draws any more
             if self._started:
                 last.callback(self.housekeeping.finish)
                 last.callback(self._fade_out)
@@ -387,7 +386,7 @@ class Session:
 
 
 class Housekeeping:
-    """The control thread: gestures on their way, events into the log, the status line. It never stops the sound."""
+    """The control thread: gestures on their way, events to the log, the status line. It never stops the sound."""
 
     def __init__(self, session: Session) -> None:
         self._session = session

@@ -19,7 +19,7 @@ _MARKS = (" primes", " fades")
 
 @dataclass(frozen=True)
 class Fixed:
-    """What does not change during a set: bank names, L in ms, frames the ring holds, Hz, whether colour may be used."""
+    """What does not change during a set: bank names, L in ms, frames the ring holds, Hz, whether in blocks."""
 
     names: Sequence[str]
     latency_ms: float

@@ -21,7 +21,7 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 
 from instrument import log, plan, replay, report
 from instrument.controls import KEEP_STATE, Event, Op, VoiceTelemetry
-from instrument.session import Housekeeping, Interrupts, Session
+from instrument.session import SWITCH_S, Housekeeping, Interrupts, Session
 
 ROOT = Path(__file__).parent.parent
 PLAY = [sys.executable, "-m", "instrument.cli", "play"]
@@ -353,14 +353,14 @@ def test_leaving_while_kernels_compile(how: str, patch: Path, tmp_path: Path) ->
     assert not (tmp_path / "set.json").exists()
 
 
-@pytest.mark.skipif(os.name != "posix", reason="needs pseudo-terminals")
-def test_the_status_line_is_drawn_on_a_terminal(patch: Path, tmp_path: Path) -> None:
+def on_a_terminal(patch: Path, folder: Path, latency: str, *more: str, how: str = "end") -> tuple[int, str]:
+    """Exit code, and what a terminal was sent; once the status line is there, it is left by the signal ``how``."""
     import pty
 
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [*PLAY, str(patch), "--output", "null", "--midi", "none", "--latency", "60", "--seconds", "0.7"],
-        cwd=tmp_path,
+        [*PLAY, str(patch), "--output", "null", "--midi", "none", "--latency", latency, *more],
+        cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"},
         stdin=subprocess.DEVNULL,
         stdout=theirs,
@@ -370,15 +370,46 @@ def test_the_status_line_is_drawn_on_a_terminal(patch: Path, tmp_path: Path) -> 
     seen = b""
     with open(ours, "rb", buffering=0) as terminal:  # noqa: PTH123 (a descriptor, not a path)
         try:
-            while more := terminal.read(4096):
-                seen += more
+            while chunk := terminal.read(4096):
+                seen += chunk
+                if how != "end" and b"underrun" in seen:
+                    process.send_signal(signal.Signals[how])
+                    how = "end"
         except OSError:  # Linux says EIO when the other side is closed
             pass
-    assert process.wait(60) == 0
-    drawn = [part for part in seen.decode().split("\r\x1b[2K") if "underrun" in part]
+    return process.wait(60), seen.decode()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs pseudo-terminals")
+def test_the_status_line_is_drawn_on_a_terminal(patch: Path, tmp_path: Path) -> None:
+    code, seen = on_a_terminal(patch, tmp_path, "60", "--seconds", "0.7")
+    assert code == 0
+    drawn = [part for part in seen.split("\r\x1b[2K") if "underrun" in part]
     assert drawn, seen
     for words in ("T 1.000", "gru", "load ", "ring ", "60 ms"):
         assert words in drawn[-1]
+    assert seen.endswith("\r\x1b[2K")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs pseudo-terminals")
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
+def test_no_status_line_stays_behind(how: str, patch: Path, tmp_path: Path) -> None:
+    """The ring is long enough for the line to be drawn again while it plays out."""
+    code, seen = on_a_terminal(patch, tmp_path, "900", how=how)
+    assert code == 128 + signal.Signals[how]
+    assert seen.endswith("\r\x1b[2K")
+
+
+def test_closing_puts_the_switch_interval_back(patch: Path, tmp_path: Path) -> None:
+    before = sys.getswitchinterval()
+    session = Session(plan.make(options(patch, tmp_path)), print, print)
+    try:
+        session.open()
+        session.start()
+        assert sys.getswitchinterval() == pytest.approx(SWITCH_S)
+    finally:
+        session.close()
+    assert sys.getswitchinterval() == before
 
 
 @pytest.mark.soak
