@@ -164,7 +164,13 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
 
 
 def write_whole(path: Path, blob: bytes) -> None:
-    """Write a file so that a crash leaves either the old one or the new one. Raises OSError, leaving nothing new."""
+    """Write a file so that a crash leaves either the old one or the new one. Raises OSError, leaving nothing new.
+
+    A device or a pipe takes it as it is: it must not be replaced.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        path.write_bytes(blob)
+        return
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with scratch.open("wb") as file:

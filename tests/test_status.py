@@ -42,6 +42,9 @@ def test_a_report_is_whole_and_in_order(tmp_path: Path) -> None:
     assert tuple(read) == (*report.FIELDS, "zebra")
     assert read["seconds"] == 3
     assert [path.name for path in tmp_path.iterdir()] == ["r.json"]
+    (tmp_path / "null").symlink_to("/dev/null")
+    report.write(tmp_path / "null", read)
+    assert (tmp_path / "null").is_symlink()
     with pytest.raises(AssertionError):
         report.assemble({"seconds": 1})
 
