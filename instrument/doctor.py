@@ -1,7 +1,8 @@
 """``samplernn doctor`` and ``samplernn devices``: what this machine offers a live set, and what it lacks.
 
 Main thread, nothing playing. Every check is a line and none of them raises: a machine that lacks something is what
-this is for. It changes nothing, except that the priority is really asked for, on a thread that ends at once.
+this is for. It compiles what is to be measured, as any start would, and really asks for the priority, on a
+thread that ends at once; nothing else is changed.
 """
 
 from __future__ import annotations

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from instrument import patch_rules
 from instrument.parameters import shorten, suggest
 from instrument.patch_rules import NOTHING
@@ -170,11 +168,6 @@ def schema() -> dict[str, Any]:
         "title": "samplernn-live patch",
         **patch_rules.PATCH.schema(),
     }
-
-
-def dump(patch: Patch) -> str:
-    """The patch as YAML that loads as the same patch (beside the same files)."""
-    return yaml.safe_dump(dict(patch.data), sort_keys=False, allow_unicode=True, default_flow_style=None)
 
 
 def bare(path: Path) -> Patch:

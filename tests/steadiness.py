@@ -177,7 +177,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--output", default="null")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--latency", type=float, default=20.0, help="L in milliseconds")
-    parser.add_argument("--block", type=int, default=outputs.BLOCK)
+    parser.add_argument("--block", type=int, default=128)
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--precision", default="int8")
     parser.add_argument("--record", type=Path)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from instrument.audio.soundfiles import SoundFile, check_path, to_pcm24, write_file
+from instrument.audio.soundfiles import SoundFile, check_path, to_pcm24
 
 STEP = 2.0**-23
 
@@ -30,7 +30,9 @@ def test_conversion_is_the_formula():
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".WAV"])
 def test_file_holds_the_integers_however_they_came(tmp_path, suffix):
     audio = noise(10_001)
-    write_file(tmp_path / f"once{suffix}", audio, 44100)
+    once = SoundFile(tmp_path / f"once{suffix}", 44100)
+    once.write(audio)
+    once.close()
     file = SoundFile(tmp_path / f"parts{suffix}", 44100)
     for part in np.split(audio, [1, 64, 5000, 5000]):
         file.write(part)

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from instrument.audio.supervisor import Supervisor
     from instrument.controls import Link
 
-BLOCK = 128  # frames of a device's callback unless asked otherwise
 FALLBACK_SECONDS = 30.0  # how long `auto` plays into a file when it has no device
 
 Say = Callable[[str], None]

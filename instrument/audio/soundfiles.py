@@ -145,12 +145,3 @@ def _flac_length(path: Path, frames: int) -> None:
 def one_line(fault: BaseException) -> str:
     """What a fault says, in one line."""
     return " ".join(str(fault).split()) or type(fault).__name__
-
-
-def write_file(path: Path, audio: NDArray[np.float32], sample_rate: int) -> None:
-    """Write frames (n, 2) of full scale 1 as one file. Raises ValueError, OSError."""
-    file = SoundFile(path, sample_rate)
-    try:
-        file.write(audio)
-    finally:
-        file.close()
