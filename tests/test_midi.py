@@ -1,6 +1,10 @@
 """MIDI by the patch's map: values, pickup, notes, programs, filters, inputs that come and go."""
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -315,6 +319,107 @@ def test_the_monitor_names_messages_as_a_map_does():
     assert describe(mido.Message("note_on", note=36, velocity=0)) == "{note: C2, channel: 1}  off"
     assert describe(mido.Message("program_change", program=3)) == "{program: 3, channel: 1}"
     assert "pitch=5" in describe(mido.Message("pitchwheel", pitch=5))
+
+
+# A machine without a sequencer looks at its inputs on being told to, and says how long that took.
+LOOKS = """
+import sys, time
+from pathlib import Path
+import mido
+from instrument.midi import ports
+ports.SEQUENCER = Path("/nonexistent")
+backend = mido.Backend(ports.JACK)
+found, opened = ports.SystemPorts(), []
+for line in sys.stdin:
+    began = time.monotonic()
+    try:
+        if line.strip() == "open":
+            opened.append(found.open("knobs:k", print))
+        elif line.strip() == "close":
+            opened.pop().close()
+        names = found.names()
+    except OSError as error:
+        names = error
+    print(time.monotonic() - began < 2.5, names, flush=True)
+found.close()
+"""
+
+
+@pytest.fixture
+def looks(jack):  # noqa: F811
+    """A child that finds its own way to JACK; gives its answers to words, and must end well and say nothing else."""
+    environment = jack.environment | {"PYTHONWARNINGS": "error"}
+    environment.pop("MIDO_BACKEND", None)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", LOOKS], env=environment, **pipes) as child:
+
+        def look(word="look"):
+            child.stdin.write(f"{word}\n")
+            child.stdin.flush()
+            return child.stdout.readline().strip()
+
+        try:
+            yield look
+            _, errors = child.communicate(timeout=20)
+        finally:
+            child.kill()
+    assert (child.returncode, errors) == (0, "")
+
+
+@pytest.fixture
+def knobs():
+    """A sender over JACK in a process of its own, which dies with its server."""
+    script = "import sys, mido; from instrument.midi.ports import JACK; b = mido.Backend(JACK)\n"
+    script += "o = b.open_output('k', virtual=True, client_name='knobs'); print('there', flush=True); sys.stdin.read()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    started = []
+
+    def start(jack):  # noqa: F811
+        started.append(subprocess.Popen([sys.executable, "-c", script], env=jack.environment, **pipes))
+        assert started[-1].stdout.readline() == b"there\n"
+
+    yield start
+    for child in started:
+        child.kill()
+        child.communicate()
+
+
+@pytest.mark.device
+@pytest.mark.skipif(shutil.which("jackd") is None, reason="jackd is not installed (Debian: jackd2)")
+def test_jack_is_found_without_a_sequencer_and_again_after_it_died(jack, looks, knobs):  # noqa: F811
+    assert looks() == "True []"
+    knobs(jack)
+    assert looks("open") == "True ['knobs:k']"
+    jack.kill()
+    assert looks() == "True the JACK server has gone"
+    assert looks() == "True no MIDI sequencer on this machine, and no JACK server"
+    looks("close")
+    jack.start()
+    knobs(jack)
+    assert looks() == "True ['knobs:k']"
+
+
+@pytest.mark.device
+@pytest.mark.skipif(shutil.which("jackd") is None, reason="jackd is not installed (Debian: jackd2)")
+def test_a_jack_server_that_sleeps_holds_nobody_up(jack, looks, knobs):  # noqa: F811
+    knobs(jack)
+    assert looks("open") == "True ['knobs:k']"
+    jack.process.send_signal(signal.SIGSTOP)
+    try:
+        assert looks("open") == "True the JACK server does not answer"
+        assert looks("close") == "True ['knobs:k']"
+    finally:
+        jack.process.send_signal(signal.SIGCONT)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system has MIDI of its own")
+def test_the_choice_of_mido_backend_is_kept():
+    script = "import sys; from instrument.midi import ports; ports.SEQUENCER = ports.Path('/nonexistent')\n"
+    script += "try: ports.SystemPorts().names()\nexcept OSError as error: print(error)"
+    environment = os.environ | {"MIDO_BACKEND": "mido.backends.rtmidi/LINUX_ALSA", "JACK_DEFAULT_SERVER": "no-such"}
+    for extra, words in (({}, "machine\n"), ({"MIDO_BACKEND": ""}, "machine, and no JACK server\n")):
+        done = subprocess.run([sys.executable, "-c", script], env=environment | extra, capture_output=True, text=True)
+        assert (done.stdout, done.stderr) == (f"no MIDI sequencer on this {words}", "")
 
 
 @pytest.mark.device

@@ -6,15 +6,20 @@ the sequencer a client and some systems run out. What arrives is left to whoever
 
 from __future__ import annotations
 
+import ctypes
+import os
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from instrument.midi import jack
 from instrument.parameters import shorten
 
 SEQUENCER = Path("/dev/snd/seq")  # opening ALSA's sequencer without it prints to stderr, from C
+NO_SEQUENCER = "no MIDI sequencer on this machine"
+JACK = "mido.backends.rtmidi/UNIX_JACK"
 THROUGH = "midi through"  # ALSA's own loop: nobody's controller
 
 
@@ -38,7 +43,10 @@ class Ports(Protocol):
 
 
 class SystemPorts:
-    """The machine's, through mido; ``backend`` as mido names them, its own choice if left out."""
+    """The machine's, through mido; ``backend`` as mido names them, MIDO_BACKEND's or mido's own choice if left out.
+
+    On a Linux without ALSA's sequencer that choice is JACK, if there is a server.
+    """
 
     def __init__(self, backend: str | None = None) -> None:
         self._name = backend
@@ -58,13 +66,16 @@ class SystemPorts:
 
     def open(self, name: str, callback: Callable[[Any], None]) -> Opened:
         """Listen to the input of that full name. Raises OSError."""
+        client = self._listing()
+        if isinstance(client, jack.Client) and not client.awake():
+            raise OSError(jack.ASLEEP)
         try:
-            opened: Opened = self._mido().open_input(name, callback=callback)
-            return opened
+            opened: Opened = self._backend.open_input(name, callback=callback)
         except OSError:
             raise
         except Exception as error:
             raise OSError(" ".join(str(error).split())) from None
+        return _JackInput(opened, client) if isinstance(client, jack.Client) else opened
 
     def close(self) -> None:
         """Let go of the client; the next listing makes another."""
@@ -72,22 +83,52 @@ class SystemPorts:
             self._client.delete()
             self._client = None
 
-    def _mido(self) -> Any:
-        if self._backend is None:
-            import mido
-
-            self._backend = mido.Backend(self._name) if self._name else mido.backend
-        return self._backend
-
     def _listing(self) -> Any:
         if self._client is None:
             import rtmidi
 
-            api = self._mido().api
-            if sys.platform == "linux" and api in (None, "LINUX_ALSA") and not SEQUENCER.exists():
-                raise OSError("no MIDI sequencer on this machine")
-            self._client = rtmidi.MidiIn(getattr(rtmidi, f"API_{api}") if api else rtmidi.API_UNSPECIFIED)
+            self._backend = self._chosen()
+            api = self._backend.api
+            if api == "UNIX_JACK":
+                self._client = self._jack()
+            elif _needs_sequencer(api):
+                raise OSError(NO_SEQUENCER)
+            else:
+                self._client = rtmidi.MidiIn(getattr(rtmidi, f"API_{api}") if api else rtmidi.API_UNSPECIFIED)
         return self._client
+
+    def _chosen(self) -> Any:
+        import mido
+
+        if self._name:
+            return mido.Backend(self._name)
+        open_choice = not os.environ.get("MIDO_BACKEND") and _needs_sequencer(mido.backend.api)
+        return mido.Backend(JACK) if open_choice else mido.backend
+
+    def _jack(self) -> jack.Client:
+        try:
+            return jack.Client()
+        except OSError as error:
+            why = f"{NO_SEQUENCER}, and {error}" if _needs_sequencer(None) else str(error)
+            raise OSError(why) from None
+
+
+class _JackInput:
+    """An input over JACK, which is closed only where that cannot hang."""
+
+    def __init__(self, opened: Opened, client: jack.Client) -> None:
+        self._opened, self._client = opened, client
+
+    def close(self) -> None:
+        """Stop listening; what a dead or sleeping server still holds is left to it, for good."""
+        if self._client.awake():
+            self._opened.close()
+        else:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._opened))  # its end would close it
+
+
+def _needs_sequencer(api: str | None) -> bool:
+    return sys.platform == "linux" and api in (None, "LINUX_ALSA") and not SEQUENCER.exists()
 
 
 def plain(name: str) -> str:
