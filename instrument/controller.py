@@ -188,9 +188,9 @@ class Controller:
                 raise ValueError(f"get: {shorten(name)} is not voice/<n>/<parameter>")
             voice = int(number)
         if rest == "checkpoint":
-            self._voices(voice)
-            program = self._programs[(voice or 1) - 1]
-            return self.bank[program or 0]
+            first = self._voices(voice)[0]
+            program = self._programs[first]  # unknown when the switch to it was refused: what plays is what stayed
+            return self.bank[self._link.telemetry().voices[first].slot if program is None else program]
         if rest not in PARAMETERS:
             raise ValueError(f"get: no parameter {shorten(name)}{suggest(rest, (*PARAMETERS, 'checkpoint'))}")
         return self.value(rest, voice)

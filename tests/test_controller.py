@@ -43,6 +43,13 @@ def test_a_gesture_takes_effect_L_after_it_happened(link, desk):
     ]
 
 
+def test_after_a_refused_switch_the_checkpoint_is_what_plays(link, desk):
+    desk.trigger("checkpoint", "drones", voice=1)
+    assert desk.get("checkpoint") == "drones"
+    desk.heard([Event(5, Op.SWITCH, 0, number=2, flags=REFUSED)])
+    assert desk.get("checkpoint") == desk.get("voice/1/checkpoint") == "glass"  # telemetry's
+
+
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_values_clip_and_what_is_no_number_is_refused(link, desk, name):
     p = PARAMETERS[name]
