@@ -1,6 +1,8 @@
 """Checkpoints: written, read back, and refused in one line when anything is wrong with them."""
 
 import json
+import os
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -71,7 +73,14 @@ FAULTS = {
     "tiers": (lambda h, t: h["model"].update(frame_sizes=[8, 12]), "frame_sizes"),
     "missing": (lambda h, t: t.pop("embedding"), "embedding is missing"),
     "shape": (lambda h, t: t.update(embedding=np.zeros((2, 2), np.float32)), "embedding: shape"),
-    "nan": (lambda h, t: t.update(embedding=np.full((16, 4), np.nan, np.float32)), "finite"),
+    "nan": (lambda h, t: t.update(embedding=np.full((16, 4), np.nan, np.float32)), "embedding: nan in it"),
+    "infinite": (lambda h, t: t.update(embedding=np.full((16, 4), -np.inf, np.float16)), "embedding: inf in it"),
+    "wild": (lambda h, t: t.update({k: v * np.float32(1e30) for k, v in t.items()}), "numbers within 10000 of 0"),
+    "true": (lambda h, t: h.update(format=True), "format: True"),
+    "float": (lambda h, t: h.update(format=1.0), "format: 1.0"),
+    "no model": (lambda h, t: h.pop("model"), "model: missing"),
+    "no rate": (lambda h, t: h["model"].pop("sample_rate"), "model.sample_rate: missing"),
+    "no start": (lambda h, t: h["model"].pop("h0"), "model.h0: missing"),
     "dtype": (lambda h, t: t.update(embedding=np.zeros((16, 4), np.int8)), "int8"),
     "extra": (lambda h, t: t.update(spare=np.zeros(1, np.float32)), "spare"),
     "table": (lambda h, t: h.update(model=[1]), "model"),
@@ -91,6 +100,44 @@ def test_faults_are_named_in_one_line(tmp_path, fault):
         load(path)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_packed_tensors_ride_along(tmp_path):
+    path = tmp_path / "packed.safetensors"
+    broken(path, lambda h, t: t.update({"packed.tier.0.up": np.zeros(3, np.int8)}))
+    assert set(load(path).tensors) == set(tensor_shapes(SMALL))
+
+
+def test_any_part_of_the_model_that_tensors_tell_may_be_left_out(tmp_path):
+    path = tmp_path / "short.safetensors"
+    told = ModelConfig(dim=8, emb_size=4, frame_sizes=(2, 4), q_levels=16)
+    head = {"format": 1, "model": {k: v for k, v in told.to_json().items() if k not in ("rnn", "skip", "n_rnn")}}
+    save_file(make(told).tensors, path, metadata={"samplernn": json.dumps(head)})
+    assert load(path).config == told
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_only_files_are_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    (tmp_path / "zero.safetensors").symlink_to("/dev/zero")
+    for name in ("pipe", "zero"):
+        with pytest.raises(ValueError, match=rf"{name}\.safetensors: not a file"):
+            load(tmp_path / f"{name}.safetensors")
+    save(make(SMALL), tmp_path / "a.safetensors")
+    (tmp_path / "b.safetensors").symlink_to(tmp_path / "a.safetensors")
+    assert load(tmp_path / "b.safetensors").config == SMALL
+
+
+def test_a_large_file_that_is_something_else_is_not_read(tmp_path):
+    save(make(SMALL), tmp_path / "small.safetensors")
+    for start in ((1 << 20).to_bytes(8, "little"), (tmp_path / "small.safetensors").read_bytes()):
+        with (tmp_path / "large.safetensors").open("wb") as file:
+            file.write(start)
+            file.truncate(3 << 30)
+        began = time.process_time()
+        with pytest.raises(ValueError, match=r"large\.safetensors: not a"):
+            load(tmp_path / "large.safetensors")
+        assert time.process_time() - began < 0.5
 
 
 @pytest.mark.parametrize("keep", [0, 3, 8, 100, -1, -5000])
