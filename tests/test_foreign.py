@@ -1,9 +1,11 @@
 """Another project's checkpoints give that project's own probabilities: proof from outside that the model is right."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from engine.checkpoint import load, save
@@ -58,10 +60,15 @@ def test_faults_are_one_line(tmp_path, capsys):
         torch.save(content, path)
         with pytest.raises(ValueError, match=r"x\.pt: [^\n]+$"):
             load_foreign(path, 16000)
-    path.write_bytes(b"no checkpoint")
-    with pytest.raises(ValueError, match=r"x\.pt: not a file of tensors"):
-        load_foreign(path, 16000)
-    with pytest.raises(ValueError, match="No such file"):
+    soundfile.write(tmp_path / "x.wav", np.zeros(100), 8000)
+    whole = (VECTORS / "deepsound-16.pt").read_bytes()
+    for content in (b"no checkpoint", b"", (tmp_path / "x.wav").read_bytes(), b"\x80" * 99, b"\x80\x02.", whole[:9999]):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"x\.pt: [^\n]*a state_dict saved by samplernn-pytorch expected$"):
+            load_foreign(path, 16000)
+    with pytest.raises(ValueError, match="not a file"):
+        load_foreign(tmp_path, 16000)
+    with pytest.raises(ValueError, match="no such file"):
         load_foreign(tmp_path / "none.pt", 16000)
     assert "ran" not in capsys.readouterr().out
 
@@ -72,3 +79,29 @@ def test_a_missing_tensor_is_named(tmp_path):
     torch.save(tensors, tmp_path / "cut.pt")
     with pytest.raises(ValueError, match=r"sample_level_mlp\.hidden\.bias is missing"):
         load_foreign(tmp_path / "cut.pt", 16000)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda v: v.sum(), "axes expected"),
+        (lambda v: v * 1e30, "numbers within 10000 of 0 expected"),
+        (lambda v: v.to_sparse(), "sparse"),
+        (lambda v: v[1:], "expected"),
+    ],
+)
+def test_tensors_of_another_kind_are_named(tmp_path, change, words):
+    tensors = torch.load(VECTORS / "deepsound-16.pt", weights_only=True)
+    torch.save({key: change(value) for key, value in tensors.items()}, tmp_path / "odd.pt")
+    with pytest.raises(ValueError, match=rf"odd\.pt: [^\n]*{words}"):
+        load_foreign(tmp_path / "odd.pt", 16000)
+
+
+def test_what_torch_warns_of_is_not_shown(tmp_path, monkeypatch):
+    def load_with_a_warning(*_given, **_more):
+        warnings.warn("TypedStorage is deprecated", stacklevel=2)
+        raise IndexError("pop from empty list")
+
+    monkeypatch.setattr(torch, "load", load_with_a_warning)
+    with pytest.raises(ValueError, match=r"deepsound-16\.pt: torch cannot read it safely"):
+        load_foreign(VECTORS / "deepsound-16.pt", 16000)
