@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -64,6 +64,7 @@ class Plan:
         osc: (host, port) to listen on, or None.
         block: frames of a device callback.
         latency_ms: L.
+        latency_from: who asked for it, an option or a patch's field; empty where nobody did.
     """
 
     options: Options
@@ -79,6 +80,7 @@ class Plan:
     osc: tuple[str, int] | None
     block: int
     latency_ms: float
+    latency_from: str
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -102,8 +104,9 @@ def make(options: Options) -> Plan:
         raise ValueError(f"{options.target or patches.DEFAULT}: {line}")
     voices = options.voices or patch.voices
     latency = patch.output.latency if options.latency is None else options.latency
+    asked = _latency_from(options, patch)
     if latency > LONGEST_LATENCY_MS:
-        raise ValueError(f"latency: {latency:g}: at most {LONGEST_LATENCY_MS:g} ms")
+        raise ValueError(f"{asked}: {latency:g}: at most {LONGEST_LATENCY_MS:g} ms")
     return Plan(
         options=options,
         patch=patch,
@@ -118,6 +121,7 @@ def make(options: Options) -> Plan:
         osc=osc,
         block=options.block or patch.output.block,
         latency_ms=latency,
+        latency_from=asked,
     )
 
 
@@ -147,6 +151,14 @@ def starting_values(patch: Patch, voice: int) -> tuple[float, ...]:
     settings = patch.voice.get(voice)
     values = {**patch.parameters, **(settings.parameters if settings else {})}
     return tuple(float(values.get(p.name, p.default)) for p in sorted(PARAMETERS.values(), key=lambda p: p.code))
+
+
+def _latency_from(options: Options, patch: Patch) -> str:
+    """Who asked for L, as an error line begins; nothing if nobody did."""
+    if options.latency is not None:
+        return "--latency"
+    there = isinstance(patch.data.get("output"), Mapping) and "latency" in patch.data["output"]
+    return f"{options.target or patches.DEFAULT}: output.latency" if there else ""
 
 
 def _seed(options: Options, patch: Patch) -> int:

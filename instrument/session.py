@@ -151,19 +151,27 @@ class Session:
         atexit.register(self.close)
 
     def _ring_frames(self) -> int:
-        """What remains of L for the ring, in frames. Raises ValueError when nothing does."""
+        """What remains of L for the ring, in frames; sets ``latency_ms``, L.
+
+        A bank of low rates needs more than the usual L: it gets that if nobody has asked for another. Raises ValueError
+        when somebody has.
+        """
         from instrument.audio import performance
 
         networks: Any = self.plan.checkpoints  # all that is asked of a slot here is its configuration
         rate, block = self.sample_rate, self.plan.block
         other = block + performance.overhead(networks, rate)
-        ring = round(self.plan.latency_ms * rate / 1000) - other
-        least = block + performance.turn_of(networks, rate)
-        if ring < least:
-            shortest = -(-1000 * (other + least) // rate)
-            asked = f"latency: {self.plan.latency_ms:g} ms"
-            raise ValueError(f"{asked}: at least {shortest} ms expected with blocks of {block} at {rate} Hz")
-        return ring
+        least = other + block + performance.turn_of(networks, rate)
+        shortest = -(-1000 * least // rate)
+        self.latency_ms = self.plan.latency_ms
+        if round(self.latency_ms * rate / 1000) < least:
+            need = f"with blocks of {block} at {rate} Hz"
+            if self.plan.latency_from:
+                line = f"{self.plan.latency_from}: {self.latency_ms:g} ms: at least {shortest} ms expected {need}"
+                raise ValueError(line)
+            self.latency_ms = float(shortest)
+            self.say(f"latency {shortest} ms, the least {need}; a smaller --block makes it shorter")
+        return round(self.latency_ms * rate / 1000) - other
 
     def _open_performance(self, ring: int) -> None:
         from instrument import bank
@@ -243,7 +251,7 @@ class Session:
             timing=self.performance.timing,
             versions=bank.versions(),
             patch=dict(p.patch.data),
-            rules={"block": p.block, "ring_frames": self.performance.ring_frames, "latency_ms": p.latency_ms},
+            rules={"block": p.block, "ring_frames": self.performance.ring_frames, "latency_ms": self.latency_ms},
         )
 
     # --- playing

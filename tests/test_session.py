@@ -9,9 +9,11 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import networks
 import numpy as np
 import pytest
 import soundfile
@@ -19,6 +21,7 @@ import tiny
 from pythonosc.osc_message import OscMessage
 from pythonosc.osc_message_builder import OscMessageBuilder
 
+from engine.checkpoint import save
 from instrument import log, plan, replay, report
 from instrument.controls import KEEP_STATE, Event, Op, VoiceTelemetry
 from instrument.session import SWITCH_S, Housekeeping, Interrupts, Session
@@ -420,3 +423,32 @@ def test_leaving_twenty_times(how: str, patch: Path, tmp_path: Path) -> None:
         folder = tmp_path / str(i)
         folder.mkdir()
         leave(how, patch, folder)
+
+
+def low_rate(folder: Path, name: str = "low.safetensors") -> Path:
+    """A network whose rate needs more latency than the usual."""
+    checkpoint = networks.network("gru")
+    save(replace(checkpoint, config=replace(checkpoint.config, sample_rate=8000)), folder / name)
+    return folder / name
+
+
+def test_a_bank_that_needs_more_latency_gets_it_unless_another_was_asked_for(tmp_path: Path) -> None:
+    checkpoint, said = low_rate(tmp_path), list[str]()
+    session = Session(plan.make(options(checkpoint, tmp_path, latency=None, seconds=0.2)), said.append, said.append)
+    try:
+        session.open()
+        session.start()
+        wait_until(lambda: session.performance.wait(0.01))
+    finally:
+        session.close()
+    figures = json.loads((tmp_path / "set.json").read_text())
+    assert 20 < figures["latency_ms"] < 80
+    assert any("the least with blocks of 128 at 8000 Hz" in line for line in said)
+
+    patch = tmp_path / "low.yaml"
+    patch.write_text("bank: [low.safetensors]\noutput: {latency: 3}\n")
+    cases = {"low.yaml: output.latency: 3 ms": options(patch, tmp_path, latency=None)}
+    cases["--latency: 4 ms"] = options(checkpoint, tmp_path, latency=4.0)
+    for line, asked in cases.items():
+        with pytest.raises(ValueError, match=line):
+            Session(plan.make(asked), print, print).open()
