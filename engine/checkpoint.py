@@ -138,7 +138,8 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     """Read and check a checkpoint. Raises ValueError, one line with the file, the field and what is right."""
     path = Path(path)
     try:
-        blob = _read(path)
+        _config(_metadata(header_of(path)))  # before reading what may be gigabytes of something else
+        blob = path.read_bytes()
         return replace(_parse(blob), name=path.stem, sha256=hashlib.sha256(blob).hexdigest())
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror or error}") from None
@@ -146,8 +147,8 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _read(path: Path) -> bytes:
-    """The file's bytes, if it is one, its header is a checkpoint's and it is as long as that says."""
+def header_of(path: Path) -> dict[str, Any]:
+    """The header of a safetensors file as long as that says. Raises ValueError, without the file's name, or OSError."""
     found = path.stat()
     if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):  # a folder has an error of its own
         raise ValueError("not a file: a .safetensors file expected")
@@ -158,12 +159,10 @@ def _read(path: Path) -> bytes:
         size = int.from_bytes(head, "little")
         if len(head) < 8 or size > min(found.st_size - 8, _MAX_HEADER):
             raise ValueError("not a safetensors file, or cut short")
-        head += file.read(size)
-        header = _header(head)
-        _metadata(header)
-        if not _end(header) == found.st_size - len(head):
-            raise ValueError("not as long as its header says: cut short, or something hangs on")
-        return head + file.read(found.st_size - len(head))
+        header = _header(head + file.read(size))
+    if _end(header) != found.st_size - 8 - size:
+        raise ValueError("not as long as its header says: cut short, or something hangs on")
+    return header
 
 
 def _end(header: Mapping[str, Any]) -> int:

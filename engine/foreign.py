@@ -83,6 +83,7 @@ def load_foreign(
         ValueError: one line with the file and what is wrong with it.
     """
     path = Path(path)
+    check_file(path)
     try:
         return _converted(_Dictionary(_read(path)), path.stem, sample_rate, q_type, source or {})
     except ValueError as error:
@@ -90,7 +91,6 @@ def load_foreign(
 
 
 def _read(path: Path) -> dict[str, Array]:
-    _check_file(path)
     import torch
 
     try:
@@ -107,7 +107,7 @@ def _read(path: Path) -> dict[str, Array]:
         raise ValueError(f"sparse, quantised or empty tensors in it: {EXPECTED}") from None
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path) -> None:
     """Raise ValueError for what torch.save has not written, before torch, which takes seconds, is imported."""
     try:
         if not path.is_file():
@@ -117,9 +117,9 @@ def _check_file(path: Path) -> None:
         if not pickled and not _is_archive(path):
             raise ValueError("not what torch.save writes")
     except OSError as error:
-        raise ValueError(error.strerror or str(error)) from None
+        raise ValueError(f"{path}: {error.strerror or error}") from None
     except ValueError as error:
-        raise ValueError(f"{error}: {EXPECTED}") from None
+        raise ValueError(f"{path}: {error}: {EXPECTED}") from None
 
 
 def _is_archive(path: Path) -> bool:

@@ -118,8 +118,8 @@ def peer_subjects() -> tuple[list[Subject], str]:
     """samplernn-pytorch's generation step and a leaner loop; or none, and why."""
     try:
         from engine.training import peer
-    except ImportError:
-        return [], "no comparison with samplernn-pytorch: torch is not installed (the extra 'train')"
+    except (ImportError, OSError):  # OSError: a library of torch's own that the loader does not find
+        return [], "no comparison with samplernn-pytorch: torch cannot be imported (the extra 'train')"
     loops = peer.loops(PEER_CONFIG.dim)
     return [Subject(name, "fp32", PEER_CONFIG.sample_rate, make) for name, make in loops.items()], ""
 

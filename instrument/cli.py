@@ -10,7 +10,7 @@ Exit codes: 0 done, 1 one line said why not, 2 bad arguments, 130 Ctrl-C, 143 SI
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import importlib
 import math
 import os
 import signal
@@ -71,13 +71,24 @@ def _run(argv: Sequence[str] | None) -> int:
 
 def explain(error: Exception) -> str:
     """``error`` as one line for the person at the keyboard."""
-    if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
-        extra = EXTRAS[error.name]
-        return f"{error.name} is not installed: this needs the extra '{extra}' (pip install 'samplernn-live[{extra}]')"
+    if isinstance(error, ImportError) and (module := _of_an_extra(error)):
+        state = "is not installed" if isinstance(error, ModuleNotFoundError) else f"cannot be imported ({_text(error)})"
+        extra = EXTRAS[module]
+        return f"{module} {state}: this needs the extra '{extra}' (pip install 'samplernn-live[{extra}]')"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    text = " ".join(str(error).split())
+    text = _text(error)
     return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text[:300]}"
+
+
+def _of_an_extra(error: ImportError) -> str:
+    """Which module of an extra could not be imported, by the error's name or else by its words; or none."""
+    about = (error.name or str(error)).replace(".", " ").split()
+    return next((module for module in EXTRAS if module in about), "")
+
+
+def _text(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _show_traceback() -> None:
@@ -271,37 +282,44 @@ def _replay(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from engine.training import recipes
+    from engine.training import data, runs
 
-    overrides = dict(args.overrides)
-    if not args.resume:  # torch takes seconds to import: what can be wrong without it is said first
-        recipes.resolve(args.recipe, overrides)
-    for path in args.sounds:
-        if not path.is_file():
-            raise ValueError(f"{path}: {'is a folder; sound files expected' if path.is_dir() else 'no such file'}")
     if not args.sounds and not args.resume:
         raise ValueError("train: no sound files given")
+    overrides = dict(args.overrides)
+    # torch takes seconds to import: what can be wrong without it is said first
+    plan = runs.make_plan(args.sounds, args.out, args.recipe, overrides, args.resume)
+    for path in plan.sounds:
+        data.check(path)
     _need("torch")
     from engine.training import trainer
 
-    return trainer.run(args.sounds, args.out, args.recipe, overrides, args.resume, lambda line: print(line, flush=True))
+    return trainer.run(args.sounds, args.out, args.recipe, overrides, args.resume, _show)
 
 
 def _need(module: str) -> None:
-    """Say at once which extra is missing."""
-    if importlib.util.find_spec(module) is None:
-        raise ModuleNotFoundError(name=module)
+    """Say which extra is missing, whatever it is that keeps its module from being imported."""
+    try:
+        importlib.import_module(module)
+    except (ImportError, OSError) as error:  # OSError: a library of its own that the loader does not find
+        kind = ModuleNotFoundError if isinstance(error, ModuleNotFoundError) and error.name == module else ImportError
+        raise kind(_text(error), name=module) from None
+
+
+def _show(line: str) -> None:
+    print(console.printable(line), flush=True)
 
 
 def _import(args: argparse.Namespace) -> None:
     if args.out.suffix != ".safetensors" or not args.out.parent.is_dir():
         raise ValueError(f"{args.out}: a name that ends in .safetensors, in a folder that is there, expected")
-    _need("torch")
     from engine.checkpoint import save
-    from engine.foreign import load_foreign
+    from engine.foreign import check_file, load_foreign
 
+    check_file(args.file)
+    _need("torch")
     save(load_foreign(args.file, args.sample_rate), args.out)
-    print(f"wrote {args.out}")
+    _show(f"wrote {args.out}")
 
 
 def _info(args: argparse.Namespace) -> None:
@@ -313,26 +331,27 @@ def _info(args: argparse.Namespace) -> None:
 def _devices(_args: argparse.Namespace) -> None:
     from instrument import doctor
 
-    print("\n".join(doctor.device_lines()))
+    for line in doctor.device_lines():
+        _show(line)
 
 
 def _doctor(_args: argparse.Namespace) -> None:
     from instrument import doctor
 
     for line in doctor.examine():
-        print(line, flush=True)
+        _show(line)
 
 
 def _bench(args: argparse.Namespace) -> None:
     from instrument import bench
 
-    bench.run(as_json=args.json, seconds=args.seconds, say=lambda line: print(line, flush=True))
+    bench.run(as_json=args.json, seconds=args.seconds, say=_show)
 
 
 def _patch_check(args: argparse.Namespace) -> None:
     from instrument import patch
 
-    print(patch.check(args.file))
+    _show(patch.check(args.file))
 
 
 def _patch_schema(_args: argparse.Namespace) -> None:
@@ -346,7 +365,7 @@ def _patch_schema(_args: argparse.Namespace) -> None:
 def _midi_monitor(args: argparse.Namespace) -> None:
     from instrument.midi import monitor
 
-    monitor.run(args.midi, lambda line: print(line, flush=True))
+    monitor.run(args.midi, _show)
 
 
 def _osc_list(_args: argparse.Namespace) -> None:

@@ -41,11 +41,16 @@ def complain(text: str) -> None:
     _write(STDERR, text + "\n")
 
 
+def printable(text: str) -> str:
+    """``text`` without what would move a cursor, change a colour or end the line: files may hold anything."""
+    return "".join(each if each.isprintable() else " " for each in text)
+
+
 def draw(text: str) -> None:
     """Redraw the status line (a terminal's stdout only)."""
     global _status_drawn
     with _lock:
-        _put(STDOUT, f"\r\x1b[2K{text}".encode(errors="replace"))
+        _put(STDOUT, f"\r\x1b[2K{printable(text)}".encode(errors="replace"))
         _status_drawn = True
 
 
@@ -82,7 +87,7 @@ def flush_or_forget() -> None:
 def _write(stream: int, text: str) -> None:
     with _lock:
         wipe()
-        _put(stream, " ".join(text.split("\n")).rstrip().encode(errors="replace")[:_MAX_LINE] + b"\n")
+        _put(stream, printable(text.rstrip()).encode(errors="replace")[:_MAX_LINE] + b"\n")
 
 
 def _put(stream: int, data: bytes) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from engine.checkpoint import Checkpoint, load
 from engine.config import ModelConfig
+from instrument.console import printable
 
 
 def describe(path: Path) -> str:
@@ -16,7 +17,7 @@ def describe(path: Path) -> str:
     lines = [f"{checkpoint.name}  {size:.1f} MB  sha256 {checkpoint.sha256}", *_model(checkpoint)]
     for section in ("training", "source", "playing"):
         lines += _section(section, getattr(checkpoint, section))
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def macs_per_sample(config: ModelConfig) -> float:

@@ -1,12 +1,19 @@
 """Mistakes at the command line: one line that names the fault, the documented exit code, at once, and no traceback."""
 
+import json
 import os
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import networks
+import numpy as np
 import pytest
+import soundfile
+
+from engine.checkpoint import save
 
 BAD_ARGUMENTS = [
     ([], "COMMAND"),
@@ -54,7 +61,14 @@ FAULTS = [
     (["train", "missing.wav", "-o", "run"], "missing.wav"),
     (["train", "pyproject.toml", "-o", "run", "--recipe", "soup"], "soup"),
     (["train", "pyproject.toml", "-o", "run", "--set", "dimm=3"], "dimm"),
+    (["train", "pyproject.toml", "-o", "run"], "pyproject.toml: no sound file"),
+    (["train", "pyproject.toml", "-o", "tests"], "tests: exists already"),
+    (["train", "-o", "run", "--resume"], "run: no run to resume"),
+    (["train", "-o", "{left}", "--resume"], "resume.safetensors: missing: this run was never saved"),
     (["import", "missing.pt", "--sample-rate", "16000", "-o", "x.wav"], "x.wav"),
+    (["import", "missing.pt", "--sample-rate", "16000", "-o", "x.safetensors"], "missing.pt: no such file"),
+    (["import", "tests", "--sample-rate", "16000", "-o", "x.safetensors"], "tests: not a file"),
+    (["import", "pyproject.toml", "--sample-rate", "16000", "-o", "x.safetensors"], "not what torch.save writes"),
 ]
 SLOWEST_S = 1.0  # of processor time: the machine may be busy with other things
 
@@ -87,8 +101,61 @@ def test_bad_arguments(args: list[str], words: str) -> None:
 
 
 @pytest.mark.parametrize(("args", "words"), FAULTS)
-def test_faults(args: list[str], words: str) -> None:
-    check_fault(args, 1, words)
+def test_faults(args: list[str], words: str, tmp_path: Path) -> None:
+    settings = {"recipe": "default", "sounds": ["a.wav"], "values": {}}
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    check_fault([arg.format(left=tmp_path) for arg in args], 1, words)
+
+
+# Runs before the command: imports of one name fail in a certain way, or are interrupted.
+UNTIL = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {name!r}:
+            {act}
+sys.meta_path.insert(0, Finder())
+from instrument.start import main
+raise SystemExit(main())
+"""
+
+
+def run_until(name: str, act: str, *args: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", UNTIL.format(name=name, act=act), *args]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("name", ["instrument.cli", "argparse", "numpy", "engine.checkpoint"])
+def test_ctrl_c_before_anything_is_there(name: str) -> None:
+    done = run_until(name, "os.kill(os.getpid(), signal.SIGINT)", "info", "missing.safetensors")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize("act", ["raise ImportError('torch is blocked')", "raise OSError('libtorch.so: not there')"])
+@pytest.mark.parametrize("command", ["train", "import"])
+def test_torch_that_cannot_be_imported(command: str, act: str, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(9), 8000)
+    network = str(Path(__file__).parent / "vectors" / "deepsound-16.pt")
+    out = str(tmp_path / "x.safetensors")
+    more = {"train": [str(tmp_path / "a.wav")], "import": [network, "--sample-rate", "16000"]}[command]
+    done = run_until("torch", act, command, *more, "-o", out)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
+    assert done.stderr.startswith("samplernn: torch cannot be imported (")
+    assert "this needs the extra 'train'" in done.stderr
+
+
+def test_text_of_a_file_moves_no_cursor(tmp_path: Path) -> None:
+    wild = "a\x1b[2Jb\x07\r\x9bc\u202e"
+    checkpoint = replace(networks.network("gru"), source={"title": wild, "by": [wild]}, training={wild: wild})
+    save(checkpoint, tmp_path / "x.safetensors")
+    patch = f"name: {json.dumps(wild)}\nbank: [x.safetensors]\n"
+    (tmp_path / "x.yaml").write_text(patch)
+    (tmp_path / "y.yaml").write_text(patch + f"{json.dumps(wild)}: 3\n")
+    for args in (["info", "x.safetensors"], ["patch", "check", "x.yaml"], ["patch", "check", "y.yaml"]):
+        done = samplernn(*args[:-1], str(tmp_path / args[-1]))
+        shown = [*done.stdout.splitlines(), *said(done)]
+        assert shown
+        assert all(line.isprintable() for line in shown), shown
 
 
 def test_help_names_every_command() -> None:

@@ -14,6 +14,7 @@ import torch
 
 from engine.checkpoint import load
 from engine.training.recipes import RECIPES, Training, resolve
+from engine.training.runs import make_plan
 from engine.training.trainer import rate, run
 
 TINY = {
@@ -163,9 +164,9 @@ def test_it_learns_and_its_checkpoints_say_what_they_are(sound, tmp_path):
 
 
 def test_held_out_bits_of_a_network_that_knows_nothing(sound, tmp_path):
-    from engine.training.trainer import Trainer, _new_plan, prepare
+    from engine.training.trainer import Trainer, prepare
 
-    plan = _new_plan([sound], tmp_path / "none", "default", TINY)
+    plan = make_plan([sound], tmp_path / "none", "default", TINY, False)
     trainer = Trainer(plan, prepare(plan.sounds, plan.config, plan.training))
     with torch.no_grad():
         for name, parameter in trainer.model.tensors.items():
@@ -243,9 +244,56 @@ def test_runs_that_cannot_be_resumed(sound, tmp_path):
     soundfile.write(other, np.random.default_rng(0).normal(size=30000) * 0.1, 8000)
     with pytest.raises(ValueError, match=r"other\.wav: the sounds are not those"):
         run([other], folder, "default", {}, True, quiet)
-    (folder / "resume.safetensors").write_bytes(b"broken")
-    with pytest.raises(ValueError, match=r"resume\.safetensors: not a saved run"):
-        run([], folder, "default", {}, True, quiet)
+    with pytest.raises(ValueError, match=r"tones\.wav is no folder"):
+        run([sound], sound / "run", "default", TINY, False, quiet)
+
+
+SETTINGS = {
+    "no JSON": (b"{", "no JSON: "),
+    "a list": (b"[]", "a list: the table"),
+    "nothing": (b"{}", "recipe: missing: a name expected"),
+    "no values": (b'{"recipe": "x", "sounds": ["a"]}', "values: missing: a table of settings expected"),
+    "text": (b'{"recipe": "x", "sounds": ["a"], "values": {"steps": "9"}}', "values.steps: '9': a value like 3000"),
+    "another": (b'{"recipe": "x", "sounds": ["a"], "values": {"step": 9}}', "values.step: unknown setting"),
+    "wrong": (b'{"recipe": "x", "sounds": ["a"], "values": {"dim": -9}}', "dim: -9: an integer from 1 to 8192"),
+    "no sounds": (b'{"recipe": "x", "sounds": [], "values": {}}', "sounds, sounds_at: as many names"),
+}
+SAVED = {
+    "missing": (None, "missing: this run was never saved"),
+    "cut": (lambda blob: blob[:-9], "not as long as its header says"),
+    "garbage": (lambda blob: b"broken" * 99, "not a safetensors file"),
+    "another": (lambda blob: blob.replace(b"samplernn-resume", b"samplernn-absent"), "metadata is damaged"),
+    "shape": (lambda blob: blob.replace(b'"p/embedding"', b'"p/embellish"'), "tensor embedding of shape"),
+}
+
+
+@pytest.fixture(scope="module")
+def left(sound, tmp_path_factory):
+    """A run that was left after two steps."""
+    folder = tmp_path_factory.mktemp("left") / "run"
+    assert run([sound], folder, "default", {**TINY, "steps": "2"}, False, quiet) == 0
+    return folder
+
+
+@pytest.mark.parametrize("fault", SETTINGS)
+def test_settings_that_are_damaged(left, tmp_path, fault):
+    content, words = SETTINGS[fault]
+    (tmp_path / "settings.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"settings\.json: ") as caught:
+        make_plan([], tmp_path, "default", {}, True)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("fault", SAVED)
+def test_saved_states_that_are_damaged(left, tmp_path, fault):
+    change, words = SAVED[fault]
+    (tmp_path / "settings.json").write_bytes((left / "settings.json").read_bytes())
+    if change:
+        (tmp_path / "resume.safetensors").write_bytes(change((left / "resume.safetensors").read_bytes()))
+    with pytest.raises(ValueError, match=r"resume\.safetensors: ") as caught:
+        make_plan([], tmp_path, "default", {}, True)
+    assert words in str(caught.value)
+    assert str(caught.value).endswith("start the run anew in another folder")
 
 
 def test_a_run_is_resumed_from_any_folder(sound, tmp_path, monkeypatch):

@@ -103,15 +103,26 @@ def prepare(sounds: Sequence[Path], config: ModelConfig, training: Training) -> 
     return Material(parts, tuple(_window(line, a, b, config) for a, b in spans), seconds)
 
 
+def check(path: Path) -> None:
+    """Raise ValueError, with its name, for what is no sound file; by its header, at once."""
+    import soundfile
+
+    if path.is_dir():
+        raise ValueError(f"{path}: a folder: name the sound files in it")
+    if not path.is_file():
+        raise ValueError(f"{path}: {'not a file' if path.exists() else 'no such file'}: a sound file expected")
+    try:
+        soundfile.info(path)
+    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
+        raise ValueError(f"{path}: no sound file that libsndfile reads ({str(error).splitlines()[0]})") from None
+
+
 def read(path: Path, sample_rate: int) -> Audio:
     """One file as mono float32 at ``sample_rate``. Raises ValueError with the file's name."""
     import soundfile
     import soxr
 
-    if path.is_dir():
-        raise ValueError(f"{path}: a folder: name the sound files in it")
-    if not path.exists():
-        raise ValueError(f"{path}: no such file")
+    check(path)
     try:
         audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError, RuntimeError) as error:

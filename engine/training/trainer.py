@@ -27,17 +27,16 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from engine import checkpoint as files
-from engine.config import ModelConfig
 from engine.model import SampleRNN, State
 from engine.playing import with_ranges
 from engine.training.data import Material, Streams, Window, prepare, window_indices
-from engine.training.recipes import Training, build, known_keys, parsed, resolve
+from engine.training.recipes import Training
+from engine.training.runs import RESUME, SETTINGS, Plan, make_plan, saved_head
 
 Say = Callable[[str], None]
 
 REPORT_SECONDS = 10.0
 METRIC_STEPS = 10
-CHANGEABLE = ("steps", "save_steps", "threads")  # by --set with --resume
 
 
 def run(sounds: list[Path], run_dir: Path, recipe: str, overrides: dict[str, str], resume: bool, say: Say) -> int:
@@ -47,7 +46,7 @@ def run(sounds: list[Path], run_dir: Path, recipe: str, overrides: dict[str, str
         sounds: files to learn; with ``resume`` they may be left out, and must be the same if given.
         run_dir: where the run is kept; must not exist unless ``resume``.
         recipe: one of engine.training.recipes.RECIPES; ignored with ``resume``.
-        overrides: ``--set`` values as text; with ``resume`` only those of CHANGEABLE.
+        overrides: ``--set`` values as text; with ``resume`` only those of engine.training.runs.CHANGEABLE.
         say: takes lines for a human.
 
     Returns:
@@ -56,66 +55,18 @@ def run(sounds: list[Path], run_dir: Path, recipe: str, overrides: dict[str, str
     Raises:
         ValueError: one line, for anything the user can put right.
     """
-    plan = _resumed_plan(sounds, run_dir, overrides) if resume else _new_plan(sounds, run_dir, recipe, overrides)
+    plan = make_plan(sounds, run_dir, recipe, overrides, resume)
     material = prepare(plan.sounds, plan.config, plan.training)
     if plan.training.threads:
         torch.set_num_threads(plan.training.threads)
     torch.set_flush_denormal(True)
     trainer = Trainer(plan, material)
     if resume:
-        trainer.restore(run_dir / "resume.safetensors")
+        trainer.restore(run_dir / RESUME)
     else:
         run_dir.mkdir(parents=True)
-        files.write_whole(run_dir / "settings.json", json.dumps(plan.to_json(), indent=2).encode())
+        files.write_whole(run_dir / SETTINGS, json.dumps(plan.to_json(), indent=2).encode())
     return _loop(trainer, run_dir, say)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What ``settings.json`` keeps of a run."""
-
-    sounds: list[Path]
-    recipe: str
-    config: ModelConfig
-    training: Training
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "sounds": [str(path) for path in self.sounds],
-            "sounds_at": [str(path.absolute()) for path in self.sounds],  # for --resume from another folder
-            "recipe": self.recipe,
-            "values": {**self.config.to_json(), **self.training.to_json()},
-        }
-
-
-def _new_plan(sounds: list[Path], run_dir: Path, recipe: str, overrides: dict[str, str]) -> Plan:
-    config, training = resolve(recipe, overrides)
-    if run_dir.exists():
-        raise ValueError(f"{run_dir}: exists already: name a new folder, or --resume to go on with this run")
-    return Plan(list(sounds), recipe, config, training)
-
-
-def _resumed_plan(sounds: list[Path], run_dir: Path, overrides: dict[str, str]) -> Plan:
-    try:
-        saved = json.loads((run_dir / "settings.json").read_text())
-        values, kept = dict(saved["values"]), _kept_sounds(saved)
-    except FileNotFoundError:
-        raise ValueError(f"{run_dir}: no run to resume: it has no settings.json") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{run_dir / 'settings.json'}: not readable: {type(error).__name__}") from None
-    for key, text in overrides.items():
-        if key not in CHANGEABLE:
-            raise ValueError(f"--set {key}: a resumed run can only change {', '.join(CHANGEABLE)}")
-        values[key] = parsed(key, text, known_keys()[key])
-    config, training = build(values)
-    return Plan(list(sounds) or kept, str(saved["recipe"]), config, training)
-
-
-def _kept_sounds(saved: dict[str, Any]) -> list[Path]:
-    """Where the sounds were when the run began, or under the names that were typed (all that old runs know)."""
-    typed = [Path(name) for name in saved["sounds"]]
-    there = [Path(name) for name in saved.get("sounds_at", saved["sounds"])]
-    return [at if at.exists() else name for at, name in zip(there, typed, strict=True)]
 
 
 @dataclass
@@ -233,16 +184,14 @@ class Trainer:
 
     def restore(self, path: Path) -> None:
         """Go on from what :meth:`save` wrote."""
+        head = saved_head(path, self.plan.config)
         try:
             with safe_open(path, "pt") as file:
-                head = json.loads(file.metadata()["samplernn-resume"])
-                names = list(file.keys())
-                tensors = {name: file.get_tensor(name) for name in names}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
             self._adopt(head, tensors)
-        except FileNotFoundError:
-            raise ValueError(f"{path}: missing: this run was never saved; start it anew elsewhere") from None
-        except (OSError, SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
-            raise ValueError(f"{path}: not a saved run of these settings ({type(error).__name__})") from None
+        except (OSError, SafetensorError, KeyError, TypeError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(f"{path}: not saved by a run of these settings: {reason}; start the run anew") from None
 
     def _adopt(self, head: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         if head["material"] != self.material.fingerprint():
@@ -340,11 +289,11 @@ def _loop(trainer: Trainer, run_dir: Path, say: Say) -> int:
                 say(_progress(trainer, clock))
             if trainer.step % trainer.epoch_steps == 0 or trainer.finished:
                 _close_epoch(trainer, run_dir, metrics, say)
-                trainer.save(run_dir / "resume.safetensors")
+                trainer.save(run_dir / RESUME)
             elif trainer.step % t.save_steps == 0:
-                trainer.save(run_dir / "resume.safetensors")
+                trainer.save(run_dir / RESUME)
         if caught:
-            trainer.save(run_dir / "resume.safetensors")
+            trainer.save(run_dir / RESUME)
             say(f"stopped at step {trainer.step} of {t.steps}, saved: --resume goes on from here")
             return 128 + caught[0]
     return 0
