@@ -3,8 +3,11 @@
 import math
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from fake_link import FakeLink, make_controller
@@ -256,6 +259,32 @@ def test_a_port_in_use_is_one_line(stage):
     assert len(said) == 1
     assert "playing without OSC" in said[0]
     second.stop()
+
+
+def test_a_flood_ends_on_its_last_value():
+    """However fast it comes; the sender is another process, as it is on stage."""
+    stage = Stage()
+    script = (
+        "import socket, sys; from test_osc import message; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        "burst = [message('/samplernn/gain', -i / 100) for i in range(2000)]\n"
+        "for datagram in burst: s.sendto(datagram, ('127.0.0.1', int(sys.argv[1])))\n"
+    )
+    values = []
+    slow = stage.desk.set
+
+    def note(name, value, *rest, **more):
+        time.sleep(2e-4)  # on a busy machine
+        values.append(value)
+        slow(name, value, *rest, **more)
+
+    stage.desk.set = note
+    port = str(stage.server.endpoint[1])
+    try:
+        subprocess.run([sys.executable, "-c", script, port], check=True, timeout=60, cwd=Path(__file__).parent)
+        stage.send()
+        assert values[-1] == pytest.approx(-19.99)
+    finally:
+        stage.close()
 
 
 def test_nothing_ends_the_receiving_thread(stage):

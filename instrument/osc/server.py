@@ -7,9 +7,11 @@ send from. What a gesture does is left to the controller; this imports neither i
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, Protocol
@@ -27,6 +29,8 @@ from instrument.osc.validate import check_datagram
 from instrument.parameters import PARAMETERS, PREFIX, TRIGGERS, shorten, suggest
 
 IDLE = 0.1  # seconds between looks at the stop flag
+WAITING = 4 << 20  # bytes that the system is asked to keep for us; when they are full it drops what is newest
+MOST = 50_000  # datagrams that may wait here; more are left to the system
 _HERE = ("trigger", "get"), ("trigger", "ping"), ("trigger", "subscribe"), ("trigger", "unsubscribe")
 
 
@@ -64,6 +68,7 @@ class OscServer:
         self._matching = lru_cache(256)(self._match)
         self._unknown = lru_cache(256)(self._describe_unknown)  # looking for the nearest name takes 2 ms
         self._subscribers = Subscribers()
+        self._arrived: deque[tuple[bytes, Endpoint, float]] = deque()
         self._stopping = threading.Event()
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
@@ -115,15 +120,24 @@ class OscServer:
         self._socket = None
 
     def _turn(self, opened: socket.socket) -> None:
+        """Wait for a datagram if none waits here, take what has come, read one."""
         now = time.monotonic()
-        opened.settimeout(max(1e-4, self._subscribers.wait(now, IDLE)))
-        try:
-            data, sender = opened.recvfrom(65536)
-        except OSError:  # a timeout, or Windows telling that a reply found nobody
-            self._faults.flush()
+        wait = 0.0 if self._arrived else max(1e-4, self._subscribers.wait(now, IDLE))
+        self._drain(opened, wait)
+        if self._arrived:
+            self.receive(*self._arrived.popleft())
         else:
-            self.receive(data, sender[:2], time.monotonic())
+            self._faults.flush()
         self._publish(time.monotonic())
+
+    def _drain(self, opened: socket.socket, wait: float) -> None:
+        """Take all there is: reading a datagram takes 50 times as long as taking it, and a flood is over by then."""
+        opened.settimeout(wait)
+        with contextlib.suppress(OSError):  # nothing (more) there, or Windows telling that a reply found nobody
+            while len(self._arrived) < MOST:
+                data, sender = opened.recvfrom(65536)
+                self._arrived.append((data, sender[:2], time.monotonic()))
+                opened.settimeout(0.0)
 
     def receive(self, data: bytes, sender: Endpoint, moment: float) -> None:
         """One datagram that arrived at ``moment`` of time.monotonic. Never raises."""
@@ -229,6 +243,8 @@ def _bound(host: str, port: int) -> socket.socket:
     """A UDP socket that listens there. Raises OSError."""
     family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
     opened = socket.socket(family, socket.SOCK_DGRAM)
+    with contextlib.suppress(OSError):
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WAITING)
     try:
         opened.bind(address)
     except OSError:
