@@ -6,13 +6,16 @@ little as ranges from the training sound (docs/decisions.md), and need no sound.
 
 from __future__ import annotations
 
+import contextlib
+import json
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.checkpoint import LARGEST_RANGE, Checkpoint
+from engine.checkpoint import LARGEST_RANGE, Checkpoint, check_playing, write_whole
 from engine.folding import fold
+from engine.kernel_cache import user_cache
 from engine.quantize import dequantize
 
 SEED = 20170629  # any number, but always the same
@@ -23,10 +26,28 @@ BLOCK_SECONDS = 0.4  # loudness block, as in ITU-R BS.1770
 
 
 def with_ranges(checkpoint: Checkpoint) -> Checkpoint:
-    """``checkpoint`` with ``playing.ranges``: the largest activations of an fp32 free run at temperature 1.
+    """``checkpoint`` with ``playing.ranges``, measured once for every file on this machine: it takes seconds."""
+    if not checkpoint.sha256:
+        return _with(checkpoint, measured_ranges(checkpoint))
+    kept = user_cache() / "ranges" / f"{checkpoint.sha256}.json"
+    try:
+        known = _with(checkpoint, json.loads(kept.read_bytes()))
+        check_playing(known.playing, checkpoint.config)
+        return known
+    except (OSError, ValueError, RecursionError):  # not measured yet, or damaged
+        ranges = measured_ranges(checkpoint)
+    with contextlib.suppress(OSError):  # then the next start measures again
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(kept, json.dumps(ranges).encode())
+    return _with(checkpoint, ranges)
 
-    LANES voices for STEPS samples, after SETTLE.
-    """
+
+def _with(checkpoint: Checkpoint, ranges: dict[str, float]) -> Checkpoint:
+    return replace(checkpoint, playing={**checkpoint.playing, "ranges": ranges})
+
+
+def measured_ranges(checkpoint: Checkpoint) -> dict[str, float]:
+    """The largest activations of an fp32 free run at temperature 1: LANES voices for STEPS samples, after SETTLE."""
     from engine.cpu.generator import CpuGenerator
 
     generator = CpuGenerator(fold(checkpoint, "fp32"), LANES)
@@ -37,8 +58,7 @@ def with_ranges(checkpoint: Checkpoint) -> Checkpoint:
         generator.generate(1)
         for name, values in generator.activations().items():
             peaks[name] = max(peaks[name], float(np.abs(values).max()))
-    ranges = {name: round(min(value, LARGEST_RANGE), 6) for name, value in peaks.items()}
-    return replace(checkpoint, playing={**checkpoint.playing, "ranges": ranges})
+    return {name: round(min(value, LARGEST_RANGE), 6) for name, value in peaks.items()}
 
 
 def with_loudness(checkpoint: Checkpoint, seconds: float = 4.0) -> Checkpoint:

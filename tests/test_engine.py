@@ -12,7 +12,8 @@ import pytest
 from networks import network
 
 import engine
-from engine.checkpoint import check_playing
+from engine import playing
+from engine.checkpoint import check_playing, load, save
 from engine.playing import loudness, with_loudness, with_ranges
 
 
@@ -64,6 +65,36 @@ def test_ranges_and_loudness():
     assert all(value > 0.01 for value in ranges.values())
     assert -60 < checkpoint.playing["loudness"] < 0
     assert engine.make_generator(bare).generate(10).shape == (1, 10)  # measured on the way
+
+
+@pytest.fixture
+def bare(tmp_path, monkeypatch):
+    """A checkpoint in a file that knows no ranges, a cache of its own, and how often ranges are measured."""
+    monkeypatch.setenv("SAMPLERNN_CACHE", str(tmp_path / "cache"))
+    counted = []
+    measure = playing.measured_ranges
+    monkeypatch.setattr(playing, "measured_ranges", lambda c: counted.append(c.name) or measure(c))
+    save(replace(network("gru"), playing={"loudness": -20.0}), tmp_path / "bare.safetensors")
+    return load(tmp_path / "bare.safetensors"), counted
+
+
+def test_ranges_are_measured_once_for_a_file(bare, tmp_path):
+    checkpoint, counted = bare
+    first = with_ranges(checkpoint)
+    assert with_ranges(checkpoint).playing == first.playing == {"loudness": -20.0, **first.playing}
+    assert counted == ["bare"]
+    (kept,) = (tmp_path / "cache" / "ranges").iterdir()
+    for damage in (b"", b"[1]", b'{"mlp.1": -1}', b'{"mlp.1": 1e99, "mlp.2": 1}', b"[" * 100_000):
+        kept.write_bytes(damage)
+        assert with_ranges(checkpoint).playing == first.playing
+    assert len(counted) == 6
+
+
+def test_ranges_that_cannot_be_kept_are_measured_again(bare, tmp_path):
+    checkpoint, counted = bare
+    (tmp_path / "cache").write_text("a file in the way")
+    assert with_ranges(checkpoint).playing == with_ranges(checkpoint).playing
+    assert len(counted) == 2
 
 
 def test_ranges_of_a_network_that_overflows_can_be_saved():
