@@ -43,7 +43,8 @@ CARD = """# {title}
 ```
 {command}
 ```
-
+"""
+CHANGED = """
 The planned number of steps was changed on the way (`--resume --set steps=N`), so this command gives a network like
 it, not the same bytes.
 """
@@ -63,13 +64,14 @@ def main() -> None:
     # a plan can be changed with --resume: what was run is what the checkpoint says
     checkpoint = with_loudness(with_ranges(load(path).baked()))
     settings = json.loads((args.run / "settings.json").read_text())
+    changed = settings["values"]["steps"] != checkpoint.training["steps"]
     settings["values"]["steps"] = checkpoint.training["steps"]
     sounds = [Path(sound).name for sound in settings["sounds"]]
     training = {**checkpoint.training, "recipe": settings["recipe"], "sounds": sounds}
     playing = {**checkpoint.playing, "temperature": args.temperature}
     checkpoint = replace(checkpoint, training=training, playing=playing, name=args.name)
     save(checkpoint, ROOT / "checkpoints" / f"{args.name}.safetensors")
-    (ROOT / "checkpoints" / f"{args.name}.md").write_text(card(checkpoint, settings, args))
+    (ROOT / "checkpoints" / f"{args.name}.md").write_text(card(checkpoint, settings, args) + changed * CHANGED)
 
 
 def card(checkpoint: Checkpoint, settings: dict[str, Any], args: argparse.Namespace) -> str:
