@@ -108,7 +108,17 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="samplernn", description="Play SampleRNN networks live.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"samplernn {_version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
-    for add in (_add_play, _add_render, _add_replay, _add_train, _add_import, _add_info, _add_machine, _add_wires):
+    for add in (
+        _add_play,
+        _add_render,
+        _add_replay,
+        _add_train,
+        _add_clips,
+        _add_import,
+        _add_info,
+        _add_machine,
+        _add_wires,
+    ):
         add(commands)
     return parser
 
@@ -168,6 +178,16 @@ def _add_train(commands: Commands) -> None:
         "--set", dest="overrides", type=_setting, action="append", default=[], metavar="key=value", help="change one"
     )
     p.add_argument("--resume", action="store_true", help="go on where RUN_DIR was left")
+
+
+def _add_clips(commands: Commands) -> None:
+    p = _command(commands, "clips", _clips, "make clips of a run's epochs, those that are missing")
+    p.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    p.add_argument("--epoch", type=_count(999_999), nargs="+", default=[], metavar="N", help="default: every epoch")
+    p.add_argument("--temperature", type=_number, nargs="+", metavar="T", help="default: the run's settings say")
+    p.add_argument("--seconds", type=_positive, metavar="N", help="of each clip; default: the run's settings say")
+    p.add_argument("--clips", type=_count(1000), metavar="N", help="at each temperature; default likewise")
+    p.add_argument("--seed", type=_seed, default=1, metavar="N", help="of the first; the next ones have N+1 ...")
 
 
 def _add_import(commands: Commands) -> None:
@@ -295,6 +315,16 @@ def _train(args: argparse.Namespace) -> int:
     from engine.training import trainer
 
     return trainer.run(args.sounds, args.out, args.recipe, overrides, args.resume, _show)
+
+
+def _clips(args: argparse.Namespace) -> None:
+    from dataclasses import replace
+
+    from engine.listening import clips
+
+    asked = {"clips": args.clips, "seconds": args.seconds, "temperatures": args.temperature and tuple(args.temperature)}
+    given = {key: value for key, value in asked.items() if value is not None}
+    clips.run(args.run_dir, args.epoch, replace(clips.wanted_of(args.run_dir), seed=args.seed, **given), _show)
 
 
 def _need(module: str) -> None:

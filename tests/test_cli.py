@@ -161,7 +161,20 @@ def test_text_of_a_file_moves_no_cursor(tmp_path: Path) -> None:
 def test_help_names_every_command() -> None:
     done = samplernn("--help")
     assert done.returncode == 0
-    for command in ("play", "render", "replay", "train", "info", "devices", "doctor", "bench", "patch", "midi", "osc"):
+    for command in (
+        "play",
+        "render",
+        "replay",
+        "train",
+        "clips",
+        "info",
+        "devices",
+        "doctor",
+        "bench",
+        "patch",
+        "midi",
+        "osc",
+    ):
         assert f"\n    {command} " in done.stdout
 
 

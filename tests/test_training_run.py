@@ -20,7 +20,7 @@ from engine.training.trainer import rate, run
 TINY = {
     "sample_rate": "8000", "q_levels": "16", "frame_sizes": "2,4", "dim": "8", "emb_size": "4", "seq_len": "64",
     "batch": "4", "excerpt": "0.1", "epoch_steps": "5", "save_steps": "3", "stretches": "1.0", "steps": "14",
-    "warmup": "0", "threads": "1", "title": "Two tones",
+    "warmup": "0", "threads": "1", "title": "Two tones", "clips": "0",
 }  # fmt: skip
 
 

@@ -37,6 +37,9 @@ class Training:
         epoch_steps: steps of an epoch; 0 means one pass over the sound and its copies.
         save_steps: steps between saves of what ``--resume`` needs.
         threads: of torch's arithmetic; 0 for its own choice. Another number gives other bits in the last place.
+        clips: clips made after every epoch, at each temperature; 0 for none. They change nothing of what is learned.
+        clip_seconds: length of each.
+        clip_temperatures: at which they are made.
         seed: of everything random.
         title, author, licence: of the sound, for the checkpoints.
     """
@@ -60,6 +63,9 @@ class Training:
     epoch_steps: int = 0
     save_steps: int = 50
     threads: int = 0
+    clips: int = 4
+    clip_seconds: float = 4.0
+    clip_temperatures: tuple[float, ...] = (0.9, 0.95, 1.0)
     seed: int = 0
     title: str = ""
     author: str = ""
@@ -74,11 +80,20 @@ class Training:
             raise ValueError(f"clip_mode: {self.clip_mode!r}: value or norm expected")
         if not self.stretches or not all(0.5 <= s <= 2.0 for s in self.stretches):
             raise ValueError(f"stretches: {self.stretches!r}: speeds from 0.5 to 2 expected, 1.0 for the sound itself")
+        if not self.clip_temperatures or not all(0.0 <= t <= 2.0 for t in self.clip_temperatures):
+            raise ValueError(f"clip_temperatures: {self.clip_temperatures!r}: one or more from 0 to 2 expected")
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary of every field."""
-        return {**asdict(self), "stretches": list(self.stretches)}
+        values = asdict(self)
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
+    def learning(self) -> dict[str, Any]:
+        """A plain dictionary of the fields that decide what is learned: all but those of the clips."""
+        return {key: value for key, value in self.to_json().items() if key not in CLIP_KEYS}
+
+
+CLIP_KEYS = ("clips", "clip_seconds", "clip_temperatures")
 
 _LIMITS: dict[str, tuple[float, float]] = {
     "steps": (1, 10_000_000),
@@ -98,6 +113,8 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "epoch_steps": (0, 1_000_000),
     "save_steps": (1, 100_000),
     "threads": (0, 256),
+    "clips": (0, 1000),
+    "clip_seconds": (0.25, 3600.0),
     "seed": (0, 2**63 - 1),
 }
 
@@ -119,9 +136,20 @@ RECIPES: dict[str, dict[str, Any]] = {
         "steps": 4000,
     },
     # McDonald's poster of 2018: one short sound, several slightly stretched copies, 44.1 kHz
-    "poster": {"dim": 1024, "batch": 128},
+    "poster": {"dim": 1024, "batch": 128, "clips": 5, "clip_temperatures": (1.0,)},
     # Zukowski and Carr 2017, whole albums at 16 kHz; five of the five to nine layers
-    "metal": {**_METAL, "sample_rate": 16000, "dim": 1024, "n_rnn": 5, "batch": 128, "stretches": (1.0,), "gap": 0.0},
+    "metal": {
+        **_METAL,
+        "sample_rate": 16000,
+        "dim": 1024,
+        "n_rnn": 5,
+        "batch": 128,
+        "stretches": (1.0,),
+        "gap": 0.0,
+        "clips": 10,
+        "clip_seconds": 30.0,
+        "clip_temperatures": (1.0,),
+    },
     # a cousin of it that may be played live
     "live-metal": {**_METAL, "dim": 256, "n_rnn": 3},
     # Mehri et al. 2017, three tiers counting the sample level
@@ -158,9 +186,8 @@ def build(values: Mapping[str, Any]) -> tuple[ModelConfig, Training]:
     """The network and the settings out of one flat table of values."""
     shape = {f.name for f in fields(ModelConfig)}
     config = ModelConfig(**{key: value for key, value in values.items() if key in shape})
-    rest = {key: value for key, value in values.items() if key not in shape}
-    if "stretches" in rest:
-        rest["stretches"] = tuple(rest["stretches"])
+    rest: dict[str, Any] = {key: value for key, value in values.items() if key not in shape}
+    rest |= {key: tuple(value) for key, value in rest.items() if isinstance(value, list)}
     training = Training(**rest)
     if training.seq_len % config.hop or training.seq_len == config.hop:
         hop = config.hop

@@ -14,10 +14,10 @@ from typing import Any
 
 from engine.checkpoint import header_of, tensor_shapes
 from engine.config import ModelConfig
-from engine.training.recipes import Training, build, known_keys, parsed, resolve
+from engine.training.recipes import CLIP_KEYS, Training, build, known_keys, parsed, resolve
 
 SETTINGS, RESUME = "settings.json", "resume.safetensors"
-CHANGEABLE = ("steps", "save_steps", "threads")  # by --set with --resume
+CHANGEABLE = ("steps", "save_steps", "threads", *CLIP_KEYS)  # by --set with --resume
 
 
 @dataclass(frozen=True)

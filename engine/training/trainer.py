@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -27,6 +27,8 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from engine import checkpoint as files
+from engine.listening.background import Background
+from engine.listening.clips import Wanted
 from engine.model import SampleRNN, State
 from engine.playing import with_ranges
 from engine.training.data import Material, Streams, Window, prepare, window_indices
@@ -218,7 +220,7 @@ class Trainer:
             "nll_bits": bits["bits"],
             "nll_bits_active": bits.get("bits_active"),
             "train_bits": self.epoch_tally.bits(),
-            "settings": t.to_json(),
+            "settings": t.learning(),
         }
         title = t.title or ", ".join(path.stem for path in self.plan.sounds)
         source = {"title": title, "author": t.author, "licence": t.licence}
@@ -278,7 +280,10 @@ def _loop(trainer: Trainer, run_dir: Path, say: Say) -> int:
         f"{material.seconds:.1f} s of sound, {len(t.stretches)} speeds, {len(material.windows)} held-out windows; "
         f"{trainer.epoch_steps} steps an epoch, {t.steps} in all"
     )
-    with _signals() as caught:
+    wanted = Wanted(t.clips, t.clip_seconds, t.clip_temperatures)
+    with _signals() as caught, closing(Background(run_dir, wanted, say)) as clips:
+        if trainer.step >= trainer.epoch_steps:
+            clips.add(trainer.step // trainer.epoch_steps)  # whose clips the interruption may have cost
         while not trainer.finished and not caught:
             began = time.monotonic()
             nats = trainer.advance()
@@ -290,13 +295,17 @@ def _loop(trainer: Trainer, run_dir: Path, say: Say) -> int:
             if trainer.step % trainer.epoch_steps == 0 or trainer.finished:
                 _close_epoch(trainer, run_dir, metrics, say)
                 trainer.save(run_dir / RESUME)
+                clips.add(trainer.epoch)
             elif trainer.step % t.save_steps == 0:
                 trainer.save(run_dir / RESUME)
+            clips.poll()
         if caught:
             trainer.save(run_dir / RESUME)
+            clips.close()
             say(f"stopped at step {trainer.step} of {t.steps}, saved: --resume goes on from here")
-            return 128 + caught[0]
-    return 0
+        else:
+            clips.finish(lambda: bool(caught))
+    return 128 + caught[0] if caught else 0
 
 
 def _close_epoch(trainer: Trainer, run_dir: Path, metrics: _Metrics, say: Say) -> None:
