@@ -13,7 +13,8 @@ from engine import kernel_cache  # noqa: F401
 
 # isort: split
 from instrument.audio import outputs, portaudio
-from instrument.controls import W_FLOWING, W_RING_READ, W_RING_WRITE, Link, get_word, make_shared, set_word
+from instrument.controls import Link
+from instrument.shared import W_FLOWING, W_RING_READ, W_RING_WRITE, get_word, make_shared, set_word
 
 RING = 8192
 

@@ -34,7 +34,8 @@ from instrument.audio.memory import monotonic_ns, usleep
 from instrument.audio.performance import Performance, overhead
 from instrument.audio.priority import raise_priority
 from instrument.audio.recorder import Recorder
-from instrument.controls import W_UNDERRUNS, W_XRUNS, Command, Op, load_acquire
+from instrument.controls import Command, Op
+from instrument.shared import W_UNDERRUNS, W_XRUNS, load_acquire
 
 COUNTERS = {"underruns": W_UNDERRUNS, "xruns": W_XRUNS}
 STALL = 4_000_000  # ns; at L = 20 ms some 8 ms are to spare under a server of 256 frames, whose period is 5.8 ms

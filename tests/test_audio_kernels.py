@@ -10,7 +10,8 @@ from instrument.audio import callback, loop
 from instrument.audio.callback import NullClock, native_callback
 from instrument.audio.performance import Performance
 from instrument.audio.slots import Slot
-from instrument.controls import Link, make_shared
+from instrument.controls import Link
+from instrument.shared import make_shared
 
 # What a kernel may call: the system's clock and sleep, what LLVM makes of memory and arithmetic, its own parts.
 ALLOWED = re.compile(r"^(usleep|clock_gettime|gettid|llvm\..*|mem(cpy|set|move)|floor|trunc|sqrt|_ZN.*)$")

@@ -15,18 +15,7 @@ from instrument.audio.performance import CLOSING_S, PANIC_S, Performance
 from instrument.audio.slots import Slot
 from instrument.audio.state import PENDING
 from instrument.audio.timing import UNLIMITED, Timing, make_timing
-from instrument.controls import (
-    ALREADY,
-    GAIN,
-    KEEP_STATE,
-    MUTE,
-    OVERTAKEN,
-    PAN,
-    REFUSED,
-    TEMPERATURE,
-    Command,
-    Op,
-)
+from instrument.controls import ALREADY, GAIN, KEEP_STATE, MUTE, OVERTAKEN, PAN, REFUSED, TEMPERATURE, Command, Op
 from instrument.replay import commands_of
 
 RATE = 44100

@@ -9,7 +9,8 @@ from fake_program import make_program
 from instrument.audio.callback import FADE_FRAMES, OUTPUT_UNDERFLOW, complain, serve_counted, serve_in_turn
 from instrument.audio.performance import Performance
 from instrument.audio.slots import Slot
-from instrument.controls import (
+from instrument.controls import Command, Link, Op
+from instrument.shared import (
     CLOCK,
     COMMAND_SLOTS,
     DEVICE,
@@ -20,9 +21,6 @@ from instrument.controls import (
     W_FLOWING,
     W_RING_WRITE,
     W_TELEMETRY,
-    Command,
-    Link,
-    Op,
     hand_over,
     make_shared,
     pop_events,

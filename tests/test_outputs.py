@@ -15,16 +15,8 @@ from instrument.audio.callback import make_seat, python_callback
 from instrument.audio.devices import Device
 from instrument.audio.outputs import ClockOutput, DeviceOutput
 from instrument.audio.supervisor import Supervisor, Watch
-from instrument.controls import (
-    CLOCK,
-    DEVICE,
-    W_CALLBACKS,
-    W_READER,
-    Link,
-    end_turn,
-    make_shared,
-    take_turn,
-)
+from instrument.controls import Link
+from instrument.shared import CLOCK, DEVICE, W_CALLBACKS, W_READER, end_turn, make_shared, take_turn
 
 CARD = Device(0, "card", "ALSA", 2, 48000, 0.01, default=True)
 SERVER = Device(0, "system", portaudio.JACK, 2, 44100, 0.005, default=True)

@@ -21,7 +21,8 @@ from numba import carray, cfunc, njit, types
 from numpy.typing import NDArray
 
 from instrument.audio.memory import monotonic_ns, pointer_to, this_thread, usleep
-from instrument.controls import (
+from instrument.controls import Link
+from instrument.shared import (
     CLOCK,
     DEVICE,
     HEADER,
@@ -44,7 +45,6 @@ from instrument.controls import (
     W_TAP_FRAMES,
     W_UNDERRUNS,
     W_XRUNS,
-    Link,
     Shared,
     bits_of,
     end_turn,

@@ -56,17 +56,11 @@ from instrument.audio.voices import (
     settle,
     switch,
 )
-from instrument.controls import (
-    ALREADY,
-    GAIN,
-    MUTE,
+from instrument.controls import ALREADY, GAIN, MUTE, PAN, PARAMETERS, REFUSED, TEMPERATURE, Op
+from instrument.shared import (
     NEVER,
     OVERALL,
-    PAN,
-    PARAMETERS,
     PER_VOICE,
-    REFUSED,
-    TEMPERATURE,
     W_COMMAND_WRITE,
     W_ENDED,
     W_FLOWING,
@@ -75,7 +69,6 @@ from instrument.controls import (
     W_STOP,
     W_TAP_OPEN,
     W_TELEMETRY,
-    Op,
     load_acquire,
     store_release,
 )

@@ -19,7 +19,8 @@ from instrument.audio.memory import INNER, get_f64, set_f32, set_f64
 from instrument.audio.pending import tell
 from instrument.audio.state import FADING, PAST, ZERO, Record, deck_at, glide_at, slot_at, voice_at
 from instrument.audio.voices import glide_value, past_of
-from instrument.controls import GAIN, MUTE, NEVER, PAN, PARAMETERS, Op
+from instrument.controls import GAIN, MUTE, PAN, PARAMETERS, Op
+from instrument.shared import NEVER
 
 RUNAWAY = 0.8  # mean square over about a second (a full-scale square has 1, a full-scale sine 0.5)
 NOT_FINITE, TOO_LOUD = np.int64(0), np.int64(1)

@@ -14,20 +14,17 @@ from numba import njit
 
 from instrument.audio.memory import INNER, get_i64, set_i64
 from instrument.audio.state import COMMAND, EVERY, PENDING, ZERO, Record, command_at
-from instrument.controls import (
+from instrument.controls import OVERTAKEN, REFUSED, TEMPERATURE, Op
+from instrument.shared import (
     COMMAND_SLOTS,
     EVENT_SLOTS,
     NEVER,
-    OVERTAKEN,
     RECORD,
-    REFUSED,
-    TEMPERATURE,
     W_COMMAND_READ,
     W_COMMANDS,
     W_EVENT_READ,
     W_EVENT_WRITE,
     W_EVENTS,
-    Op,
     bits_of,
     float_of,
     load_acquire,

@@ -34,19 +34,15 @@ from instrument.audio.state import (
     VOICE,
 )
 from instrument.audio.timing import Timing, make_timing, measure
-from instrument.controls import (
-    DEFAULTS,
-    HIGHEST,
-    LOWEST,
+from instrument.controls import DEFAULTS, HIGHEST, LOWEST, PARAMETERS, Link
+from instrument.shared import (
     NEVER,
-    PARAMETERS,
     W_CLOCK_STOP,
     W_FLOWING,
     W_HORIZON,
     W_OFFLINE,
     W_STOP,
     W_TAP_OPEN,
-    Link,
     make_shared,
     set_word,
 )

@@ -16,7 +16,8 @@ from numba import njit
 from instrument.audio.memory import INNER, get_f32, get_i64, set_f32
 from instrument.audio.pending import tell
 from instrument.audio.state import EVERY, MAX_TURN, ZERO, Record
-from instrument.controls import (
+from instrument.controls import Op
+from instrument.shared import (
     W_OFFLINE,
     W_RING,
     W_RING_FRAMES,
@@ -29,7 +30,6 @@ from instrument.controls import (
     W_TAP_OPEN,
     W_TAP_READ,
     W_TAP_WRITE,
-    Op,
     load_acquire,
     store_release,
 )

@@ -2,7 +2,7 @@
 
 A control thread of its own looks every 50 ms whether the callback is still called. When it has not been for 200 ms the
 null clock takes over reading the ring; the device is then sought by name about every second, PortAudio's list being
-read anew, and fades in when it is there. The ring goes from hand to hand by claims (`controls.take_turn`), so that a
+read anew, and fades in when it is there. The ring goes from hand to hand by claims (`shared.take_turn`), so that a
 callback which wakes late finds it taken and plays silence. All opening and closing happens here, off the audio path.
 """
 
@@ -18,7 +18,8 @@ from instrument.audio.callback import make_seat, native_callback, python_callbac
 from instrument.audio.devices import Device
 from instrument.audio.outputs import Say, make_clock
 from instrument.audio.priority import raise_thread
-from instrument.controls import CLOCK, DEVICE, NOBODY, W_CALLBACKS, Link, get_word, hand_over
+from instrument.controls import Link
+from instrument.shared import CLOCK, DEVICE, NOBODY, W_CALLBACKS, get_word, hand_over
 
 LOOK = 0.05  # seconds between two looks
 LOST = 0.2  # seconds without a callback: the device is lost

@@ -38,13 +38,8 @@ from instrument.audio.state import (
     slot_at,
     voice_at,
 )
-from instrument.controls import (
-    KEEP_STATE,
-    NEVER,
-    PARAMETERS,
-    TEMPERATURE,
-    Op,
-)
+from instrument.controls import KEEP_STATE, PARAMETERS, TEMPERATURE, Op
+from instrument.shared import NEVER
 
 _SWITCHED, _PRIMED, _SETTLED = np.int64(Op.SWITCHED), np.int64(Op.PRIMED), np.int64(Op.SETTLED)
 _KEEP_STATE = np.int64(KEEP_STATE)
