@@ -53,7 +53,7 @@ $(VENV)/.play-ready: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.test-ready: pyproject.toml constraints.txt | $(VENV)/.play-ready
-	@bash tools/system-packages jackd2
+	@bash tools/system-packages jackd2 chromium
 	@echo "installing what training and the tests need (a few minutes, once) ..."
 	@$(PIP) install $(CONSTRAINED) "$(TORCH)" -e ".[train,dev]"
 	@touch $@

@@ -10,7 +10,7 @@ Exit codes: 0 done, 1 one line said why not, 2 bad arguments, 130 Ctrl-C, 143 SI
 from __future__ import annotations
 
 import argparse
-import importlib
+import importlib.util
 import math
 import os
 import signal
@@ -22,7 +22,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from instrument import console
 
-EXTRAS = {"torch": "train", "pedalboard": "train", "triton": "cuda"}
+EXTRAS = {"torch": "train", "pedalboard": "train", "starlette": "train", "uvicorn": "train", "triton": "cuda"}
 
 
 class Terminated(BaseException):
@@ -114,6 +114,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_replay,
         _add_train,
         _add_clips,
+        _add_audition,
         _add_import,
         _add_info,
         _add_machine,
@@ -178,6 +179,15 @@ def _add_train(commands: Commands) -> None:
         "--set", dest="overrides", type=_setting, action="append", default=[], metavar="key=value", help="change one"
     )
     p.add_argument("--resume", action="store_true", help="go on where RUN_DIR was left")
+
+
+def _add_audition(commands: Commands) -> None:
+    p = _command(
+        commands, "audition", _audition, "listen to a run's clips in a browser, rate them, make patches of them"
+    )
+    p.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    p.add_argument("--port", type=_count(65535), metavar="N", help="of the page on this machine; default: a free one")
+    p.add_argument("--no-browser", action="store_true", help="only print the address")
 
 
 def _add_clips(commands: Commands) -> None:
@@ -338,6 +348,16 @@ def _need(module: str) -> None:
 
 def _show(line: str) -> None:
     print(console.printable(line), flush=True)
+
+
+def _audition(args: argparse.Namespace) -> None:
+    if importlib.util.find_spec("torch") is None:  # the page does without, but comes with it
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+    _need("starlette")
+    _need("uvicorn")
+    from instrument.audition import server
+
+    server.serve(args.run_dir, args.port, not args.no_browser, lambda line: print(line, flush=True))
 
 
 def _import(args: argparse.Namespace) -> None:
