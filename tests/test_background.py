@@ -4,6 +4,7 @@ import os
 import sys
 from typing import ClassVar
 
+import numpy as np
 import pytest
 from networks import network
 from test_training_run import TINY, metrics, quiet, sound  # noqa: F401 (a fixture)
@@ -29,6 +30,7 @@ def test_a_run_learns_the_same_with_clips_and_without(sound, tmp_path):  # noqa:
     assert metrics(with_clips) == metrics(without)
     assert not (without / "clips").exists()
     assert len([clip for clip in clips_of(with_clips) if clip.epoch == 3]) == 4
+    assert np.float64(5e-324) * np.float64(1.0) > 0.0  # whoever trains in passing keeps denormal numbers
 
 
 class Child:

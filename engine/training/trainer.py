@@ -62,12 +62,19 @@ def run(sounds: list[Path], run_dir: Path, recipe: str, overrides: dict[str, str
     if plan.training.threads:
         torch.set_num_threads(plan.training.threads)
     torch.set_flush_denormal(True)
-    trainer = Trainer(plan, material)
+    try:
+        return _train(Trainer(plan, material), run_dir, resume, say)
+    finally:
+        torch.set_flush_denormal(False)  # it is the whole thread's, and whoever called has other sums to do
+
+
+def _train(trainer: Trainer, run_dir: Path, resume: bool, say: Say) -> int:
+    """A run, or the rest of one. Returns the exit code."""
     if resume:
         trainer.restore(run_dir / RESUME)
     else:
         run_dir.mkdir(parents=True)
-        files.write_whole(run_dir / SETTINGS, json.dumps(plan.to_json(), indent=2).encode())
+        files.write_whole(run_dir / SETTINGS, json.dumps(trainer.plan.to_json(), indent=2).encode())
     return _loop(trainer, run_dir, say)
 
 
