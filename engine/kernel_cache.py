@@ -8,6 +8,8 @@ the folder is named by the compilers' versions and the chosen instruction set.
 from __future__ import annotations
 
 import atexit
+import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -19,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 KEEP = 4  # folders of earlier versions left for those who switch environments
+ROOM = 64 << 20  # bytes a disk must have left: a version's kernels take about 10 MB
 
 _TOP = Path(__file__).parent.parent
 
@@ -98,9 +101,11 @@ def _last_used(folder: Path) -> float:
 def prepare() -> Path:
     """Point numba at this toolchain's folder and at our stamps, and forget the oldest folders. Returns the folder.
 
-    Where no folder can be written, kernels live in a temporary one and are compiled again next time. Raises
-    RuntimeError when numba was imported before: it would go by its own stamps.
+    Where that cannot be written, kernels live in a temporary one: those in `SPARE` are taken over (see the locator),
+    the others compiled again next time, and `UNKEPT` says why. Raises RuntimeError when numba was imported before: it
+    would go by its own stamps; OSError when there is no room for a temporary folder either.
     """
+    global SPARE, UNKEPT
     folder = user_cache() / "kernels" / toolchain()
     locator = "engine.kernel_locator.Locator"
     if "numba" in sys.modules and os.environ.get("NUMBA_CACHE_LOCATOR_CLASSES") != locator:
@@ -110,13 +115,32 @@ def prepare() -> Path:
         os.utime(folder)
         for old in sorted(folder.parent.iterdir(), key=_last_used, reverse=True)[KEEP:]:
             shutil.rmtree(old, ignore_errors=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError:
-        folder = Path(tempfile.mkdtemp(prefix="samplernn-kernels-"))
+        _check_room(folder)
+    except OSError as fault:
+        SPARE, UNKEPT = folder, f"{folder}: {fault.strerror}"
+        folder = _temporary()
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["NUMBA_CACHE_DIR"] = str(folder)
     os.environ["NUMBA_CACHE_LOCATOR_CLASSES"] = locator
     return folder
 
 
+def _check_room(folder: Path) -> None:
+    """Raises OSError if kernels cannot be kept in ``folder``."""
+    tempfile.TemporaryFile(dir=folder).close()
+    if shutil.disk_usage(folder).free < ROOM:
+        raise OSError(errno.ENOSPC, f"less than {ROOM >> 20} MB left on the disk", str(folder))
+
+
+def _temporary() -> Path:
+    """A new folder for this process alone, on disk or else in memory. Raises OSError."""
+    for parent in (None, "/dev/shm"):  # None: where temporary files belong
+        with contextlib.suppress(OSError):
+            _check_room(Path(parent or tempfile.gettempdir()))
+            return Path(tempfile.mkdtemp(prefix="samplernn-kernels-", dir=parent))
+    raise OSError(errno.ENOSPC, f"no folder with {ROOM >> 20} MB of room for kernels; SAMPLERNN_CACHE may name one")
+
+
+SPARE: Path | None = None
+UNKEPT = ""
 FOLDER = prepare()

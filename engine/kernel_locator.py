@@ -39,6 +39,8 @@ class Locator(UserProvidedCacheLocator):  # type: ignore[misc]
         if str(path) in _made and path.is_dir():
             return
         _made.add(str(path))
+        if kernel_cache.SPARE is not None and not path.exists():
+            _copy(kernel_cache.SPARE / path.relative_to(kernel_cache.FOLDER), path)
         super().ensure_cache_path()
         for old in Path(self._cache_path).glob(f"{Path(self._py_file).stem}-{'?' * 12}"):
             with contextlib.suppress(OSError):
@@ -46,3 +48,9 @@ class Locator(UserProvidedCacheLocator):  # type: ignore[misc]
                     os.utime(path)  # serving a kernel leaves the folder's own time alone
                 elif time.time() - old.stat().st_mtime > KEEP_S:
                     shutil.rmtree(old, ignore_errors=True)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Kernels that can be read but not added to; if they cannot even be read, none."""
+    with contextlib.suppress(OSError, shutil.Error):
+        shutil.copytree(source, target)

@@ -4,7 +4,7 @@ Runs on the main thread. Every command imports what it needs when it is called, 
 every mistyped option answer at once, without numba, PortAudio or torch. A fault of the user's is one line on stderr.
 What the commands do is left to the modules they call.
 
-Exit codes: 0 done, 1 one line said why not, 2 bad arguments, 130 Ctrl-C, 143 SIGTERM.
+Exit codes: 0 done, 1 one line said why not, 2 bad arguments, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
 """
 
 from __future__ import annotations
@@ -21,16 +21,25 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 from instrument import console
+from instrument.interrupts import leaving
 
 EXTRAS = {"torch": "train", "pedalboard": "train", "starlette": "train", "uvicorn": "train", "triton": "cuda"}
+BACKENDS = ("auto", "cpu", "cuda", "reference")
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived while nothing was playing yet."""
+    """SIGTERM or SIGHUP arrived while nothing was playing yet; its number is the argument."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse with errors of one line."""
+    """argparse with errors of one line, each from the command that it is about."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, but what is not known is this command's error, not the outermost one's."""
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(f"unknown argument {' '.join(rest)}")
+        return found, rest
 
     def error(self, message: str) -> NoReturn:
         console.complain(f"{self.prog}: {message} (see {self.prog} --help)")
@@ -40,14 +49,19 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; never raises, never prints a traceback."""
     console.occupy_standard_streams()
-    before = signal.signal(signal.SIGTERM, _terminate)
+    before = {number: signal.signal(number, _terminate) for number in leaving() if number != signal.SIGINT}
     try:
         return _run(argv)
     except (KeyboardInterrupt, Terminated) as left:  # a second Ctrl-C while the first one's line was being written
-        return 130 if isinstance(left, KeyboardInterrupt) else 143
+        return _code_of(left)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         console.flush_or_forget()
+
+
+def _code_of(left: BaseException) -> int:
+    return 128 + (left.args[0] if isinstance(left, Terminated) else signal.SIGINT)
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -57,10 +71,8 @@ def _run(argv: Sequence[str] | None) -> int:
         return int(code or 0)
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else 0
-    except KeyboardInterrupt:
-        return 130
-    except Terminated:
-        return 143
+    except (KeyboardInterrupt, Terminated) as left:
+        return _code_of(left)
     except BrokenPipeError:
         return 0  # whoever read our output has seen enough
     except Exception as error:
@@ -77,6 +89,8 @@ def explain(error: Exception) -> str:
         return f"{module} {state}: this needs the extra '{extra}' (pip install 'samplernn-live[{extra}]')"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, MemoryError):
+        return "not enough memory for that"
     text = _text(error)
     return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text[:300]}"
 
@@ -96,8 +110,8 @@ def _show_traceback() -> None:
         traceback.print_exc()
 
 
-def _terminate(_number: int, _frame: object) -> None:
-    raise Terminated
+def _terminate(number: int, _frame: object) -> None:
+    raise Terminated(number)
 
 
 # --- the grammar ----------------------------------------------------------------------------------------------------
@@ -143,7 +157,7 @@ def _add_play(commands: Commands) -> None:
     p.add_argument("--report", type=Path, metavar="FILE.json", help="write figures of the set when it ends")
     p.add_argument("--seed", type=_seed, metavar="N", help="the dice of voice 1; default: the patch's, else drawn")
     p.add_argument("--voices", type=_count(64), metavar="N", help="voices, 1 to 64; default: the patch's")
-    p.add_argument("--backend", choices=("auto", "cpu", "cuda", "reference"), default="auto")
+    p.add_argument("--backend", choices=BACKENDS, default="auto", help="auto or cpu; the others do not play yet")
     p.add_argument("--precision", metavar="NAME", help="int8 (the default on stage) or fp32")
     p.add_argument("--osc", metavar="HOST:PORT", help="listen for OSC here; default: the patch's")
     p.add_argument("--midi", metavar="NAME|none", help="MIDI input by name, or none; default: every input")
@@ -153,14 +167,14 @@ def _add_play(commands: Commands) -> None:
 
 def _add_render(commands: Commands) -> None:
     p = _command(commands, "render", _render, "write clips of a checkpoint, faster or slower than real time")
-    p.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
+    p.add_argument("checkpoint", metavar="CHECKPOINT|RUN_DIR")
     p.add_argument("-o", dest="out", type=Path, required=True, metavar="FILE", help=".wav or .flac")
     p.add_argument("--seconds", type=_positive, default=10.0, metavar="N", help="of each clip; default 10")
     p.add_argument("--temperature", type=_temperature, default=(1.0, 1.0), metavar="T[:T]", help="constant, or a ramp")
     p.add_argument("--seed", type=_seed, default=0, metavar="N", help="of the first clip; the next ones have N+1 ...")
     p.add_argument("--clips", type=_count(64), default=1, metavar="N", help="FILE becomes FILE-01 ... when more than 1")
     p.add_argument("--prime", type=Path, metavar="FILE", help="run this sound through the network first")
-    p.add_argument("--backend", choices=("auto", "cpu", "cuda", "reference"), default="auto")
+    p.add_argument("--backend", choices=BACKENDS, default="auto", help="auto, cpu or reference; cuda not yet")
     p.add_argument("--precision", metavar="NAME", help="int8 (default) or fp32")
 
 
@@ -209,7 +223,7 @@ def _add_import(commands: Commands) -> None:
 
 def _add_info(commands: Commands) -> None:
     p = _command(commands, "info", _info, "what a checkpoint is: its shape, training, source and licence")
-    p.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
+    p.add_argument("checkpoint", metavar="CHECKPOINT|RUN_DIR")
 
 
 def _add_machine(commands: Commands) -> None:
@@ -226,7 +240,7 @@ def _add_wires(commands: Commands) -> None:
     patch = _command(commands, "patch", _no_action, "check patches, or print their schema")
     actions = patch.add_subparsers(metavar="ACTION", required=True, parser_class=_Parser)
     check = _command(actions, "check", _patch_check, "read a patch and its bank; say what is wrong with it")
-    check.add_argument("file", type=Path, metavar="FILE")
+    check.add_argument("file", metavar="FILE")
     _command(actions, "schema", _patch_schema, "the JSON Schema (draft 7) of a patch, for editors")
     midi = _command(commands, "midi", _no_action, "MIDI tools").add_subparsers(
         metavar="ACTION", required=True, parser_class=_Parser
@@ -373,9 +387,9 @@ def _import(args: argparse.Namespace) -> None:
 
 
 def _info(args: argparse.Namespace) -> None:
-    from instrument import info
+    from instrument import info, places
 
-    print(info.describe(args.checkpoint))
+    print(info.describe(places.find_checkpoint(args.checkpoint)))
 
 
 def _devices(_args: argparse.Namespace) -> None:
@@ -399,9 +413,9 @@ def _bench(args: argparse.Namespace) -> None:
 
 
 def _patch_check(args: argparse.Namespace) -> None:
-    from instrument import patch
+    from instrument import latency
 
-    _show(patch.check(args.file))
+    _show(latency.check_patch(args.file))
 
 
 def _patch_schema(_args: argparse.Namespace) -> None:

@@ -20,6 +20,8 @@ def shown(say: Callable[[str], None]) -> Iterator[None]:
     """Say so while kernels are being compiled: once for each version of the program on each machine."""
     from engine import kernel_cache
 
+    if kernel_cache.UNKEPT:
+        say(f"kernels cannot be kept in {kernel_cache.UNKEPT}; what is missing there is compiled at every start")
     folder, done = kernel_cache.FOLDER, threading.Event()
     args = (folder, _kernels(folder), say, done)
     watcher = threading.Thread(target=_watch, args=args, name="compiling", daemon=True)

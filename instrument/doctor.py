@@ -54,10 +54,11 @@ def _kernels() -> list[str]:
     from engine import kernel_cache
     from engine.cpu.tiles import variant
 
-    kept = sorted(kernel_cache.FOLDER.glob("**/*.nbc"))
-    writable = os.access(kernel_cache.FOLDER, os.W_OK)
-    state = f"{len(kept)} kernels" if writable else "not writable: kernels are compiled again at every start"
-    return [f"int8 kernels: {variant()}", f"cache {kernel_cache.FOLDER} ({state})"]
+    folder = kernel_cache.SPARE or kernel_cache.FOLDER
+    state = f"{len(list(folder.glob('**/*.nbc')))} kernels"
+    if kernel_cache.UNKEPT:
+        state += f"; no more can be kept, {kernel_cache.UNKEPT.rpartition(': ')[2]}: compiled again at every start"
+    return [f"int8 kernels: {variant()}", f"cache {folder} ({state})"]
 
 
 def _packages() -> list[str]:

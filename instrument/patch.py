@@ -138,6 +138,8 @@ def open_target(target: str | Path | None = None) -> Patch:
     path = find(str(target))
     if path.is_dir() or path.suffix == ".safetensors":
         return bare(path)
+    if path.suffix.lower() in (".wav", ".flac", ".aif", ".aiff", ".mp3", ".ogg"):
+        raise ValueError(f"{path}: is a sound; a patch, a checkpoint or a run folder expected (train makes networks)")
     return load(path)
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from engine.config import ModelConfig
 from engine.quantize import dequantize, quantize
 from instrument import compiling, console
+from instrument.places import find_checkpoint
 from instrument.plan import check_backend
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> list[Path]:
 
     backend, precision = check_backend(args.backend, args.precision)
     paths = [check_path(path) for path in clip_paths(args.out, args.clips)]
-    checkpoint = load(args.checkpoint)
+    checkpoint = load(find_checkpoint(args.checkpoint))
     config = checkpoint.config
     primer = primed_with(args.prime, config) if args.prime else None
     console.say(f"{checkpoint.name}: {args.clips} x {args.seconds:g} s at {precision} ...")

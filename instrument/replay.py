@@ -38,6 +38,10 @@ def run(path: Path, out: Path) -> None:
 
     check_path(out)
     head, events, last = log.read(path)
+    if not last:
+        raise ValueError(f"{path}: not a sample was played in it, as far as it tells")
+    if not any(event.op == log.ENDED for event in events):
+        console.complain(f"{path}: has no end, as if the set had been killed: replaying what is known of it")
     checkpoints = find_bank(path, head)
     console.say(f"replaying {last / head.sample_rate:.1f} s of {path} with {len(checkpoints)} checkpoints ...")
     try:
@@ -48,6 +52,10 @@ def run(path: Path, out: Path) -> None:
     file = SoundFile(out, head.sample_rate)
     try:
         heard = play(performance, file, events, last, head.sample_rate)
+    except BaseException:  # Ctrl-C included: half a set would pass for a whole one
+        file.close()
+        out.unlink(missing_ok=True)
+        raise
     finally:
         performance.close()
         file.close()

@@ -67,6 +67,8 @@ class Text:
     def read(self, value: object, where: str) -> str:
         """The text."""
         if not isinstance(value, str):
+            if self.form:
+                raise ValueError(f"{where}: {shorten(value)} is not {self.form}")
             hint = " (put it in quotes)" if isinstance(value, (bool, int, float)) else ""
             raise ValueError(f"{where}: {shorten(value)} is not text{hint}")
         if not 1 <= len(value) <= self.most or not re.fullmatch(_PRINTABLE, value):

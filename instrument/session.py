@@ -10,19 +10,16 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import select
-import signal
-import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from instrument import compiling, console, plan, report
+from instrument import compiling, console, latency, places, plan, report
 from instrument.faults import Faults
+from instrument.interrupts import Interrupts
 from instrument.plan import Options, Plan
 
 if TYPE_CHECKING:
@@ -56,63 +53,7 @@ def play(options: Options) -> int:
         finally:
             interrupts.hold()
             session.close()
-    return interrupts.exit_code
-
-
-class Interrupts:
-    """Ctrl-C and SIGTERM. Until :meth:`hold` they end what is being done; then they only wake the main thread."""
-
-    def __init__(self) -> None:
-        self.signal = 0
-        self._holding = False
-        self._wake, self._awake = socket.socketpair()
-        self._before: dict[int, Any] = {}
-
-    @property
-    def exit_code(self) -> int:
-        """0, or 128 and the signal's number."""
-        return 128 + self.signal if self.signal else 0
-
-    def hold(self) -> None:
-        """From now on nothing is interrupted."""
-        self._holding = True
-
-    def wait(self, seconds: float) -> bool:
-        """Wait for the first signal; whether there has been one. Later ones change nothing."""
-        if not self.signal:
-            select.select([self._awake], [], [], seconds)
-        return self.signal != 0
-
-    def _caught(self, number: int, _frame: FrameType | None) -> None:
-        if not self._holding:
-            raise Interrupted(number)
-        if not self.signal:
-            self.signal = number
-            with contextlib.suppress(OSError):
-                self._wake.send(b"x")
-
-    def __enter__(self) -> Interrupts:
-        if threading.current_thread() is threading.main_thread():
-            self._before = {n: signal.signal(n, self._caught) for n in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, _trace: object) -> bool:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._wake.close()
-        self._awake.close()
-        if isinstance(error, Interrupted):
-            self.signal = error.number
-            return True
-        return False
-
-
-class Interrupted(BaseException):
-    """A signal while the set was still being built."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
+    return interrupts.exit_code or int(session.incomplete)
 
 
 class Session:
@@ -127,10 +68,12 @@ class Session:
     def __init__(self, plan: Plan, say: Say, complain: Say) -> None:
         self.plan, self.say, self.complain = plan, say, complain
         self.priority = "not raised"
+        self.awake = False
         self.output: Output
         self.performance: Performance
         self.recorder: Recorder | None = None
         self.log: EventLog | None = None
+        self.osc = ""  # where it listens
         self._closers = contextlib.ExitStack()
         self._closed = False
         self._started = False
@@ -143,37 +86,16 @@ class Session:
 
         self.output = outputs.choose(self.plan.output, self.plan.block, self.say, self.plan.options.seconds)
         self.sample_rate = self.output.rate or self.plan.checkpoints[0].config.sample_rate
-        ring = self._ring_frames()
+        self.share = latency.share(self.plan, self.sample_rate)
+        if self.share.news:
+            self.say(self.share.news)
         with compiling.shown(self.say):
-            self._open_performance(ring)
+            self._open_performance()
         self._open_files()
         self._open_controls()
         atexit.register(self.close)
 
-    def _ring_frames(self) -> int:
-        """What remains of L for the ring, in frames; sets ``latency_ms``, L.
-
-        A bank of low rates needs more than the usual L: it gets that if nobody has asked for another. Raises ValueError
-        when somebody has.
-        """
-        from instrument.audio import performance
-
-        networks: Any = self.plan.checkpoints  # all that is asked of a slot here is its configuration
-        rate, block = self.sample_rate, self.plan.block
-        other = block + performance.overhead(networks, rate)
-        least = other + block + performance.turn_of(networks, rate)
-        shortest = -(-1000 * least // rate)
-        self.latency_ms = self.plan.latency_ms
-        if round(self.latency_ms * rate / 1000) < least:
-            need = f"with blocks of {block} at {rate} Hz"
-            if self.plan.latency_from:
-                line = f"{self.plan.latency_from}: {self.latency_ms:g} ms: at least {shortest} ms expected {need}"
-                raise ValueError(line)
-            self.latency_ms = float(shortest)
-            self.say(f"latency {shortest} ms, the least {need}; a smaller --block makes it shorter")
-        return round(self.latency_ms * rate / 1000) - other
-
-    def _open_performance(self, ring: int) -> None:
+    def _open_performance(self) -> None:
         from instrument import bank
         from instrument.audio.outputs import make_clock
         from instrument.audio.performance import Performance
@@ -187,7 +109,7 @@ class Session:
             seed=p.seed,
             start=p.start,
             parameters=p.parameters,
-            ring_frames=ring,
+            ring_frames=self.share.ring_frames,
             block=p.block,
             tap=bool(self._recorded()),
         )
@@ -203,6 +125,9 @@ class Session:
         from instrument.log import EventLog
 
         options = self.plan.options
+        for path in [*self._recorded(), *([options.log] if options.log else [])]:
+            if kept := places.set_aside(path):
+                self.say(f"{path} was there already: it is {kept} now")
         if options.log:
             self.log = EventLog(options.log, self.head())
         if self._recorded():
@@ -251,7 +176,7 @@ class Session:
             timing=self.performance.timing,
             versions=bank.versions(),
             patch=dict(p.patch.data),
-            rules={"block": p.block, "ring_frames": self.performance.ring_frames, "latency_ms": self.latency_ms},
+            rules={"block": p.block, "ring_frames": self.performance.ring_frames, "latency_ms": self.share.latency_ms},
         )
 
     # --- playing
@@ -266,6 +191,9 @@ class Session:
             self._end_at(max(1, round(seconds * self.sample_rate)))
         if self.recorder:
             self.recorder.start()
+        from instrument.audio.priority import kept_awake
+
+        self.awake = self._closers.enter_context(kept_awake())
         self.performance.start(self._raise_priority)
         self.housekeeping.start()
         self._wait_for(self.performance.prefill_done, PATIENCE_S + self.performance.ring_frames / self.sample_rate)
@@ -293,7 +221,8 @@ class Session:
         ours = versions()["samplernn-live"]
         server = OscServer(self.controller, self.plan.osc, self.plan.patch.osc.send, self.complain, ours)
         self._closers.callback(server.stop)
-        server.start()
+        if server.start() and server.endpoint:
+            self.osc = f"{self.plan.osc[0]}:{server.endpoint[1]}"
 
     def _start_midi(self) -> None:
         from instrument.midi.input import MidiInput
@@ -309,7 +238,9 @@ class Session:
         p = self.plan
         if self.performance.fault:
             self.complain(self.performance.fault)
-        where = f", OSC on {p.osc[0]}:{p.osc[1]}" if p.osc else ""
+        if self.performance.overload:
+            self.complain(self.performance.overload)
+        where = f", OSC on {self.osc}" if self.osc else ""
         latency = 1000 * self.performance.latency / self.sample_rate
         self.say(
             f"{p.patch.name}: {', '.join(p.names)}; {p.voices} voice{'s' * (p.voices > 1)} at {self.sample_rate} Hz to "
@@ -332,6 +263,7 @@ class Session:
         atexit.unregister(self.close)
         with contextlib.ExitStack() as last:  # each in turn, whatever the ones before it did
             last.callback(self._write_report)
+            last.callback(self._say_goodbye)
             last.callback(self._close_files)
             last.callback(self._closers.close)
             if hasattr(self, "output"):
@@ -368,6 +300,21 @@ class Session:
             if self.log.fault:
                 self.complain(self.log.fault)
 
+    @property
+    def incomplete(self) -> bool:
+        """Whether a recording or the log ended before the set did."""
+        return bool((self.recorder and self.recorder.failed) or (self.log and self.log.fault))
+
+    def _say_goodbye(self) -> None:
+        """What was played, and where it is kept."""
+        if not self._started:
+            return
+        t, o = self.link.telemetry(), self.plan.options
+        kept = [*(self.recorder.paths if self.recorder else []), *([o.log] if self.log and not self.log.fault else [])]
+        counts = f"{t.underruns} underrun{'s' * (t.underruns != 1)}" + f", {t.xruns} xruns" * (t.xruns > 0)
+        length = self.performance.report()["seconds"]
+        self.say(f"played {length:.1f} s, {counts}" + f"; kept {', '.join(map(str, kept))}" * bool(kept))
+
     def _write_report(self) -> None:
         if self.plan.options.report and self._started:
             report.write(self.plan.options.report, self.figures())
@@ -381,7 +328,7 @@ class Session:
                 "backend": self.plan.backend,
                 "precision": self.plan.precision,
                 "threads": 1,
-                "priority": self.priority,
+                "priority": f"{self.priority}{', processors kept awake' * self.awake}",
                 "checkpoint": self.plan.names[voice.slot],
                 "first_sample_s": (first - report.process_start()) if first else 0.0,
                 "control_latency_ms": self.controller.control_latency(),

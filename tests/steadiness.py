@@ -32,7 +32,7 @@ from instrument import bank
 from instrument.audio import outputs
 from instrument.audio.memory import monotonic_ns, usleep
 from instrument.audio.performance import Performance, overhead
-from instrument.audio.priority import raise_priority
+from instrument.audio.priority import kept_awake, raise_priority
 from instrument.audio.recorder import Recorder
 from instrument.controls import Command, Op
 from instrument.shared import W_UNDERRUNS, W_XRUNS, load_acquire
@@ -187,4 +187,5 @@ def arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    print(json.dumps(play(arguments())))
+    with kept_awake():
+        print(json.dumps(play(arguments())))

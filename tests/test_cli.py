@@ -24,7 +24,8 @@ BAD_ARGUMENTS = [
     (["play", "--seed", str(1 << 64)], "2**64"),
     (["play", "--voices", "0"], "1 to 64"),
     (["play", "--backend", "tpu"], "tpu"),
-    (["play", "--second", "1"], "--second"),
+    (["play", "--second", "1"], "samplernn play: unknown argument --second (see samplernn play --help)"),
+    (["patch", "check", "a.yaml", "b.yaml"], "samplernn patch check: unknown argument b.yaml"),
     (["play", "--latency", "soon"], "'soon'"),
     (["render", "x.safetensors", "-o", "x.wav", "--temperature", "3"], "'3'"),
     (["render", "x.safetensors", "-o", "x.wav", "--temperature", "1:1:1"], "'1:1:1'"),
@@ -39,6 +40,7 @@ FAULTS = [
     (["info", "."], "."),
     (["play", "missing.yaml"], "missing.yaml"),
     (["play", "pyproject.toml"], "pyproject.toml"),
+    (["play", "sounds/tabla.flac"], "is a sound; a patch, a checkpoint or a run folder expected"),
     (["play", "--record", "set.mp3"], "set.mp3"),
     (["play", "--record", "no/such/folder/set.wav"], "no/such/folder"),
     (["play", "--log", "tests"], "tests"),
@@ -156,6 +158,30 @@ def test_text_of_a_file_moves_no_cursor(tmp_path: Path) -> None:
         shown = [*done.stdout.splitlines(), *said(done)]
         assert shown
         assert all(line.isprintable() for line in shown), shown
+
+
+def test_a_run_folder_stands_for_its_newest_epoch(tmp_path: Path) -> None:
+    save(networks.network("gru"), tmp_path / "epoch-001.safetensors")
+    save(networks.network("lstm"), tmp_path / "epoch-002.safetensors")
+    assert "LSTM" in samplernn("info", str(tmp_path)).stdout
+    done = samplernn("render", str(tmp_path), "-o", str(tmp_path / "x.wav"), "--seconds", "0.01")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "x.wav").exists()
+
+
+def test_a_patch_is_checked_with_its_bank_and_its_latency(tmp_path: Path) -> None:
+    save(networks.network("gru"), tmp_path / "x.safetensors")
+    cases = {"": "", "osc: {listen: 9000}": "osc.listen: 9000 is not HOST:PORT"}
+    cases["output: {latency: 2}"] = "output.latency: 2 ms: at least"
+    for more, fault in cases.items():
+        (tmp_path / "x.yaml").write_text(f"bank: [x.safetensors]\n{more}\n")
+        done = samplernn("patch", "check", str(tmp_path / "x.yaml"))
+        assert (done.returncode, len(said(done))) == (bool(fault), bool(fault)), done.stderr
+        assert not fault or fault in said(done)[0]
+    (tmp_path / "x.safetensors").write_bytes(b"no network")
+    done = samplernn("patch", "check", str(tmp_path / "x.yaml"))
+    assert (done.returncode, len(said(done))) == (1, 1)
+    assert "x.safetensors" in said(done)[0]
 
 
 def test_help_names_every_command() -> None:

@@ -54,6 +54,11 @@ def test_errors_name_what_there_is():
         choose("default", [])
 
 
+def test_a_file_of_another_kind_is_no_device():
+    with pytest.raises(ValueError, match=r"a file must end in \.wav or \.flac"):
+        choose("set.mp3", DESK)
+
+
 def test_default_without_a_mark_is_the_first():
     assert choose("default", DESK[1:]).index == 3
 

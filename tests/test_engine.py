@@ -241,9 +241,27 @@ def test_a_folder_that_another_process_removes_is_no_obstacle(tmp_path):
     assert Path(child.stdout.strip()).parent == kernels
 
 
-def cached_run(top):
+FULL = """
+import shutil
+usage = shutil.disk_usage
+def full(path):
+    return usage(path)._replace(free=0) if "cache" in str(path) else usage(path)
+shutil.disk_usage = full
+import engine.cpu.caller
+"""
+
+
+def test_a_full_disk_costs_no_kernel_that_is_there(copied):
+    """What was compiled before is used; what is not there yet is compiled, and not kept."""
+    assert cached_run(copied, "-c", FULL) == "1 0"
+    assert not list(copied.glob("cache/**/*.nbc"))
+    assert cached_run(copied) == "1 0"
+    assert cached_run(copied, "-c", FULL) == "1 1"
+
+
+def cached_run(top, *program):
     child = subprocess.run(
-        [sys.executable, "-m", "engine.cpu.caller"],
+        [sys.executable, *(program or ("-m", "engine.cpu.caller"))],
         env={**os.environ, "SAMPLERNN_CACHE": str(top / "cache"), "PYTHONPATH": str(top)},
         cwd=top,
         capture_output=True,

@@ -318,7 +318,10 @@ def test_the_monitor_names_messages_as_a_map_does():
     assert describe(mido.Message("note_on", note=36, velocity=100)) == "{note: C2, channel: 1}  velocity 100"
     assert describe(mido.Message("note_on", note=36, velocity=0)) == "{note: C2, channel: 1}  off"
     assert describe(mido.Message("program_change", program=3)) == "{program: 3, channel: 1}"
-    assert "pitch=5" in describe(mido.Message("pitchwheel", pitch=5))
+    assert describe(mido.Message("pitchwheel", pitch=5)) == "pitchwheel, channel: 1  pitch 5"
+    assert describe(mido.Message("aftertouch", value=9, channel=3)) == "aftertouch, channel: 4  value 9"
+    assert describe(mido.Message("polytouch", note=60, value=9)) == "polytouch, channel: 1  note 60  value 9"
+    assert describe(mido.Message("start")).startswith("start")
 
 
 # A machine without a sequencer looks at its inputs on being told to, and says how long that took.

@@ -134,7 +134,7 @@ WRONG = {
     "bank: [a]\nvoice: {1: {checkpoint: 1}}": "voice.1.checkpoint: 1 is not in the bank of 0 to 0 (a)",
     "bank: [a]\nvoice: {1: {}, '1': {}}": "voice: '1' is there twice",
     "bank: [a]\noutput: {latency: fast}": "output.latency: 'fast' is not a number from 1 to 2000",
-    "bank: [a]\nosc: {listen: 9000}": "osc.listen: 9000 is not text",
+    "bank: [a]\nosc: {listen: 9000}": "osc.listen: 9000 is not HOST:PORT",
     "bank: [a]\nosc: {listen: localhost}": "osc.listen: 'localhost' is not HOST:PORT, like 127.0.0.1:9000, or none",
     "bank: [a]\nosc: {send: 127.0.0.1:99999}": "osc.send: '127.0.0.1:99999' is not HOST:PORT",
     "bank: [a]\nmidi: [{to: gain}]": "midi[0]: exactly one of cc, note, program is needed",

@@ -2,13 +2,14 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +28,7 @@ from instrument.controls import KEEP_STATE, Event, Op, VoiceTelemetry
 from instrument.session import SWITCH_S, Housekeeping, Interrupts, Session
 
 ROOT = Path(__file__).parent.parent
-PLAY = [sys.executable, "-m", "instrument.cli", "play"]
+PLAY = [sys.executable, "-m", "instrument.start", "play"]
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +213,31 @@ def test_a_replay_names_what_it_lacks(patch: Path, tmp_path: Path) -> None:
     assert figures["control_latency_ms"] is None
 
 
+def test_a_log_without_an_end_is_replayed_as_far_as_it_is_known(
+    patch: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    session = Session(plan.make(options(patch, tmp_path, seconds=0.5)), print, print)
+    try:
+        session.open()
+        session.start()
+        session.controller.set("gain", -3.0)
+        wait_until(lambda: session.performance.wait(0.01))
+    finally:
+        session.close()
+    lines = (tmp_path / "set.jsonl").read_text().splitlines()
+    killed = tmp_path / "killed.jsonl"
+    killed.write_text("\n".join(line for line in lines if "ENDED" not in line) + "\n")
+    replay.run(killed, tmp_path / "known.wav")
+    assert "killed.jsonl: has no end" in capfd.readouterr().err
+    known, whole = (soundfile.read(tmp_path / name, dtype="int32")[0] for name in ("known.wav", "set.wav"))
+    assert 0 < len(known) < len(whole)
+    np.testing.assert_array_equal(known, whole[: len(known)])
+    killed.write_text(lines[0] + "\n")
+    with pytest.raises(ValueError, match="not a sample was played in it"):
+        replay.run(killed, tmp_path / "nothing.flac")
+    assert not (tmp_path / "nothing.flac").exists()
+
+
 def test_too_small_a_latency_names_the_least(patch: Path, tmp_path: Path) -> None:
     session = Session(plan.make(options(patch, tmp_path, latency=5.0)), print, print)
     with pytest.raises(ValueError, match=r"latency: 5 ms: at least (\d+) ms") as caught:
@@ -237,7 +263,13 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
-def play(patch: Path, folder: Path, *more: str, program: list[str] | None = None) -> "subprocess.Popen[str]":
+def play(
+    patch: Path,
+    folder: Path,
+    *more: str,
+    program: list[str] | None = None,
+    prepare: Callable[[], None] | None = None,
+) -> "subprocess.Popen[str]":
     files = ["--record", "set.flac", "--log", "set.jsonl", "--report", "set.json", "--latency", "60"]
     command = [*(program or PLAY), str(patch), "--output", "null", "--midi", "none", *files, *more]
     return subprocess.Popen(
@@ -248,7 +280,13 @@ def play(patch: Path, folder: Path, *more: str, program: list[str] | None = None
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=prepare or hear_hangups,
     )
+
+
+def hear_hangups() -> None:
+    """Undo a nohup around the tests, which a child inherits."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def wait_for_line(process: "subprocess.Popen[str]", words: str) -> None:
@@ -285,13 +323,77 @@ def leave(how: str, patch: Path, folder: Path) -> None:
         check_left(process, folder, 128 + signal.Signals[how])
 
 
-WAYS = ("end", "SIGINT", "SIGTERM", "exception")
+WAYS = ("end", "SIGINT", "SIGTERM", "SIGHUP", "exception")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 @pytest.mark.parametrize("how", WAYS)
 def test_leaving(how: str, patch: Path, tmp_path: Path) -> None:
     leave(how, patch, tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
+def test_the_first_signal_counts_and_later_ones_change_nothing(patch: Path, tmp_path: Path) -> None:
+    process = play(patch, tmp_path)
+    wait_for_line(process, "seed 11")
+    process.send_signal(signal.SIGTERM)
+    with suppress(ProcessLookupError):
+        while process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.003)
+    check_left(process, tmp_path, 143)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
+def test_a_set_under_nohup_outlives_its_terminal(patch: Path, tmp_path: Path) -> None:
+    process = play(patch, tmp_path, prepare=lambda: ignore(signal.SIGHUP))
+    wait_for_line(process, "seed 11")
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
+    check_left(process, tmp_path, 143)
+
+
+def ignore(number: int) -> None:
+    signal.signal(number, signal.SIG_IGN)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits the size of files as POSIX does")
+def test_a_recording_that_failed_is_no_success(patch: Path, tmp_path: Path) -> None:
+    """What is left of it opens, the log is whole, the rest of the set was played."""
+    process = play(patch, tmp_path, "--seconds", "2", prepare=lambda: limit_files(40_000))
+    out, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert len(errors.splitlines()) == 1
+    assert errors.startswith("recording set.flac stopped after ")
+    assert out.splitlines()[-1].endswith("; kept set.jsonl")
+    assert json.loads((tmp_path / "set.json").read_text())["seconds"] == 2.0
+    assert log.read(tmp_path / "set.jsonl")[1][-1].op == Op.ENDED
+
+
+def limit_files(size: int) -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def test_the_last_line_says_how_long_and_what_was_kept(patch: Path, tmp_path: Path) -> None:
+    for name in ("set.flac", "set.jsonl"):
+        (tmp_path / name).write_text("an earlier set")
+    out, errors = play(patch, tmp_path, "--seconds", "0.5").communicate(timeout=120)
+    assert errors == ""
+    assert re.fullmatch(r"played 0\.5 s, \d+ underruns?; kept set\.flac, set\.jsonl", out.splitlines()[-1])
+    for name, kept in (("set.flac", "set.old.flac"), ("set.jsonl", "set.old.jsonl")):
+        assert f"{name} was there already: it is {kept} now" in out
+        assert (tmp_path / kept).read_text() == "an earlier set"
+
+
+def test_only_an_osc_that_listens_is_announced(patch: Path, tmp_path: Path) -> None:
+    with closing(free_port()) as taken:
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        out, errors = play(patch, tmp_path, "--seconds", "0.2", "--osc", where).communicate(timeout=120)
+    assert "OSC on" not in out
+    assert errors == f"OSC: {where}: Address already in use; playing without OSC\n"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
@@ -387,11 +489,16 @@ def on_a_terminal(patch: Path, folder: Path, latency: str, *more: str, how: str 
 def test_the_status_line_is_drawn_on_a_terminal(patch: Path, tmp_path: Path) -> None:
     code, seen = on_a_terminal(patch, tmp_path, "60", "--seconds", "0.7")
     assert code == 0
-    drawn = [part for part in seen.split("\r\x1b[2K") if "underrun" in part]
+    drawn = [part for part in seen.split("\r\x1b[2K") if "underrun" in part and "played" not in part]
     assert drawn, seen
     for words in ("T 1.000", "gru", "load ", "ring ", "60 ms"):
         assert words in drawn[-1]
-    assert seen.endswith("\r\x1b[2K")
+    check_last_line(seen)
+
+
+def check_last_line(seen: str) -> None:
+    """The status line was taken away, the last words follow."""
+    assert re.search(r"\r\x1b\[2Kplayed [0-9.]+ s, \d+ underruns?\r\n$", seen), seen
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs pseudo-terminals")
@@ -400,7 +507,7 @@ def test_no_status_line_stays_behind(how: str, patch: Path, tmp_path: Path) -> N
     """The ring is long enough for the line to be drawn again while it plays out."""
     code, seen = on_a_terminal(patch, tmp_path, "900", how=how)
     assert code == 128 + signal.Signals[how]
-    assert seen.endswith("\r\x1b[2K")
+    check_last_line(seen)
 
 
 def test_closing_puts_the_switch_interval_back(patch: Path, tmp_path: Path) -> None:

@@ -58,6 +58,8 @@ def run(sounds: list[Path], run_dir: Path, recipe: str, overrides: dict[str, str
         ValueError: one line, for anything the user can put right.
     """
     plan = make_plan(sounds, run_dir, recipe, overrides, resume)
+    count = len(plan.sounds)
+    say(f"preparing {count} sound file{'s' * (count > 1)} at {len(plan.training.stretches)} speeds ...")
     material = prepare(plan.sounds, plan.config, plan.training)
     if plan.training.threads:
         torch.set_num_threads(plan.training.threads)
@@ -291,6 +293,8 @@ def _loop(trainer: Trainer, run_dir: Path, say: Say) -> int:
     with _signals() as caught, closing(Background(run_dir, wanted, say)) as clips:
         if trainer.step >= trainer.epoch_steps:
             clips.add(trainer.step // trainer.epoch_steps)  # whose clips the interruption may have cost
+        if trainer.finished:
+            say("this run is finished already")
         while not trainer.finished and not caught:
             began = time.monotonic()
             nats = trainer.advance()
@@ -360,7 +364,7 @@ def _step_of(line: str) -> float:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """The numbers of SIGINT and SIGTERM as they arrive; off the main thread nothing is caught."""
+    """The numbers of SIGINT, SIGTERM and SIGHUP as they arrive; off the main thread nothing is caught."""
     caught: list[int] = []
 
     def catch(number: int, frame: FrameType | None) -> None:
@@ -369,7 +373,9 @@ def _signals() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield caught
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    hangup = getattr(signal, "SIGHUP", signal.SIGINT)  # Windows has none
+    ignored = signal.getsignal(hangup) == signal.SIG_IGN  # by nohup: it goes on when the terminal is closed
+    numbers = (signal.SIGINT, signal.SIGTERM, *(() if ignored else (hangup,)))
     before = [signal.signal(number, catch) for number in numbers]
     try:
         yield caught

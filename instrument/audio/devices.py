@@ -6,6 +6,7 @@ by name: their numbers change with every plug.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +77,8 @@ def choose(name: str, among: list[Device] | None = None) -> Device:
     meant = _matches(name, devices)
     if len({device.full_name for device in meant}) == 1 or len({device.name for device in meant}) == 1:
         return _stereo(min(meant, key=lambda device: not device.default))
+    if not meant and re.search(r"\.[A-Za-z0-9]{2,4}$", name):
+        raise ValueError(f"output {name!r}: no device is called so, and a file must end in .wav or .flac")
     if not meant:
         raise ValueError(f"output device {name!r} not found; there is: {_names(devices)}")
     raise ValueError(f"output device {name!r} could be any of: {_names(meant)}")

@@ -33,7 +33,7 @@ from instrument.audio.state import (
     TIMES,
     VOICE,
 )
-from instrument.audio.timing import Timing, make_timing, measure
+from instrument.audio.timing import SHARE, Timing, make_timing, measure
 from instrument.controls import DEFAULTS, HIGHEST, LOWEST, PARAMETERS, Link
 from instrument.shared import (
     NEVER,
@@ -153,6 +153,23 @@ class Performance:
     def closing(self) -> int:
         """Length of the closing fade in samples: a set of N samples is told to STOP at N - closing."""
         return int(CLOSING_S * self.sample_rate)
+
+    @property
+    def overload(self) -> str:
+        """One line if these voices are more than this machine was measured to play in time; else nothing."""
+        budget, (cost, name) = 1e6 / self.sample_rate, self._dearest()
+        if cost <= SHARE * budget:
+            return ""
+        fit = int(SHARE * budget / (cost / self.voices))
+        many = f"{self.voices} voice{'s' * (self.voices > 1)} of {name}"
+        return f"{many} take {cost / budget:.0%} of the time there is: expect gaps; " + (
+            f"about {fit} fit here" if fit else "this network is too slow for this machine"
+        )
+
+    def _dearest(self) -> tuple[float, str]:
+        """us a session sample of the network that costs most, and its name."""
+        costs = zip(self._timing.cost_us, self.slots, strict=False)  # a replay has none
+        return max(((playing, slot.name) for (playing, _), slot in costs), default=(0.0, ""))
 
     @property
     def timing(self) -> dict[str, Any]:

@@ -8,14 +8,19 @@ here; elsewhere nothing is raised and the report says so.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 
 FIFO = 2  # below every audio server's and driver's thread, above all ordinary work
 NICE = -15
+WAKING = "/dev/cpu_dma_latency"
+WAKE_US = 20  # microseconds a processor may take to wake: what its lightest sleeps need
 LINUX = sys.platform.startswith("linux")
 RTKIT = ("org.freedesktop.RealtimeKit1", "/org/freedesktop/RealtimeKit1", "org.freedesktop.RealtimeKit1")
 
@@ -81,6 +86,33 @@ def _rtkit(thread: int, _: int) -> str:
     command = ["busctl", "--system", "--timeout=1", "--", "call", *RTKIT, "MakeThreadHighPriorityWithPID", "tti"]
     subprocess.run([*command, *target], stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=2)
     return f"nice {NICE} by rtkit"
+
+
+@contextlib.contextmanager
+def kept_awake() -> Iterator[bool]:
+    """Keep the processors out of sleeps that take long to wake from, as far as allowed; whether they are.
+
+    The kernel's promise holds while its file is open (Documentation/power/pm_qos_interface). On a machine of its own
+    shallow sleeps stay allowed, for the fans' sake. A virtual one must not sleep at all: a processor that does is given
+    to somebody else, and was late by more than 3 ms 12 to 150 times in 10 s, against 2 to 60 (docs/decisions.md).
+    """
+    try:
+        promise = os.open(WAKING, os.O_WRONLY)
+    except OSError:
+        yield False
+        return
+    try:
+        os.write(promise, (0 if _is_virtual() else WAKE_US).to_bytes(4, sys.byteorder))
+        yield True
+    finally:
+        os.close(promise)
+
+
+def _is_virtual() -> bool:
+    try:
+        return " hypervisor" in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
 
 
 def lock_memory() -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from instrument.audio.soundfiles import SoundFile, one_line
+from instrument.audio.soundfiles import SoundFile, is_full, one_line
 
 PERIOD = 0.05  # seconds between two looks at the tap
 FLUSH = 1.0  # seconds: what a kill may cost
@@ -41,6 +41,12 @@ class Recorder:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self.frames = 0  # drained so far
+        self.failed = False
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files that have not failed, their further parts included."""
+        return [part for file in self._files for part in file.parts]
 
     def start(self) -> None:
         """Begin to drain."""
@@ -60,6 +66,7 @@ class Recorder:
             return
         self._thread.join(PATIENCE)
         if self._thread.is_alive():
+            self.failed = True
             self._say("recording given up: the disk has not answered for 10 s; what was written before is kept")
 
     def _run(self) -> None:
@@ -98,6 +105,8 @@ class Recorder:
                 self._give_up(file, fault)
 
     def _give_up(self, file: SoundFile, fault: OSError) -> None:
-        self._say(f"recording {file.path} stopped after {file.frames / file.sample_rate:.1f} s: {one_line(fault)}")
+        self.failed = True
+        why = "the disk is full" if is_full(file.path) else one_line(fault)
+        self._say(f"recording {file.path} stopped after {file.frames / file.sample_rate:.1f} s: {why}")
         with contextlib.suppress(OSError):  # said already; what reached the disk stays
             file.close()

@@ -9,6 +9,7 @@ without it.
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 FORMATS = {".wav": "WAV", ".flac": "FLAC"}
 FULL_SCALE = 1 << 23
 WAV_FRAMES = (2**32 - 2**16) // 6  # 4 h 30 at 44.1 kHz; RF64 would change the header of short files too
+ROOM = 1 << 20  # bytes: less is a full disk
 UPDATE_HEADER_NOW = 0x1060  # SFC_UPDATE_HEADER_NOW of sndfile.h, which soundfile does not wrap
 
 
@@ -140,6 +142,14 @@ def _flac_length(path: Path, frames: int) -> None:
         total = max(0, frames - 1) // block * block
         file.seek(21)
         file.write(bytes([head[21] & 0xF0 | total >> 32 & 0xF]) + (total & 0xFFFFFFFF).to_bytes(4, "big"))
+
+
+def is_full(path: Path) -> bool:
+    """Whether the disk of ``path`` has no room left: libsndfile only says that something went wrong."""
+    try:
+        return shutil.disk_usage(path.parent).free < ROOM
+    except OSError:
+        return False
 
 
 def one_line(fault: BaseException) -> str:

@@ -59,6 +59,10 @@ def describe(message: Any) -> str:
             found = f"note: {note}, channel: {message.channel + 1}}}  {f'velocity {message.velocity}' if on else 'off'}"
         case "program_change":
             found = f"program: {message.program}, channel: {message.channel + 1}}}"
+        case "pitchwheel" | "aftertouch" | "polytouch":
+            values = {name: value for name, value in message.dict().items() if name not in ("type", "time", "channel")}
+            told = "  ".join(f"{name} {value}" for name, value in values.items())
+            return f"{message.type}, channel: {message.channel + 1}  {told}"
         case _:
             return str(message)
     return "{" + found
