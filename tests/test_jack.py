@@ -1,5 +1,6 @@
 """The real thing: PortAudio's stream under a JACK server, which may die."""
 
+import json
 import re
 import signal
 import subprocess
@@ -7,8 +8,12 @@ import sys
 import time
 from pathlib import Path
 
+import networks
 import pytest
+import soundfile
 from jackserver import RATE, jack  # noqa: F401
+
+from engine.checkpoint import save
 
 pytestmark = pytest.mark.device
 HERE = Path(__file__).parent
@@ -76,6 +81,38 @@ def test_server_dies_and_comes_back_twice(jack, child):  # noqa: F811
         assert back - lost > 0.2 * RATE / 128  # the clock read on meanwhile
         assert player.ask("after")[1] >= back
     assert player.end()[:2] == (0, HEARD)
+
+
+def test_a_server_asleep_from_the_start_is_one_line(jack):  # noqa: F811
+    """PortAudio would hang in it, deaf to Ctrl-C, even for who wants another device."""
+    jack.process.send_signal(signal.SIGSTOP)
+    try:
+        command = [sys.executable, "-m", "instrument.start", "devices"]
+        done = subprocess.run(
+            command, env=jack.environment, cwd=HERE.parent, capture_output=True, text=True, timeout=60
+        )
+    finally:
+        jack.process.send_signal(signal.SIGCONT)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "no sound output: the JACK server does not answer" in done.stdout
+
+
+def test_a_second_signal_leaves_jack_in_peace(jack, tmp_path):  # noqa: F811
+    """It came in the middle of PortAudio's goodbye to the server, which then ended the process."""
+    save(networks.network("gru"), tmp_path / "x.safetensors")
+    command = [sys.executable, "-m", "instrument.start", "play", "x.safetensors", "--output", "system"]
+    files = ["--midi", "none", "--record", "x.wav", "--report", "x.json"]
+    environment = {**jack.environment, "PYTHONPATH": str(HERE.parent)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*command, *files], env=environment, cwd=tmp_path, **pipes) as process:
+        while "seed" not in process.stdout.readline():
+            assert process.poll() is None, process.stderr.read()
+        while process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.002)
+        assert (process.returncode, process.stderr.read()) == (143, "")
+    samples = json.loads((tmp_path / "x.json").read_text())["samples"]
+    assert soundfile.info(tmp_path / "x.wav").frames == samples
 
 
 def test_server_dies_for_good(jack, child):  # noqa: F811

@@ -23,6 +23,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from instrument.interrupts import uninterrupted
+
 LIMIT = 2.0  # seconds for what may hang; an orderly close takes one or two blocks
 JACK_NO_START = 1  # JackNoStartServer of jack/types.h
 JACK = "JACK Audio Connection Kit"  # PortAudio's name of the host API
@@ -73,9 +75,11 @@ hushed = _Hush()
 
 
 def load() -> Any:
-    """The sounddevice module, PortAudio initialised. Raises ValueError with one line where PortAudio is missing."""
+    """The sounddevice module, PortAudio initialised. Raises ValueError, one line: it is missing, or JACK is asleep."""
+    if "sounddevice" not in sys.modules and jack_answers() is None:
+        raise ValueError(ASLEEP)
     try:
-        with hushed:  # around sounddevice's own hush, which two threads could put back in the wrong order
+        with hushed, uninterrupted():  # hushed around sounddevice's own hush: two threads could undo those crosswise
             import sounddevice
     except OSError as fault:
         raise ValueError(f"{fault} (on Debian: libportaudio2)") from None
@@ -85,7 +89,7 @@ def load() -> Any:
 
 
 def _initialize(sd: Any) -> None:
-    with hushed, one_line(sd):
+    with hushed, uninterrupted(), one_line(sd):
         sd._initialize()
 
 
@@ -189,7 +193,7 @@ def _within(seconds: float, work: Callable[[], bool], waiting: list[threading.Th
 def jack_answers() -> bool | None:
     """Whether there is a JACK server that takes a new client; None if there is one that says nothing: it is asleep.
 
-    Not hushed, because it may hang; JACK tells its errors to PortAudio, which has been its client, and prints none.
+    Not hushed, because it may hang; JACK tells its errors to PortAudio where that is its client, else to nobody.
     """
     library = _jack_library()
     if library is None:
@@ -213,7 +217,13 @@ def jack_answers() -> bool | None:
 def _jack_library() -> Any:
     for name in ("libjack.so.0", "libjack.0.dylib", "libjack64.dll"):
         with contextlib.suppress(OSError):
-            return ctypes.CDLL(name)
+            library = ctypes.CDLL(name)
+            if (
+                "sounddevice" not in sys.modules and os.name == "posix"
+            ):  # what it prints goes to C's strlen, which does nothing
+                for function in ("jack_set_error_function", "jack_set_info_function"):
+                    getattr(library, function)(ctypes.cast(ctypes.CDLL(None).strlen, ctypes.c_void_p))
+            return library
     return None
 
 
