@@ -40,7 +40,7 @@ from instrument.shared import W_UNDERRUNS, W_XRUNS, load_acquire
 COUNTERS = {"underruns": W_UNDERRUNS, "xruns": W_XRUNS}
 STALL = 4_000_000  # ns; at L = 20 ms some 8 ms are to spare under a server of 256 frames, whose period is 5.8 ms
 MEMORY = 30_000_000  # ns for which a stall can still be the cause
-ROWS = 4096
+ROWS = 1 << 16
 
 
 def hog(stop: threading.Event) -> None:
@@ -84,7 +84,8 @@ def watch(stop: NDArray[np.int64], rows: NDArray[np.int64], words: NDArray[np.in
 class Witness:
     """Threads above all others, one pinned to each processor, that see the machine stand still while a set plays.
 
-    An underrun or an xrun within MEMORY after such a stall is the machine's: nothing of ours can hold those threads up.
+    An underrun or an xrun during such a stall, or within MEMORY after it, is the machine's: nothing of ours can hold
+    those threads up.
     """
 
     def __init__(self, words: NDArray[np.int64]) -> None:
@@ -118,8 +119,8 @@ class Witness:
         report: dict[str, Any] = {"stalls": len(stalls), "stall_ms": float(stalls[:, 1].max(initial=0)) / 1e6}
         for name, rows in self._faults.items():
             faults = rows[1 : 1 + rows[0, 0]]
-            since = faults[:, :1] - stalls[:, 0]
-            excused = ((since > -STALL) & (since < MEMORY)).any(axis=1)
+            since = faults[:, :1] - stalls[:, 0]  # one processor may stand still while the other counts what it misses
+            excused = ((since > -stalls[:, 1] - STALL) & (since < MEMORY)).any(axis=1)
             report[f"own_{name}"] = int(faults[~excused, 1].sum())
         return report
 
