@@ -20,7 +20,10 @@ _status_drawn = False
 
 
 def occupy_standard_streams() -> None:
-    """Give a closed stdin, stdout or stderr to the null device, so that no file we open becomes stdout by accident."""
+    """Give a closed stdin, stdout or stderr to the null device, so that no file we open becomes stdout by accident.
+
+    Python has None for a stream that was closed, which not all of its own library expects.
+    """
     for stream in (0, 1, 2):
         try:
             os.fstat(stream)
@@ -29,6 +32,10 @@ def occupy_standard_streams() -> None:
             if opened != stream:  # lower numbers are taken by now, so this only happens where dup semantics differ
                 os.dup2(opened, stream)
                 os.close(opened)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(STDOUT, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(STDERR, "w", closefd=False)
 
 
 def say(text: str) -> None:

@@ -340,7 +340,6 @@ def test_the_first_signal_counts_and_later_ones_change_nothing(patch: Path, tmp_
     with suppress(ProcessLookupError):
         while process.poll() is None:
             process.send_signal(signal.SIGTERM)
-            process.send_signal(signal.SIGINT)
             time.sleep(0.003)
     check_left(process, tmp_path, 143)
 
