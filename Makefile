@@ -21,7 +21,7 @@ TORCH := torch==2.13.0
 .PHONY: play test soak bench lint types check setup-play setup-test clean
 
 play: $(VENV)/.play-ready
-	@$(BIN)/samplernn play $(ARGS) || [ $$? -eq 130 ] # Ctrl-C is how a set ends
+	@$(BIN)/samplernn play $(ARGS)
 
 test: $(VENV)/.test-ready lint types
 	@$(BIN)/python -m pytest $(ARGS)

@@ -27,6 +27,8 @@ from engine.config import ModelConfig
 FORMAT = 1
 LARGEST_RANGE = 1e6  # of an activation
 LARGEST_WEIGHT = 1e4  # trained ones stay below 10; up to here no network of any shape leaves fp32's range
+MOMENTS = "moments."  # tensors by such names are places to jump to (engine.moments)
+MOST_MOMENTS = 64
 PACKED = "packed."  # tensors by such names may ride along; this version has no use for them
 _TOLD = ("sample_rate", "q_type", "preemphasis", "h0")  # fields that the shapes of the tensors do not give away
 _MAX_BYTES = 4 << 30
@@ -47,6 +49,7 @@ class Checkpoint:
         playing: ``ranges`` (activation ranges for integer precisions), ``loudness`` (dB of a free run).
         name: the file's stem.
         sha256: of the file's bytes, empty for one that was never on disk.
+        moments: tensors ``moments.times``, ``.hidden``, ``.tokens`` and ``.levels`` (engine.moments), or nothing.
     """
 
     config: ModelConfig
@@ -56,6 +59,7 @@ class Checkpoint:
     playing: dict[str, Any] = field(default_factory=dict)
     name: str = ""
     sha256: str = ""
+    moments: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def weight(self, name: str) -> NDArray[np.float64]:
         """Matrix ``name`` in float64 with weight norm baked: g v / |v|, norms over the last axis (axes)."""
@@ -184,7 +188,7 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
         "playing": c.playing,
     }
     blob = save_tensors(
-        {name: np.ascontiguousarray(value) for name, value in c.tensors.items()},
+        {name: np.ascontiguousarray(value) for name, value in {**c.tensors, **c.moments}.items()},
         metadata={"samplernn": json.dumps(head, allow_nan=False)},
     )
     write_whole(Path(path), blob)
@@ -218,11 +222,14 @@ def _parse(blob: bytes) -> Checkpoint:
         tensors = load_tensors(blob)
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ValueError(f"not a readable safetensors file: {_one_line(error)}") from None
-    tensors = {name: value for name, value in tensors.items() if not name.startswith(PACKED)}
+    moments = {name: value for name, value in tensors.items() if name.startswith(MOMENTS)}
+    tensors = {name: value for name, value in tensors.items() if not name.startswith((PACKED, MOMENTS))}
     check_tensors(tensors, config)
+    if moments:
+        check_moments(moments, config)
     training, source, playing = (_section(head, name) for name in ("training", "source", "playing"))
     check_playing(playing, config)
-    return Checkpoint(config, tensors, training, source, playing)
+    return Checkpoint(config, tensors, training, source, playing, moments=moments)
 
 
 def _config(head: Mapping[str, Any]) -> ModelConfig:
@@ -306,6 +313,35 @@ def check_tensors(tensors: Mapping[str, NDArray[Any]], config: ModelConfig) -> N
     for name in tensors:
         if name not in shapes:
             raise ValueError(f"tensor {name}: not part of this network")
+
+
+def check_moments(tensors: Mapping[str, NDArray[Any]], config: ModelConfig) -> None:
+    """Raise ValueError unless ``tensors`` are moments of a network of this shape; see engine.moments."""
+    times = tensors.get(f"{MOMENTS}times")
+    count = len(times) if times is not None and times.ndim == 1 else 0
+    if not 1 <= count <= MOST_MOMENTS:
+        raise ValueError(f"tensor {MOMENTS}times: 1 to {MOST_MOMENTS} of them expected")
+    parts = 2 if config.rnn == "lstm" else 1
+    wanted: dict[str, tuple[type, tuple[int, ...]]] = {
+        "times": (np.float32, (count,)),
+        "hidden": (np.float16, (count, parts, config.n_tiers, config.n_rnn, config.dim)),
+        "tokens": (np.int32, (count, config.lookback)),
+        "levels": (np.float32, (count,)),
+    }
+    for name, (kind, shape) in wanted.items():
+        value = tensors.get(f"{MOMENTS}{name}")
+        if value is None or value.dtype != kind or value.shape != shape:
+            raise ValueError(f"tensor {MOMENTS}{name}: {kind.__name__} of shape {shape} expected")
+        if kind is not np.int32 and not np.isfinite(value).all():
+            raise ValueError(f"tensor {MOMENTS}{name}: finite numbers expected")
+    tokens = tensors[f"{MOMENTS}tokens"]
+    if tokens.min() < 0 or tokens.max() >= config.q_levels:
+        raise ValueError(f"tensor {MOMENTS}tokens: levels 0 to {config.q_levels - 1} expected")
+    if np.abs(tensors[f"{MOMENTS}levels"]).max() > 1.0:
+        raise ValueError(f"tensor {MOMENTS}levels: amplitudes from -1 to 1 expected")
+    for name in tensors:
+        if name.removeprefix(MOMENTS) not in wanted:
+            raise ValueError(f"tensor {name}: not part of any moments")
 
 
 def _largest(value: NDArray[Any]) -> float:

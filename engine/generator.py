@@ -72,6 +72,16 @@ class Generator(Protocol):
         Raises ValueError for another shape or what no sample can be.
         """
 
+    def hidden(self, voice: int) -> NDArray[np.float32]:
+        """h, and c of an LSTM, of a voice (from 0), (1 or 2, tiers, n_rnn, dim), copied."""
+
+    def jump(self, voice: int, hidden: NDArray[np.floating], tokens: NDArray[np.integer]) -> None:
+        """Put a voice to the beginning of a hop, with ``hidden`` as :meth:`hidden` gives it and ``tokens``
+        (lookback,) behind it; its dice stay.
+
+        Raises ValueError for another shape, or what no sample can be.
+        """
+
     def state(self) -> Any:
         """Everything that decides the samples to come, copied."""
 
@@ -188,6 +198,23 @@ def checked_rows(indices: NDArray[np.integer], config: ModelConfig, voices: int)
     if array.ndim not in (1, 2) or array.shape[:-1] not in ((), (1,), (voices,)):
         raise ValueError(f"indices: shape {array.shape}: (T,) or ({voices}, T) expected")
     return np.ascontiguousarray(np.broadcast_to(array, (voices, array.shape[-1])))
+
+
+def checked_hidden(hidden: NDArray[np.floating], config: ModelConfig) -> NDArray[np.float32]:
+    """What a voice shall have in mind, as float32. Raises ValueError."""
+    shape = (2 if config.rnn == "lstm" else 1, config.n_tiers, config.n_rnn, config.dim)
+    array = np.asarray(hidden, dtype=np.float32)
+    if array.shape != shape or not np.isfinite(array).all():
+        raise ValueError(f"hidden: shape {array.shape}: finite numbers of shape {shape} expected")
+    return array
+
+
+def checked_lookback(tokens: NDArray[np.integer], config: ModelConfig) -> NDArray[np.int32]:
+    """The samples behind a voice, (lookback,) int32. Raises ValueError."""
+    array = checked_indices(tokens, config)
+    if array.shape != (config.lookback,):
+        raise ValueError(f"tokens: shape {array.shape}: ({config.lookback},) expected")
+    return array
 
 
 def checked_batch(indices: NDArray[np.integer], config: ModelConfig) -> NDArray[np.int32]:

@@ -143,4 +143,5 @@ def _temporary() -> Path:
 
 SPARE: Path | None = None
 UNKEPT = ""
+copied = 0  # kernels taken over from SPARE
 FOLDER = prepare()

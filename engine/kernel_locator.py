@@ -54,3 +54,4 @@ def _copy(source: Path, target: Path) -> None:
     """Kernels that can be read but not added to; if they cannot even be read, none."""
     with contextlib.suppress(OSError, shutil.Error):
         shutil.copytree(source, target)
+        kernel_cache.copied += sum(1 for _ in target.glob("*.nbc"))

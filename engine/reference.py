@@ -14,7 +14,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from engine import draw
 from engine.folding import F32, Dense, Folded, FoldedTier
-from engine.generator import betas, checked_batch, checked_reset, checked_rows, keys
+from engine.generator import (
+    betas,
+    checked_batch,
+    checked_hidden,
+    checked_lookback,
+    checked_reset,
+    checked_rows,
+    keys,
+)
 
 Vector = NDArray[np.float32]
 
@@ -236,6 +244,19 @@ class ReferenceGenerator:
             for token in row:
                 lane.run_tiers()
                 lane.append(token)
+
+    def hidden(self, voice: int) -> NDArray[np.float32]:
+        (lane,) = checked_reset(None, voice, self.voices)
+        parts = (self._lanes[lane].h, self._lanes[lane].c)
+        return np.stack([np.stack(part) for part in parts[: 2 if self.config.rnn == "lstm" else 1]])
+
+    def jump(self, voice: int, hidden: NDArray[np.floating], tokens: NDArray[np.integer]) -> None:
+        (lane,) = checked_reset(None, voice, self.voices)
+        parts, behind = checked_hidden(hidden, self.config), checked_lookback(tokens, self.config)
+        self._lanes[lane].start()
+        self._lanes[lane].h = [tier.copy() for tier in parts[0]]
+        self._lanes[lane].c = [tier.copy() for tier in parts[-1]]
+        self._lanes[lane].tokens = [int(token) for token in behind]
 
     def state(self) -> list[_Voice]:
         return [copy.copy(lane) for lane in self._copies(self._lanes)]

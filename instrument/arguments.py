@@ -10,6 +10,8 @@ import math
 
 from instrument.parameters import MAX_RAMP, RESEEDS, Argument, Trigger, number, shorten
 
+MOST_MOMENTS = 64  # of a checkpoint
+
 # What TRIGGERS' kinds become; None stands for an optional argument that was left out.
 Value = float | int | str | None
 
@@ -61,6 +63,8 @@ def _read(argument: Argument, value: object, name: str) -> Value:
             return _name(value, name)
         case "integer":
             return read_whole(value, name) & 0xFFFF_FFFF_FFFF_FFFF
+        case "index":
+            return _within(read_whole(value, name), 0, MOST_MOMENTS - 1, name)
         case "seconds":
             return read_seconds(value, name)
         case "port":

@@ -10,6 +10,10 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from engine import moments
 from engine.checkpoint import Checkpoint
 from engine.generator import make_generator
 from instrument.audio.slots import Slot
@@ -29,7 +33,16 @@ def _slot(checkpoint: Checkpoint, name: str, backend: str, precision: str, voice
     program = getattr(generator, "program", None)
     if program is None:
         raise ValueError(f"--backend {backend}: cannot play live, only render; cpu expected")
-    return Slot(program, name=name, loudness=checkpoint.playing.get("loudness"), precision=precision)
+    loudness, places = checkpoint.playing.get("loudness"), moments.of(checkpoint)
+    return Slot(program, name=name, loudness=loudness, precision=precision, moments=_frozen(generator, places))
+
+
+def _frozen(generator: Any, places: moments.Moments | None) -> tuple[NDArray[np.uint8], NDArray[np.float32]] | None:
+    """A checkpoint's moments as the states of a lane."""
+    if places is None:
+        return None
+    pairs = zip(places.hidden, places.tokens, strict=True)
+    return np.stack([generator.frozen(hidden, tokens) for hidden, tokens in pairs]), places.levels
 
 
 def kernel_variant() -> str:

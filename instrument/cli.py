@@ -1,6 +1,6 @@
 """``samplernn``: the command line, its checks and its exit codes.
 
-Runs on the main thread. Every command imports what it needs when it is called, so that ``info``, ``patch check`` and
+Runs on the main thread. Every command imports what it needs when it is called, so that ``info``, every wrong file and
 every mistyped option answer at once, without numba, PortAudio or torch. A fault of the user's is one line on stderr.
 What the commands do is left to the modules they call.
 
@@ -21,14 +21,10 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 from instrument import console
-from instrument.interrupts import leaving
+from instrument.interrupts import Interrupted, Resending, leaving
 
 EXTRAS = {"torch": "train", "pedalboard": "train", "starlette": "train", "uvicorn": "train", "triton": "cuda"}
 BACKENDS = ("auto", "cpu", "cuda", "reference")
-
-
-class Terminated(BaseException):
-    """SIGTERM or SIGHUP arrived while nothing was playing yet; its number is the argument."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -51,8 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     console.occupy_standard_streams()
     before = {number: signal.signal(number, _terminate) for number in leaving() if number != signal.SIGINT}
     try:
-        return _run(argv)
-    except (KeyboardInterrupt, Terminated) as left:  # a second Ctrl-C while the first one's line was being written
+        with Resending() as signals:
+            code = _run(argv, signals)
+        if (fault := console.flush_or_forget()) and not code:
+            console.complain(f"samplernn: stdout: {fault}")
+            code = 1
+        return code
+    except (KeyboardInterrupt, Interrupted) as left:  # a second Ctrl-C while the first one's line was being written
         return _code_of(left)
     finally:
         for number, handler in before.items():
@@ -61,21 +62,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _code_of(left: BaseException) -> int:
-    return 128 + (left.args[0] if isinstance(left, Terminated) else signal.SIGINT)
+    return 128 + (left.args[0] if isinstance(left, Interrupted) else signal.SIGINT)
 
 
-def _run(argv: Sequence[str] | None) -> int:
+def _run(argv: Sequence[str] | None, signals: Resending) -> int:
     try:
         args = build_parser().parse_args(argv)
         code = args.run(args)
         return int(code or 0)
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else 0
-    except (KeyboardInterrupt, Terminated) as left:
+    except (KeyboardInterrupt, Interrupted) as left:
         return _code_of(left)
     except BrokenPipeError:
         return 0  # whoever read our output has seen enough
     except Exception as error:
+        if signals.lost:  # it came where it could only break something
+            return 128 + signals.lost
         _show_traceback()
         console.complain(f"samplernn: {explain(error)}")
         return 1
@@ -111,7 +114,7 @@ def _show_traceback() -> None:
 
 
 def _terminate(number: int, _frame: object) -> None:
-    raise Terminated(number)
+    raise Interrupted(number)
 
 
 # --- the grammar ----------------------------------------------------------------------------------------------------
@@ -129,6 +132,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_train,
         _add_clips,
         _add_audition,
+        _add_moments,
         _add_import,
         _add_info,
         _add_machine,
@@ -148,7 +152,7 @@ def _command(commands: Commands, name: str, run: Callable[[argparse.Namespace], 
 
 
 def _add_play(commands: Commands) -> None:
-    p = _command(commands, "play", _play, "play a patch, a checkpoint or the newest epoch of a run, until Ctrl-C")
+    p = _command(commands, "play", _play, "play a patch, a checkpoint or a run's epochs, until Ctrl-C")
     p.add_argument("target", nargs="?", metavar="PATCH|CHECKPOINT|RUN_DIR", help="default: patches/default.yaml")
     p.add_argument("--seconds", type=_positive, metavar="N", help="stop after N seconds")
     p.add_argument("--output", default="auto", metavar="auto|null|FILE|DEVICE", help="where the sound goes")
@@ -188,11 +192,12 @@ def _add_train(commands: Commands) -> None:
     p = _command(commands, "train", _train, "train a network on sound files (needs the extra 'train')")
     p.add_argument("sounds", type=Path, nargs="*", metavar="SOUND", help="may be left out with --resume")
     p.add_argument("-o", dest="out", type=Path, required=True, metavar="RUN_DIR")
-    p.add_argument("--recipe", default="default", metavar="NAME", help="a named set of choices; default: default")
+    p.add_argument("--recipe", default="default", metavar="NAME", help="a named set of choices, or a .yaml file")
     p.add_argument(
         "--set", dest="overrides", type=_setting, action="append", default=[], metavar="key=value", help="change one"
     )
     p.add_argument("--resume", action="store_true", help="go on where RUN_DIR was left")
+    p.add_argument("--dry-run", action="store_true", help="only measure what it would take; nothing is written")
 
 
 def _add_audition(commands: Commands) -> None:
@@ -212,6 +217,14 @@ def _add_clips(commands: Commands) -> None:
     p.add_argument("--seconds", type=_positive, metavar="N", help="of each clip; default: the run's settings say")
     p.add_argument("--clips", type=_count(1000), metavar="N", help="at each temperature; default likewise")
     p.add_argument("--seed", type=_seed, default=1, metavar="N", help="of the first; the next ones have N+1 ...")
+
+
+def _add_moments(commands: Commands) -> None:
+    p = _command(commands, "moments", _moments, "store places of a sound in a checkpoint, for pads to jump to")
+    p.add_argument("checkpoint", metavar="CHECKPOINT|RUN_DIR")
+    p.add_argument("sounds", type=Path, nargs="*", metavar="SOUND", help="default, in a run's folder: the run's own")
+    p.add_argument("--count", type=_count(64), default=32, metavar="N", help="16 to 64; default 32")
+    p.add_argument("-o", dest="out", type=Path, metavar="FILE", help="default: into the checkpoint itself")
 
 
 def _add_import(commands: Commands) -> None:
@@ -336,6 +349,12 @@ def _train(args: argparse.Namespace) -> int:
     for path in plan.sounds:
         data.check(path)
     _need("torch")
+    if args.dry_run:
+        from engine.training import dryrun
+
+        for line in dryrun.report(plan):
+            _show(line)
+        return 0
     from engine.training import trainer
 
     return trainer.run(args.sounds, args.out, args.recipe, overrides, args.resume, _show)
@@ -372,6 +391,22 @@ def _audition(args: argparse.Namespace) -> None:
     from instrument.audition import server
 
     server.serve(args.run_dir, args.port, not args.no_browser, lambda line: print(line, flush=True))
+
+
+def _moments(args: argparse.Namespace) -> None:
+    from engine import moments
+    from engine.listening.report import source_paths
+    from instrument import compiling, places
+
+    path = places.find_checkpoint(args.checkpoint)
+    sounds, out = args.sounds or source_paths(path.parent), args.out or path
+    if not sounds:
+        raise ValueError(f"{path}: no sound given, and none that its folder knows of")
+    if out.suffix != ".safetensors" or not out.parent.is_dir():
+        raise ValueError(f"{out}: a name that ends in .safetensors, in a folder that is there, expected")
+    with compiling.shown(_show):
+        count = moments.store(path, sounds, args.count, out)
+    _show(f"{count} moments in {out}")
 
 
 def _import(args: argparse.Namespace) -> None:

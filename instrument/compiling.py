@@ -34,16 +34,19 @@ def shown(say: Callable[[str], None]) -> Iterator[None]:
 
 
 def _watch(folder: Path, before: int, say: Callable[[str], None], done: threading.Event) -> None:
+    from engine import kernel_cache
+
     begun, told = time.monotonic(), False
+    what = "compiling kernels" if kernel_cache.UNKEPT else "compiling kernels, once"
     while not done.wait(0.25):
-        made = _kernels(folder) - before
-        if made and not told:
+        made = _kernels(folder) - before - kernel_cache.copied
+        if made > 0 and not told:
             told = True
-            say("compiling kernels, once: about a minute ...")
+            say(f"{what}: about a minute ...")
         if told and console.is_terminal():
-            console.draw(f"compiling kernels, once: {made} so far, {time.monotonic() - begun:.0f} s")
+            console.draw(f"{what}: {made} so far, {time.monotonic() - begun:.0f} s")
     if told:
-        say(f"compiling kernels, once: done in {time.monotonic() - begun:.0f} s")
+        say(f"{what}: done in {time.monotonic() - begun:.0f} s")
 
 
 def _kernels(folder: Path) -> int:

@@ -78,17 +78,24 @@ def is_terminal() -> bool:
         return False
 
 
-def flush_or_forget() -> None:
-    """Flush what ``print`` left behind; if it cannot be written, let go of it so that leaving does not raise."""
+def flush_or_forget() -> str:
+    """Flush what ``print`` left behind; if it cannot be written, let go of it so that leaving does not raise.
+
+    Returns why stdout could not be written, unless its reader has only had enough.
+    """
+    why = ""
     for number, stream in ((STDOUT, sys.stdout), (STDERR, sys.stderr)):
         try:
             if stream is not None:
                 stream.flush()
-        except (OSError, ValueError):
+        except (OSError, ValueError) as fault:
+            if number == STDOUT and isinstance(fault, OSError) and not isinstance(fault, BrokenPipeError):
+                why = fault.strerror or "cannot be written"
             with contextlib.suppress(OSError):
                 devnull = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(devnull, number)
                 os.close(devnull)
+    return why
 
 
 def _write(stream: int, text: str) -> None:

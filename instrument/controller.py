@@ -99,6 +99,7 @@ class Controller:
             "checkpoint": self._checkpoint,
             "reseed": self._reseed,
             "seed": self._seed,
+            "moment": self._moment,
             "sweep": self._sweep,
             "sweep/stop": self._sweep_stop,
             "panic": lambda _arguments, _voices: self._panic,
@@ -312,6 +313,10 @@ class Controller:
     def _seed(self, arguments: list[Value], voices: Voices) -> Act:
         key = int(arguments[0] or 0)
         return lambda moment: self._send_each(Command(0, Op.SEED, number=key), voices, moment)
+
+    def _moment(self, arguments: list[Value], voices: Voices) -> Act:
+        index = int(arguments[0] or 0)
+        return lambda moment: self._send_each(Command(0, Op.MOMENT, number=index), voices, moment)
 
     def _sweep(self, arguments: list[Value], _voices: Voices) -> Act:
         name = self._sweep_name(arguments[0])

@@ -56,6 +56,7 @@ class Op(IntEnum):
     PANIC = 5
     RESUME = 6
     STOP = 7  # ramp = closing fade, 0 for the usual one
+    MOMENT = 8  # number = index of a moment in the network's checkpoint
     PRIMED = 20  # event: number = bank index, value = samples it was primed with
     SWITCHED = 21  # event: crossfade begins; number = bank index, ramp = its true length, flags as for SWITCH
     FUSE = 22  # event: parameter = 0 a number that is not finite, 1 runaway level
@@ -65,13 +66,15 @@ class Op(IntEnum):
     EVENTS_LOST = 26  # event: number = events that found no room, the first of ``at``
 
 
-TEMPERATURE, GAIN, PAN, MUTE = range(4)  # codes of the live parameters
-PARAMETERS = 4
+TEMPERATURE, GAIN, PAN, MUTE, MATURITY = range(5)  # codes of the live parameters
+PARAMETERS = 5
+OLDEST = 4  # parameters that the first version knew: logs of then have rows of that length
 _BY_CODE = sorted(TABLE.values(), key=lambda parameter: parameter.code)
 LOWEST = tuple(parameter.low for parameter in _BY_CODE)  # what the loop clips to, by code
 HIGHEST = tuple(parameter.high for parameter in _BY_CODE)
 DEFAULTS = tuple(parameter.default for parameter in _BY_CODE)
-assert [(p.name, p.code) for p in _BY_CODE] == [("temperature", 0), ("gain", 1), ("pan", 2), ("mute", 3)]
+assert [p.name for p in _BY_CODE] == ["temperature", "gain", "pan", "mute", "maturity"]
+assert [p.code for p in _BY_CODE] == list(range(PARAMETERS))
 
 KEEP_STATE = 1  # SWITCH: keep the recurrent state if the architectures agree
 ALREADY = 2  # event: the voice plays that one already
@@ -90,7 +93,7 @@ class Command:
         parameter: code of a live parameter (SET), mode (RESEED).
         value: natural units (SET).
         ramp: samples; SET: 0 is the usual glide, 1 an immediate step; SWITCH: crossfade.
-        number: bank index (SWITCH), seed (SEED, 64 bits).
+        number: bank index (SWITCH), seed (SEED, 64 bits), moment (MOMENT).
         flags: KEEP_STATE (SWITCH); events also ALREADY, REFUSED, OVERTAKEN.
         late: events only: how many samples after ``at`` was asked for.
         serial: any number; the event of a command carries the same.

@@ -57,7 +57,7 @@ def _kernels() -> list[str]:
     folder = kernel_cache.SPARE or kernel_cache.FOLDER
     state = f"{len(list(folder.glob('**/*.nbc')))} kernels"
     if kernel_cache.UNKEPT:
-        state += f"; no more can be kept, {kernel_cache.UNKEPT.rpartition(': ')[2]}: compiled again at every start"
+        state += f"; no more can be kept ({kernel_cache.UNKEPT.rpartition(': ')[2]}): others compile at every start"
     return [f"int8 kernels: {variant()}", f"cache {folder} ({state})"]
 
 

@@ -1,20 +1,24 @@
 """Ctrl-C, SIGTERM and SIGHUP while a set is built and played. Main thread.
 
-Once a set has begun, signals reach Python only while the main thread waits for them, and no thread started meanwhile
-is ever interrupted: a second SIGTERM in the middle of a call to JACK ended the process in a failed assertion (seen).
+Once a set has begun, signals reach the main thread only while it waits for them, and no thread started meanwhile is
+ever interrupted: a second SIGTERM in the middle of a call to JACK ended the process in a failed assertion (seen).
 What ends the set, and how, is left to the session.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
+
+AGAIN_S = 0.02
 
 
 @contextlib.contextmanager
@@ -39,11 +43,13 @@ def leaving() -> tuple[int, ...]:
 
 
 class Interrupts:
-    """Signals that end a set: until :meth:`hold` they end what is being done, then they only wake the main thread."""
+    """Signals that end a set: from :meth:`arm` on the first one ends what is being done, after :meth:`hold` they only
+    wake the main thread.
+    """
 
     def __init__(self) -> None:
         self.signal = 0
-        self._holding = False
+        self._armed = self._began = False
         self._wake, self._awake = socket.socketpair()
         self._before: dict[int, Any] = {}
 
@@ -52,9 +58,16 @@ class Interrupts:
         """0, or 128 and the signal's number."""
         return 128 + self.signal if self.signal else 0
 
+    def arm(self) -> None:
+        """From now on the first signal raises Interrupted, in the main thread; so does one that has come already."""
+        self._armed = True
+        if self.signal:
+            self._armed = False
+            raise Interrupted(self.signal)
+
     def hold(self) -> None:
         """From now on nothing is interrupted."""
-        self._holding = True
+        self._armed, self._began = False, self._began or not self.signal
         self._block("SIG_BLOCK")
 
     def wait(self, seconds: float) -> bool:
@@ -70,17 +83,22 @@ class Interrupts:
             signal.pthread_sigmask(getattr(signal, how), self._before)
 
     def _caught(self, number: int, _frame: FrameType | None) -> None:
-        if not self._holding:
-            raise Interrupted(number)
         if not self.signal:
             self.signal = number
             with contextlib.suppress(OSError):
                 self._wake.send(b"x")
+        if self._armed:
+            raise Interrupted(number)
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
             self._before = {n: signal.signal(n, self._caught) for n in leaving()}
         return self
+
+    @property
+    def _cut_short(self) -> bool:
+        """Whether a signal came before there was a set to be ended in order."""
+        return self.signal != 0 and not self._began
 
     def __exit__(self, kind: object, error: BaseException | None, _trace: object) -> bool:
         self._block("SIG_UNBLOCK")  # later signals arrive now, and change nothing
@@ -88,15 +106,39 @@ class Interrupts:
             signal.signal(number, handler)
         self._wake.close()
         self._awake.close()
-        if isinstance(error, Interrupted):
-            self.signal = error.number
-            return True
-        return False
+        # whatever was being built may fail in ways of its own when it is interrupted
+        return isinstance(error, Interrupted) or (self._cut_short and isinstance(error, Exception))
 
 
 class Interrupted(BaseException):
-    """A signal while the set was still being built."""
+    """A signal while the set was still being built, or before; its number is the argument."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
+
+class Resending:
+    """Signals that are lost where Python drops exceptions come again: in a C library's callback (LLVM's, as kernels
+    load), in a destructor. Without this one start in twenty that was interrupted then went on, after a traceback.
+    """
+
+    def __init__(self) -> None:
+        self.lost = 0  # the last one's number
+
+    def __enter__(self) -> Resending:
+        self._before, sys.unraisablehook = sys.unraisablehook, self._dropped
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.unraisablehook = self._before
+
+    def _dropped(self, what: Any) -> None:
+        if isinstance(what.exc_value, KeyboardInterrupt):
+            self._again(signal.SIGINT)
+        elif isinstance(what.exc_value, Interrupted):
+            self._again(what.exc_value.args[0])
+        elif not self.lost:  # what follows from one that was lost is no news
+            self._before(what)
+
+    def _again(self, number: int) -> None:
+        self.lost = number
+        timer = threading.Timer(AGAIN_S, os.kill, (os.getpid(), number))
+        timer.daemon = True
+        timer.start()

@@ -21,6 +21,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from instrument.keeping import Claim
 from instrument.parameters import PARAMETERS, shorten
 
 if TYPE_CHECKING:  # at run time only once a head has been read: a bad file is named without waiting for numba
@@ -79,6 +80,7 @@ class EventLog:
         self.fault = ""
         try:
             self._file = path.open("w", encoding="utf-8")
+            self._claim = Claim(path)
         except OSError as error:
             raise ValueError(f"{path}: {error.strerror}") from None
         self._lines: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
@@ -109,6 +111,7 @@ class EventLog:
             self._file.close()
         except OSError as error:
             self.fault = self.fault or f"{self.path}: {error.strerror}"
+        self._claim.close()
 
     def _write(self, line: Mapping[str, Any]) -> None:
         if self.fault:
@@ -145,6 +148,8 @@ def read(path: Path) -> tuple[Head, list[Event], int]:
 
     Raises ValueError: file, line, what is wrong.
     """
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: not a file: a log expected")
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except OSError as error:
@@ -218,8 +223,11 @@ def _check_head(head: Head) -> None:
     if not all(type(program) is int and 0 <= program < len(head.bank) for program in head.start):
         raise ValueError(f"start: {list(head.start)}: programs 0 to {len(head.bank) - 1} expected")
     for values in head.parameters:
-        if not isinstance(values, list) or len(values) != len(PARAMETERS) or not all(map(_is_number, values)):
+        # four is what the first version knew (controls.OLDEST); what is missing is at its default
+        if not isinstance(values, list) or not 4 <= len(values) <= len(PARAMETERS):
             raise ValueError(f"parameters: {len(PARAMETERS)} numbers for each voice expected")
+        if not all(map(_is_number, values)):
+            raise ValueError("parameters: finite numbers for each voice expected")
 
 
 def _is_entry(entry: object) -> bool:

@@ -66,6 +66,7 @@ PARAMETERS: dict[str, Parameter] = {
         Parameter("gain", 1, -60.0, 12.0, 0.0, "dB", "loudness"),
         Parameter("pan", 2, -1.0, 1.0, 0.0, "", "-1 left, 0 centre, 1 right"),
         Parameter("mute", 3, 0.0, 1.0, 0.0, "", "1 silences the voice, which keeps playing unheard", whole=True),
+        Parameter("maturity", 4, 0.0, 1.0, 1.0, "", "of a training history: 0 its first epoch, 1 its last"),
     )
 }
 
@@ -77,7 +78,7 @@ class Argument:
     Attributes:
         name: as shown in the tables.
         kind: ``gate`` (a number: nonzero fires), ``mode`` (a reseed mode or a gate), ``entry`` (index from 0 or name in
-            the bank), ``name``, ``name or gate``, ``integer``, ``seconds``, ``port``, ``rate``.
+            the bank), ``name``, ``name or gate``, ``integer``, ``index``, ``seconds``, ``port``, ``rate``.
         optional: may be left out.
     """
 
@@ -133,6 +134,13 @@ TRIGGERS: dict[str, Trigger] = {
             "seed",
             (Argument("integer", "integer"),),
             "new dice: the key, at position 0",
+            voice=True,
+            mapped=True,
+        ),
+        Trigger(
+            "moment",
+            (Argument("index", "index"),),
+            "jump to a place of the sound that the network learned from (from 0); checkpoints hold up to 64",
             voice=True,
             mapped=True,
         ),

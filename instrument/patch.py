@@ -16,11 +16,12 @@ from instrument import patch_rules
 from instrument.parameters import shorten, suggest
 from instrument.patch_rules import NOTHING
 from instrument.patch_text import read_yaml
-from instrument.places import EPOCH, latest_epoch
+from instrument.places import EPOCH, epochs, latest_epoch
 from instrument.places import find as find  # how others reach it
 
 DEFAULT = "patches/default.yaml"
 DEFAULT_CROSSFADE = 0.05  # seconds
+HISTORY = 24  # epochs of a run that are loaded at once: each takes a fifth of a second of the start
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ class Patch:
     """Everything a set starts from. ``data`` is the same as plain JSON-able tables, for the log's head.
 
     ``switch`` is what another checkpoint begins with: ``prime``, what was just played, or ``keep``, the state as it is.
+    ``history`` says that the bank is a training run's, its epochs in order, for ``maturity`` to move through.
     """
 
     name: str
@@ -115,12 +117,16 @@ class Patch:
     sweeps: Mapping[str, Sweep] = field(default_factory=dict)
     osc: Osc = Osc()
     switch: str = "prime"
+    history: bool = False
     data: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def program(self, voice: int) -> int:
         """Bank index that ``voice`` (from 1) starts with."""
         settings = self.voice.get(voice)
-        return settings.checkpoint or 0 if settings else 0
+        if settings and settings.checkpoint is not None:
+            return settings.checkpoint
+        maturity = {**self.parameters, **(settings.parameters if settings else {})}.get("maturity", 1.0)
+        return int(maturity * (len(self.bank) - 1) + 0.5) if self.history else 0
 
     def missing(self) -> list[str]:
         """One line for every bank file that is not there."""
@@ -173,14 +179,30 @@ def schema() -> dict[str, Any]:
 
 
 def bare(path: Path) -> Patch:
-    """A patch around one checkpoint or a run folder's latest epoch, the modulation wheel on temperature.
+    """A patch around one checkpoint, or a run folder's epochs from first to last, the last one playing.
 
-    Raises ValueError if there is none.
+    The modulation wheel is the temperature, the breath controller a run's maturity. Raises ValueError if there is none.
     """
-    file = latest_epoch(path) if path.is_dir() else path
-    if not file.is_file():
+    if path.is_dir():
+        return _history(path)
+    if not path.is_file():
         raise ValueError(f"{path}: no such checkpoint, run folder or patch")
-    data = {"name": _entry_name(file), "bank": [str(file.resolve())], "midi": [{"cc": 1, "to": "temperature"}]}
+    data = {"name": _entry_name(path), "bank": [str(path.resolve())], "midi": [{"cc": 1, "to": "temperature"}]}
+    return from_data(data, None)
+
+
+def _history(run: Path) -> Patch:
+    """The patch around a run: all its epochs, or HISTORY of them, evenly."""
+    files = epochs(run)
+    chosen = sorted({round(i * (len(files) - 1) / max(1, HISTORY - 1)) for i in range(HISTORY)})
+    kept = files if len(files) <= HISTORY else [files[i] for i in chosen]
+    data = {
+        "name": run.resolve().name,
+        "bank": [str(file.resolve()) for file in kept],
+        "history": True,
+        "switch": "keep",
+        "midi": [{"cc": 1, "to": "temperature"}, {"cc": 2, "to": "maturity"}],
+    }
     return from_data(data, None)
 
 
@@ -206,6 +228,7 @@ def from_data(data: object, path: Path | None) -> Patch:
         sweeps=sweeps,
         osc=_osc(fields.get("osc", {})),
         switch=fields.get("switch", "prime"),
+        history=bool(fields.get("history", False)),
         data=data if isinstance(data, dict) else {},
     )
 
@@ -215,6 +238,7 @@ def from_data(data: object, path: Path | None) -> Patch:
 
 def _bank(files: tuple[str, ...], path: Path | None) -> tuple[Entry, ...]:
     entries: list[Entry] = []
+    runs = [Path(file).parent for file in files if EPOCH.fullmatch(Path(file).name)]
     for i, file in enumerate(files):
         try:
             found = find(file, path)
@@ -222,7 +246,8 @@ def _bank(files: tuple[str, ...], path: Path | None) -> tuple[Entry, ...]:
         except ValueError as error:
             raise ValueError(f"bank[{i}]: {error}") from None
         taken = [entry.name for entry in entries]
-        entries.append(Entry(_unused(_entry_name(found), taken), file, found))
+        name = found.stem if runs.count(Path(file).parent) > 1 else _entry_name(found)
+        entries.append(Entry(_unused(name, taken), file, found))
     return tuple(entries)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from instrument.arguments import MOST_MOMENTS
 from instrument.notes import PATTERN, number_of
 from instrument.parameters import MAX_RAMP, MAX_VOICES, PARAMETERS, RESEEDS, targets
 from instrument.schema import TOP, Choice, Either, ListOf, Number, Pair, Record, Rule, Switch, Table, Text
@@ -101,6 +102,7 @@ PATCH = Record(
         "sweeps": Table(Text(80), _SWEEP),
         "osc": Record({"listen": _ENDPOINT, "send": _ENDPOINT}),
         "switch": Choice(("prime", "keep")),
+        "history": Switch(),
     },
     required=("bank",),
     help={
@@ -112,6 +114,7 @@ PATCH = Record(
         "midi": "what MIDI inputs do",
         "sweeps": "movements by name",
         "osc": "where to listen and where to send replies",
+        "history": "the bank is a training run's, its epochs in order: maturity moves through them",
         "switch": "another checkpoint is primed with what was played (prime), or takes the state over if it can (keep)",
     },
 )
@@ -124,8 +127,8 @@ _ONLY_WITH = {
     "ramp": tuple(PARAMETERS),
     "mode": ("reseed",),
     "crossfade": ("checkpoint",),
-    "voice": (*PARAMETERS, "checkpoint", "reseed", "seed"),
-    "value": (*PARAMETERS, "checkpoint", "sweep", "sweep/stop", "seed"),
+    "voice": (*PARAMETERS, "checkpoint", "reseed", "seed", "moment"),
+    "value": (*PARAMETERS, "checkpoint", "sweep", "sweep/stop", "seed", "moment"),
 }
 
 
@@ -151,7 +154,7 @@ def check_binding(source: str, number: int | None, to: str, fields: dict[str, An
         raise ValueError(f"{where}.program: any only goes to checkpoint, not to {to}")
     if follows and "value" in fields:
         raise ValueError(f"{where}.value: not here; the {source} itself says the value")
-    if not follows and "value" not in fields and to in (*PARAMETERS, "checkpoint", "sweep", "seed"):
+    if not follows and "value" not in fields and to in (*PARAMETERS, "checkpoint", "sweep", "seed", "moment"):
         raise ValueError(f"{where}: value is missing; say what {to} this {source} is for")
     if not follows and ("range" in fields or "takeover" in fields):
         raise ValueError(f"{where}: range and takeover are for cc, a {source} has a value")
@@ -167,6 +170,8 @@ def _check_values(to: str, fields: dict[str, Any], where: str) -> None:
             fields["value"] = VALUES[to].read(fields["value"], f"{where}.value")
     elif to == "seed":
         fields["value"] = Number(0, 2**64 - 1, whole=True).read(fields["value"], f"{where}.value")
+    elif to == "moment":
+        fields["value"] = Number(0, MOST_MOMENTS - 1, whole=True).read(fields["value"], f"{where}.value")
     elif to == "checkpoint" and isinstance(fields.get("value"), float):
         fields["value"] = Number(0, 9999, whole=True).read(fields["value"], f"{where}.value")
     elif to in ("sweep", "sweep/stop") and "value" in fields:

@@ -46,21 +46,6 @@ def _reason(error: Exception) -> str:
     return (error.strerror or "no such file") if isinstance(error, OSError) else str(error)
 
 
-def set_aside(path: Path) -> Path | None:
-    """Rename what bears the name of a recording to come: x.wav to x.old.wav, x.old-2.wav ... Returns its new name.
-
-    None where there is nothing worth keeping. Raises ValueError when it cannot be renamed.
-    """
-    if not path.is_file() or not path.stat().st_size:
-        return None
-    names = (path.with_stem(f"{path.stem}.old{f'-{i}' * (i > 1)}") for i in range(1, 1 << 20))
-    kept = next(name for name in names if not name.exists())
-    try:
-        return path.rename(kept)
-    except OSError as error:
-        raise ValueError(f"{path}: is there already and cannot be renamed: {error.strerror}") from None
-
-
 def find_checkpoint(file: str) -> Path:
     """Where the checkpoint ``file`` is, or the newest epoch of a run folder of that name. Raises ValueError."""
     found = find(file)
@@ -69,7 +54,12 @@ def find_checkpoint(file: str) -> Path:
 
 def latest_epoch(run: Path) -> Path:
     """The newest ``epoch-NNN.safetensors`` of a run folder. Raises ValueError if it holds none."""
-    epochs = [(int(match[1]), file) for file in run.iterdir() if (match := EPOCH.fullmatch(file.name))]
-    if not epochs:
+    return epochs(run)[-1]
+
+
+def epochs(run: Path) -> list[Path]:
+    """The ``epoch-NNN.safetensors`` of a run folder in their order. Raises ValueError if it holds none."""
+    found = [(int(match[1]), file) for file in run.iterdir() if (match := EPOCH.fullmatch(file.name))]
+    if not found:
         raise ValueError(f"{run}: a folder without epoch-NNN.safetensors; name a run folder, a checkpoint or a patch")
-    return max(epochs)[1]
+    return [file for _, file in sorted(found)]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from engine.config import ModelConfig
 from engine.quantize import dequantize, quantize
 from instrument import compiling, console
+from instrument.keeping import set_aside
 from instrument.places import find_checkpoint
 from instrument.plan import check_backend
 
@@ -52,6 +53,8 @@ def run(args: argparse.Namespace) -> list[Path]:
         generator.prime(primer)
     indices = generate(generator, round(args.seconds * config.sample_rate), args.temperature)
     for path, clip in zip(paths, indices, strict=True):
+        if kept := set_aside(path):
+            console.say(f"{path} was there already: it is {kept} now")
         write_sound(path, dequantize(clip, config), config.sample_rate)
     console.say(f"wrote {paths[0]}{f' to {paths[-1].name}' if len(paths) > 1 else ''}")
     return paths
@@ -111,9 +114,11 @@ def write_sound(path: Path, sound: NDArray[np.float32], rate: int) -> None:
     """(T,) as mono 24-bit PCM. Raises ValueError when it cannot be written."""
     import soundfile
 
-    from instrument.audio.soundfiles import one_line, to_pcm24
+    from instrument.audio.soundfiles import failure, to_pcm24
 
     try:
         soundfile.write(path, to_pcm24(sound), rate, subtype="PCM_24")
-    except (OSError, RuntimeError) as error:
-        raise ValueError(f"{path}: {one_line(error)}") from None
+    except (OSError, RuntimeError, AssertionError) as error:
+        fault = failure(path, error)
+        path.unlink(missing_ok=True)
+        raise ValueError(f"{path}: {fault.strerror}") from None

@@ -7,13 +7,16 @@ events; the events it reports now must be those of the log, or the replay says w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import os
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.checkpoint import Checkpoint
 from instrument import compiling, console, log
+from instrument.keeping import set_aside
 from instrument.parameters import shorten
 from instrument.plan import load_bank
 
@@ -49,20 +52,34 @@ def run(path: Path, out: Path) -> None:
             performance = prepare(head, checkpoints)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    file = SoundFile(out, head.sample_rate)
     try:
-        heard = play(performance, file, events, last, head.sample_rate)
-    except BaseException:  # Ctrl-C included: half a set would pass for a whole one
-        file.close()
-        out.unlink(missing_ok=True)
-        raise
+        file = SoundFile(out.with_stem(f".{out.stem}.{os.getpid()}"), head.sample_rate)
+        heard = _kept(file, out, lambda: play(performance, file, events, last, head.sample_rate))
     finally:
         performance.close()
-        file.close()
     fault = compare(events, heard, last)
     if fault:
         raise ValueError("; ".join([f"{path}: {fault}", f"{out} is not the same set", *differences(head)]))
     console.say(f"wrote {out}")
+
+
+def _kept(file: SoundFile, out: Path, work: Callable[[], list[Event]]) -> list[Event]:
+    """What ``work`` returns, having filled ``file``, which is then ``out``. Half a set would pass for a whole one."""
+    try:
+        heard = work()
+        file.close()
+        for i, part in enumerate(file.parts, start=1):
+            name = out if i == 1 else out.with_stem(f"{out.stem}-{i}")
+            if kept := set_aside(name):
+                console.say(f"{name} was there already: it is {kept} now")
+            part.replace(name)
+        return heard
+    except BaseException:  # Ctrl-C included
+        with contextlib.suppress(OSError):
+            file.close()
+        for part in file.parts:
+            part.unlink(missing_ok=True)
+        raise
 
 
 def find_bank(path: Path, head: log.Head) -> tuple[Checkpoint, ...]:
@@ -104,6 +121,7 @@ def prepare(head: log.Head, checkpoints: Sequence[Checkpoint]) -> Performance:
         parameters=head.parameters,
         offline=True,
         timing=head.timing,
+        history=bool(head.patch.get("history")),
     )
 
 
@@ -133,7 +151,7 @@ def commands_of(events: Sequence[Event]) -> list[Command]:
     """What has to be asked for, so that ``events`` happen again: their commands, in the order of their samples."""
     from instrument.controls import REFUSED, Command, Op
 
-    asked = [event for event in events if event.op <= Op.STOP and not event.flags & REFUSED]
+    asked = [event for event in events if event.op < Op.PRIMED and not event.flags & REFUSED]
     return [
         Command(e.at, e.op, e.voice, e.parameter, e.value, e.ramp, e.number, e.flags & KEEP_FLAGS, serial=e.serial)
         for e in sorted(asked, key=lambda event: event.at)

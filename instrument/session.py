@@ -17,9 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from instrument import compiling, console, latency, places, plan, report
+from instrument import compiling, console, latency, plan, report
 from instrument.faults import Faults
 from instrument.interrupts import Interrupts
+from instrument.keeping import set_aside
 from instrument.plan import Options, Plan
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def play(options: Options) -> int:
     with Interrupts() as interrupts:
         session = Session(made, console.say, console.complain)
         try:
+            interrupts.arm()
             session.open()
             interrupts.hold()
             session.start()
@@ -68,7 +70,8 @@ class Session:
     def __init__(self, plan: Plan, say: Say, complain: Say) -> None:
         self.plan, self.say, self.complain = plan, say, complain
         self.priority = "not raised"
-        self.awake = False
+        self.awake = self._refused = False
+        self._aside: list[tuple[Path, Path]] = []
         self.output: Output
         self.performance: Performance
         self.recorder: Recorder | None = None
@@ -112,6 +115,7 @@ class Session:
             ring_frames=self.share.ring_frames,
             block=p.block,
             tap=bool(self._recorded()),
+            history=p.patch.history,
         )
         self._closers.callback(self.performance.close)
         make_clock(self.link, p.block)  # the kernels that read the ring too, before there is anything in it
@@ -126,7 +130,8 @@ class Session:
 
         options = self.plan.options
         for path in [*self._recorded(), *([options.log] if options.log else [])]:
-            if kept := places.set_aside(path):
+            if kept := set_aside(path):
+                self._aside.append((kept, path))
                 self.say(f"{path} was there already: it is {kept} now")
         if options.log:
             self.log = EventLog(options.log, self.head())
@@ -197,7 +202,11 @@ class Session:
         self.performance.start(self._raise_priority)
         self.housekeeping.start()
         self._wait_for(self.performance.prefill_done, PATIENCE_S + self.performance.ring_frames / self.sample_rate)
-        self.output.start(self.link, self.sample_rate)
+        try:
+            self.output.start(self.link, self.sample_rate)
+        except ValueError:
+            self._refused = True
+            raise
         self._start_osc()
         self._start_midi()
         self._announce()
@@ -299,6 +308,17 @@ class Session:
             self.log.close()
             if self.log.fault:
                 self.complain(self.log.fault)
+        if self._refused:
+            self._put_back()
+
+    def _put_back(self) -> None:
+        """There was no set: its files go, and those before them get their names back."""
+        made = [*(self.recorder.paths if self.recorder else []), *([self.log.path] if self.log else [])]
+        with contextlib.suppress(OSError):
+            for path in made:
+                path.unlink(missing_ok=True)
+            for kept, path in self._aside:
+                kept.rename(path)
 
     @property
     def incomplete(self) -> bool:
@@ -307,7 +327,7 @@ class Session:
 
     def _say_goodbye(self) -> None:
         """What was played, and where it is kept."""
-        if not self._started:
+        if not self._started or self._refused:
             return
         t, o = self.link.telemetry(), self.plan.options
         kept = [*(self.recorder.paths if self.recorder else []), *([o.log] if self.log and not self.log.fault else [])]
@@ -316,7 +336,7 @@ class Session:
         self.say(f"played {length:.1f} s, {counts}" + f"; kept {', '.join(map(str, kept))}" * bool(kept))
 
     def _write_report(self) -> None:
-        if self.plan.options.report and self._started:
+        if self.plan.options.report and self._started and not self._refused:
             report.write(self.plan.options.report, self.figures())
 
     def figures(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 
@@ -19,6 +20,7 @@ def main() -> int:
         code = cli.main()
     except KeyboardInterrupt:
         code = 128 + signal.SIGINT
+    atexit._run_exitfuncs()  # libraries' goodbyes may hang: while they last a signal still ends the process
     for number in SIGNALS:  # it ends anyway; Python would take its own handlers away before it has
         signal.signal(number, signal.SIG_IGN)
     return code

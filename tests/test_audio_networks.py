@@ -6,10 +6,10 @@ from networks import network
 from test_audio_loop import offline, play
 
 from engine.generator import make_generator
-from engine.quantize import dequantize
-from instrument.audio.slots import Slot
+from engine.quantize import dequantize, levels
+from instrument.audio.slots import SETTLING_S, Slot
 from instrument.audio.state import PAST
-from instrument.controls import GAIN, KEEP_STATE, TEMPERATURE, Command, Op
+from instrument.controls import GAIN, KEEP_STATE, MATURITY, REFUSED, TEMPERATURE, Command, Op
 
 SEED = 7
 
@@ -69,6 +69,79 @@ def test_primed_network_goes_on_from_what_was_played():
     new.prime(played[:, -int(switched.value) :])
     wanted = dequantize(new.generate(made(p) - switched.at)[0], network("gru").config)
     np.testing.assert_array_equal(sound_of(p)[switched.at : made(p)], wanted)
+
+
+def moments_of(name, weights=0):
+    """A slot with two moments: the states after two stretches of noise, and those stretches."""
+    checkpoint = network(name, weights)
+    c = checkpoint.config
+    rng = np.random.default_rng(1)
+    stretches = [rng.integers(0, c.q_levels, 10 * c.hop).astype(np.int32) for _ in range(2)]
+    generator = make_generator(checkpoint)
+    states = []
+    for stretch in stretches:
+        generator.reset()
+        generator.prime(stretch)
+        states.append((generator.hidden(0), stretch[-c.lookback :]))
+    playing = make_generator(checkpoint)
+    frozen = np.stack([playing.frozen(*state) for state in states])
+    before = np.array([0.25, -0.5], np.float32)
+    return Slot(playing.program, name=name, moments=(frozen, before)), states
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm", "mu-law"])
+def test_a_moment_is_jumped_to_at_its_sample_without_a_click(name):
+    checkpoint, at, n = network(name), 3001, 9000
+    here, states = moments_of(name)
+    p = offline([here], seed=SEED)
+    _, events = play(p, n, [Command(at, Op.MOMENT, number=1), Command(at + 10, Op.MOMENT, number=2)])
+    assert [(e.at, e.number, e.flags) for e in events] == [(at, 1, 0), (at + 10, 2, REFUSED)]
+    generator = make_generator(checkpoint, seed=SEED)
+    generator.reset()
+    before = generator.generate(at)
+    generator.jump(0, *states[1])
+    after = generator.generate(made(p) - at)
+    heard = sound_of(p)[: made(p)]
+    np.testing.assert_array_equal(heard[:at], dequantize(before[0], checkpoint.config))
+    raw = levels(checkpoint.config)[after[0]].astype(np.float64)
+    wanted, y = np.empty(len(raw)), -0.5
+    for i, x in enumerate(raw):
+        wanted[i] = y = x + checkpoint.config.preemphasis * y
+    step = heard[at - 1] - wanted[0]
+    smooth = wanted + step * np.exp(-np.arange(len(wanted)) / (SETTLING_S * checkpoint.config.sample_rate))
+    np.testing.assert_allclose(heard[at:], np.clip(smooth, -1, 1), atol=3e-6)
+    assert heard[at] == pytest.approx(heard[at - 1], abs=1e-6)
+
+
+def test_every_voice_jumps_where_its_network_has_the_moment():
+    (first, _), second = moments_of("gru"), slot("gru", weights=5)
+    p = offline([first, second], seed=SEED, start=[0])
+    commands = [Command(1000, Op.SWITCH, number=1, ramp=10, flags=KEEP_STATE), Command(2000, Op.MOMENT, number=0)]
+    _, events = play(p, 4000, commands)
+    assert [e.flags for e in events if e.op == Op.MOMENT] == [REFUSED]
+
+
+def test_maturity_moves_through_a_history_with_its_state():
+    """Each epoch begins where the one before is, on the grid, wherever the calls are cut; other banks do not move."""
+
+    def heard(cuts, history=True):
+        bank = [slot("gru", weights=k) for k in range(4)]
+        p = offline(bank, seed=SEED, start=[3], history=history)
+        commands = [
+            Command(1001, Op.SET, parameter=MATURITY, value=0.0, ramp=6000),
+            Command(9000, Op.SET, parameter=MATURITY, value=0.6, ramp=1),
+            Command(12_000, Op.SWITCH, number=0, ramp=100, flags=KEEP_STATE),
+        ]
+        return play(p, 16_000, commands, cuts)
+
+    audio, events = heard(())
+    switched = [(e.number, e.flags) for e in events if e.op == Op.SWITCHED]
+    assert switched == [(k, KEEP_STATE) for k in (2, 1, 0, 2, 0)]
+    again, others = heard((7, 1003, 2222, 3333, 9009))
+    np.testing.assert_array_equal(again, audio)
+    assert others == events
+    _, still = heard((), history=False)
+    assert [e.number for e in still if e.op == Op.SWITCHED] == [0]
 
 
 def test_cuts_change_nothing():

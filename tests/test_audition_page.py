@@ -221,5 +221,5 @@ def test_many_clips_are_painted_at_once(page: Any, tmp_path: Path) -> None:
         print(f"{MANY} clips: first paint {paint:.0f} ms, cards {cards:.0f} ms", file=sys.stderr)
         assert paint < 1000 * FIRST_PAINT_S
         assert cards < 1000 * FIRST_PAINT_S * BUSY
-        until(lambda: page.evaluate("[...document.images].some((i) => i.naturalWidth === 640)"), "pictures come")
+        until(lambda: page.evaluate("[...document.images].some((i) => i.naturalWidth === 480)"), "pictures come")
         assert page.evaluate("[...document.images].filter((i) => i.currentSrc).length") < MANY / 4

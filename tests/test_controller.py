@@ -365,7 +365,7 @@ def test_before_anything_plays_gestures_go_to_sample_zero(link, desk):
 
 
 def test_initial_values(link):
-    desk = make_controller(link, start=[2, 1], initial=[[0.9, -6, 0, 0], [0.9, -6, 0.4, 0]])
+    desk = make_controller(link, start=[2, 1], initial=[[0.9, -6, 0, 0, 1.0], [0.9, -6, 0.4, 0, 1.0]])
     desk.set("temperature", 0.9)
     desk.trigger("checkpoint", 2, voice=1)
     assert link.take() == []

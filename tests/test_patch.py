@@ -222,6 +222,13 @@ def test_a_patch_deeper_down_and_a_relative_one(folder, monkeypatch):
     assert patch.load("set/x.yaml").missing() == []
 
 
+def test_a_long_run_is_thinned_to_what_is_loaded(folder):
+    for k in range(1, 101):
+        (folder / f"runs/mine/epoch-{k:03d}.safetensors").touch()
+    names = [entry.name for entry in patch.open_target(folder / "runs/mine").bank]
+    assert (len(names), names[0], names[-1]) == (patch.HISTORY, "epoch-001", "epoch-100")
+
+
 def test_missing_bank_files(folder):
     path = write(folder, "bank: [checkpoints/loops.safetensors, checkpoints/nothing.safetensors]")
     found = patch.load(path)
@@ -245,7 +252,11 @@ def test_names_in_the_bank(folder):
 def test_a_checkpoint_or_a_run_is_a_patch_too(folder, monkeypatch):
     found = patch.open_target(folder / "checkpoints/tabla.safetensors")
     assert ([entry.name for entry in found.bank], found.voices, found.midi[0].to) == (["tabla"], 1, "temperature")
-    assert patch.open_target(folder / "runs/mine").bank[0].path == folder / "runs/mine/epoch-010.safetensors"
+    history = patch.open_target(folder / "runs/mine")
+    assert history.bank[-1].path == folder / "runs/mine/epoch-010.safetensors"
+    assert [entry.name for entry in history.bank] == [entry.path.stem for entry in history.bank]
+    assert (history.history, history.switch, history.program(1)) == (True, "keep", len(history.bank) - 1)
+    assert [binding.to for binding in history.midi] == ["temperature", "maturity"]
     for target, text in ((folder / "runs", "folder without epoch"), (folder / "no.safetensors", "no such checkpoint")):
         with pytest.raises(ValueError, match=text):
             patch.open_target(target)

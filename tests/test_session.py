@@ -213,6 +213,51 @@ def test_a_replay_names_what_it_lacks(patch: Path, tmp_path: Path) -> None:
     assert figures["control_latency_ms"] is None
 
 
+def test_a_replay_that_is_stopped_leaves_what_was_there(
+    patch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(plan.make(options(patch, tmp_path, seconds=0.3)), print, print)
+    try:
+        session.open()
+        session.start()
+        wait_until(lambda: session.performance.wait(0.01))
+    finally:
+        session.close()
+    (tmp_path / "again.wav").write_text("an earlier replay")
+    before = sorted(tmp_path.iterdir())
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(replay, "play", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            replay.run(tmp_path / "set.jsonl", tmp_path / "again.wav")
+    assert sorted(tmp_path.iterdir()) == before
+    replay.run(tmp_path / "set.jsonl", tmp_path / "again.wav")
+    assert (tmp_path / "again.old.wav").read_text() == "an earlier replay"
+    assert (tmp_path / "again.wav").read_bytes() == (tmp_path / "set.wav").read_bytes()
+
+
+def test_a_device_that_does_not_open_costs_no_file(patch: Path, tmp_path: Path) -> None:
+    for name in ("set.wav", "set.jsonl"):
+        (tmp_path / name).write_text("an earlier set")
+    said: list[str] = []
+    session = Session(plan.make(options(patch, tmp_path)), said.append, said.append)
+    session.open()
+
+    def refuse(*_: object) -> None:
+        raise ValueError("device: busy")
+
+    session.output.start = refuse  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="busy"):
+        session.start()
+    session.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set.jsonl", "set.wav"]
+    assert (tmp_path / "set.wav").read_text() == (tmp_path / "set.jsonl").read_text() == "an earlier set"
+    assert not any("played" in line for line in said)
+
+
 def test_a_log_without_an_end_is_replayed_as_far_as_it_is_known(
     patch: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,15 +12,18 @@ import pytest
 import soundfile
 import torch
 
-from engine.checkpoint import load
-from engine.training.recipes import RECIPES, Training, resolve
+from engine import checkpoint as files
+from engine import moments
+from engine.checkpoint import tensor_shapes
+from engine.training import dryrun, trainer
+from engine.training.recipes import Training, load, names, resolve
 from engine.training.runs import make_plan
-from engine.training.trainer import rate, run
+from engine.training.trainer import Hopeless, Trainer, rate, run
 
 TINY = {
     "sample_rate": "8000", "q_levels": "16", "frame_sizes": "2,4", "dim": "8", "emb_size": "4", "seq_len": "64",
     "batch": "4", "excerpt": "0.1", "epoch_steps": "5", "save_steps": "3", "stretches": "1.0", "steps": "14",
-    "warmup": "0", "threads": "1", "title": "Two tones", "clips": "0",
+    "warmup": "0", "threads": "1", "title": "Two tones", "clips": "0", "moments": "0",
 }  # fmt: skip
 
 
@@ -52,6 +55,7 @@ def assert_same_run(a: Path, b: Path):
 SHAPES = {
     "gru, learned": {},
     "lstm, skip, random, subset": {"rnn": "lstm", "n_rnn": "2", "skip": "true", "h0": "random", "keep": "0.5"},
+    "averaged, patient": {"average": "0.9", "patience": "5"},
 }
 
 
@@ -153,7 +157,7 @@ def test_it_learns_and_its_checkpoints_say_what_they_are(sound, tmp_path):
     assert run([sound], tmp_path / "run", "default", settings, False, quiet) == 0
     names = sorted(p.name for p in (tmp_path / "run").glob("epoch-*"))
     assert names == [f"epoch-00{k}.safetensors" for k in (1, 2, 3)]
-    first, last = (load(tmp_path / "run" / names[k]) for k in (0, -1))
+    first, last = (files.load(tmp_path / "run" / names[k]) for k in (0, -1))
     assert last.training["nll_bits"] < first.training["nll_bits"] < 4.0
     assert last.training["nll_bits"] < 2.5
     assert last.training["nll_bits_active"] == pytest.approx(last.training["nll_bits"], abs=0.01)  # never silent
@@ -187,7 +191,7 @@ def test_the_rate_rises_and_falls_to_zero():
     assert rates[100] == 0.0
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", names())
 def test_every_recipe_resolves(recipe):
     config, training = resolve(recipe, {"steps": "10"})
     assert training.steps == 10
@@ -229,6 +233,113 @@ def test_settings_that_do_not_fit_are_refused_before_anything_is_made(tmp_path, 
 def test_unknown_recipe():
     with pytest.raises(ValueError, match="recipe: 'metall': did you mean metal"):
         resolve("metall", {})
+
+
+@pytest.mark.parametrize("recipe", names())
+def test_every_recipe_says_whose_it_is(recipe):
+    found = load(recipe)
+    assert found.about
+    assert found.source
+
+
+RECIPE_FILES = {
+    "values: {dim: 64, lr: 0.01}": "",
+    "values: {dimm: 64}": "values.dimm: unknown setting; did you mean dim?",
+    "values: {dim: many}": "values.dim: 'many': a value like 256 expected",
+    "valeus: {}": "about, source and values expected",
+    "values: {}\nmore: 1": "'more': about, source and values expected",
+    "[": "no YAML",
+    "": "a table with about, source and values expected",
+}
+
+
+@pytest.mark.parametrize("text", RECIPE_FILES)
+def test_a_recipe_of_ones_own(text, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    if not RECIPE_FILES[text]:
+        config, training = resolve(str(path), {"steps": "7"})
+        assert (config.dim, training.lr, training.steps) == (64, 0.01, 7)
+        return
+    with pytest.raises(ValueError, match=r".") as caught:
+        resolve(str(path), {})
+    assert str(caught.value).startswith(f"{path}: ")
+    assert RECIPE_FILES[text] in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_averaged_weights_are_what_is_saved(sound, tmp_path):
+    """A running average of rates that fall to zero comes near the last weights, and is not them."""
+    for name, average in (("plain", "0"), ("averaged", "0.5"), ("slow", "0.99")):
+        run([sound], tmp_path / name, "default", {**TINY, "average": average}, False, quiet)
+    plain, averaged, slow = (
+        files.load(tmp_path / name / "epoch-003.safetensors").tensors["mlp.output.weight_v"]
+        for name in ("plain", "averaged", "slow")
+    )
+    near, far = (float(np.abs(each - plain).max()) for each in (averaged, slow))
+    assert 0 < near < far
+
+
+def test_a_run_without_progress_ends_early(sound, tmp_path):
+    said = []
+    more = {**TINY, "patience": "2", "lr": "0", "steps": "100"}
+    assert run([sound], tmp_path / "run", "default", more, False, said.append) == 0
+    assert len(list((tmp_path / "run").glob("epoch-*"))) == 3  # none was better than the first
+    assert "no fewer bits for 2 epochs: ended after 15 of 100 steps" in said
+
+
+def test_a_hopeless_run_is_begun_anew_with_the_next_seed(sound, tmp_path, monkeypatch):
+    advance, said = Trainer.advance, []
+
+    def broken(self):
+        if self.plan.training.seed == 0 and self.step == 7:
+            raise Hopeless("broken")
+        return advance(self)
+
+    monkeypatch.setattr(Trainer, "advance", broken)
+    folder = tmp_path / "run"
+    assert run([sound], folder, "default", TINY, False, said.append) == 0
+    assert "broken; begun anew with seed 1" in said
+    assert run([sound], tmp_path / "straight", "default", {**TINY, "seed": "1"}, False, quiet) == 0
+    one, other = (path / "epoch-003.safetensors" for path in (folder, tmp_path / "straight"))
+    np.testing.assert_array_equal(files.load(one).tensors["embedding"], files.load(other).tensors["embedding"])
+    assert metrics(folder) == metrics(tmp_path / "straight")
+    assert json.loads((folder / "settings.json").read_text())["values"]["seed"] == 1
+    with pytest.raises(ValueError, match="broken"):
+        run([sound], tmp_path / "none", "default", {**TINY, "restarts": "0"}, False, quiet)
+
+
+def test_a_run_that_learns_nothing_is_hopeless(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "HOPELESS_STEPS", 10)
+    path, said = tmp_path / "noise.wav", []
+    soundfile.write(path, np.random.default_rng(0).uniform(-1, 1, 5 * 8000), 8000, subtype="FLOAT")
+    assert run([path], tmp_path / "run", "default", {**TINY, "restarts": "1"}, False, said.append) == 0
+    assert next(line for line in said if "only noise" in line).endswith("begun anew with seed 1")
+    assert sum("only noise" in line for line in said) == 1  # noise may be what is wanted: the last run goes on
+
+
+def test_a_dry_run_measures_and_writes_nothing(sound, tmp_path):
+    plan = make_plan([sound], tmp_path / "run", "default", TINY, False)
+    lines = dryrun.report(plan)
+    assert [line.split()[0] for line in lines] == ["sound", "network", "epoch", "run", "playing"]
+    weights = sum(np.prod(shape) for shape in tensor_shapes(plan.config).values())
+    assert f"{weights / 1e6:.2f} M weights" in lines[1]
+    assert "times real time" in lines[4]
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_last_checkpoint_holds_moments(tmp_path):
+    """And only the last; a sound too short for them is said to be, and the run is none the worse."""
+    path, said = tmp_path / "long.wav", []
+    soundfile.write(path, np.random.default_rng(0).normal(size=8 * 8000) * 0.1, 8000)
+    more = {**TINY, "steps": "4", "epoch_steps": "2", "moments": "16"}
+    assert run([path], tmp_path / "run", "default", more, False, said.append) == 0
+    first, last = (files.load(tmp_path / "run" / f"epoch-00{k}.safetensors") for k in (1, 2))
+    assert moments.of(first) is None
+    assert len(moments.of(last)) == 16
+    assert run([path], tmp_path / "more", "default", {**more, "moments": "64"}, False, said.append) == 0
+    assert any(line.startswith("no moments stored: ") for line in said)
+    assert moments.of(files.load(tmp_path / "more" / "epoch-002.safetensors")) is None
 
 
 def test_runs_that_cannot_be_resumed(sound, tmp_path):
@@ -319,7 +430,7 @@ def test_two_frames_are_enough_for_a_step(sound, tmp_path):
 def test_a_longer_plan_can_be_resumed(sound, tmp_path):
     assert run([sound], tmp_path / "run", "default", {**TINY, "steps": "5"}, False, quiet) == 0
     assert run([], tmp_path / "run", "default", {"steps": "10"}, True, quiet) == 0
-    assert math.isfinite(load(tmp_path / "run" / "epoch-002.safetensors").training["nll_bits"])
+    assert math.isfinite(files.load(tmp_path / "run" / "epoch-002.safetensors").training["nll_bits"])
 
 
 def test_a_loss_that_is_no_number_ends_the_run_in_one_line(sound, tmp_path, monkeypatch):

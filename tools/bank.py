@@ -20,7 +20,8 @@ sys.path.insert(0, str(ROOT))
 
 from engine.checkpoint import Checkpoint, load, save  # noqa: E402
 from engine.playing import with_loudness, with_ranges  # noqa: E402
-from engine.training.recipes import RECIPES, known_keys  # noqa: E402
+from engine.training.recipes import known_keys  # noqa: E402
+from engine.training.recipes import load as load_recipe  # noqa: E402
 
 CARD = """# {title}
 
@@ -101,7 +102,7 @@ def card(checkpoint: Checkpoint, settings: dict[str, Any], args: argparse.Namesp
 
 def command(settings: dict[str, Any], name: str) -> str:
     """The command that makes this run again: the recipe and what differs from it."""
-    usual = {**known_keys(), **RECIPES[settings["recipe"]]}
+    usual = {**known_keys(), **load_recipe(settings["recipe"]).values}
     usual["mlp_dim"] = settings["values"]["dim"]
     words = ["samplernn", "train", *settings["sounds"], "-o", f"runs/{name}", "--recipe", settings["recipe"]]
     for key, value in settings["values"].items():

@@ -17,6 +17,8 @@ from engine.cpu.packing import (
     LANE_BYTES,
     NUMBER,
     RESETS,
+    T_C,
+    T_H,
     T_IN,
     T_OUT,
     TIER_STRIDE,
@@ -24,10 +26,20 @@ from engine.cpu.packing import (
     TOKENS,
     Packed,
     X,
+    padded,
 )
 from engine.folding import Folded
 from engine.generator import RESETS as RESET_NAMES
-from engine.generator import Program, betas, checked_batch, checked_reset, checked_rows, keys
+from engine.generator import (
+    Program,
+    betas,
+    checked_batch,
+    checked_hidden,
+    checked_lookback,
+    checked_reset,
+    checked_rows,
+    keys,
+)
 from engine.reference import log_softmax
 
 _SCORED = 64  # lanes, and so sequences, scored together
@@ -86,6 +98,35 @@ class CpuGenerator:
     def prime(self, indices: NDArray[np.integer]) -> None:
         for lane, row in enumerate(checked_rows(indices, self.config, self.voices)):
             hop.prime(self._packed.context, lane, address(row), len(row))
+
+    def hidden(self, voice: int) -> NDArray[np.float32]:
+        (lane,) = checked_reset(None, voice, self.voices)
+        return np.stack([np.stack(part) for part in self._minds(lane)]).copy()
+
+    def jump(self, voice: int, hidden: NDArray[np.floating], tokens: NDArray[np.integer]) -> None:
+        (lane,) = checked_reset(None, voice, self.voices)
+        parts, behind = checked_hidden(hidden, self.config), checked_lookback(tokens, self.config)
+        hop.reset(self._packed.context, lane, hop.FRESH)
+        for part, views in zip(parts, self._minds(lane), strict=True):
+            for values, view in zip(part, views, strict=True):
+                view[:] = values
+        self._lookback(lane)[:] = np.tile(behind, 2)
+
+    def frozen(self, hidden: NDArray[np.floating], tokens: NDArray[np.integer]) -> NDArray[np.uint8]:
+        """The bytes of a lane that has jumped there; lane 0 is used for it and left there."""
+        self.jump(0, hidden, tokens)
+        return self._block(0).copy()
+
+    def _minds(self, lane: int) -> list[list[NDArray[np.float32]]]:
+        """h, and c of an LSTM, of every tier, (n_rnn, dim), in place."""
+        c, step = self.config, padded(self.config.dim)
+        words = [T_H, T_C] if c.rnn == "lstm" else [T_H]
+        at = [int(self._packed.words[TIER_WORDS]) + i * TIER_STRIDE for i in range(c.n_tiers)]
+        return [[self._layers(lane, int(self._packed.words[word + tier]), step) for tier in at] for word in words]
+
+    def _layers(self, lane: int, at: int, step: int) -> NDArray[np.float32]:
+        block = self._block(lane)[at : at + 4 * self.config.n_rnn * step].view(np.float32)
+        return block.reshape(self.config.n_rnn, step)[:, : self.config.dim]
 
     def state(self) -> NDArray[np.uint8]:
         return self._packed.lanes.copy()

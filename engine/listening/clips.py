@@ -228,10 +228,13 @@ def wanted_of(run_dir: Path) -> Wanted:
 
 
 def run(run_dir: Path, epochs: Iterable[int], wanted: Wanted, say: Say) -> None:
-    """``samplernn clips``: make what is missing of ``epochs`` (none given: all, newest first).
+    """``samplernn clips``: make what is missing of ``epochs`` (none given: all, newest first), and listen to it.
 
     Raises ValueError and OSError as :func:`make` does.
     """
+    from engine.listening import report
+
     chosen = list(epochs) or sorted(epochs_of(run_dir), reverse=True)
     count = sum(len(make(run_dir, epoch, wanted, say)) for epoch in chosen)
-    say(f"{count} clips made: {run_dir / 'clips'}")
+    heard = report.listen(run_dir, chosen, say)
+    say(f"{count} clips made, {heard} listened to: {run_dir}")

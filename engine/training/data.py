@@ -83,11 +83,7 @@ def prepare(sounds: Sequence[Path], config: ModelConfig, training: Training) -> 
     Raises:
         ValueError: one line naming the file, or the data set, and what is wrong with it.
     """
-    if not sounds:
-        raise ValueError("no sound files given")
-    pieces = cleaned([read(path, config.sample_rate) for path in sounds], sounds)
-    if training.gap:
-        pieces = [trimmed(piece, config.sample_rate, training.gap, training.gap_level) for piece in pieces]
+    pieces = laid_out(sounds, config, training)
     seconds = sum(map(len, pieces)) / config.sample_rate
     if seconds < MIN_SECONDS:
         raise ValueError(
@@ -101,6 +97,16 @@ def prepare(sounds: Sequence[Path], config: ModelConfig, training: Training) -> 
         )
     line = np.concatenate(pieces)
     return Material(parts, tuple(_window(line, a, b, config) for a, b in spans), seconds)
+
+
+def laid_out(sounds: Sequence[Path], config: ModelConfig, training: Training) -> list[Audio]:
+    """The sounds as a network hears them: read, cleaned, gaps trimmed. Raises ValueError as :func:`prepare` does."""
+    if not sounds:
+        raise ValueError("no sound files given")
+    pieces = cleaned([read(path, config.sample_rate) for path in sounds], sounds)
+    if training.gap:
+        pieces = [trimmed(piece, config.sample_rate, training.gap, training.gap_level) for piece in pieces]
+    return pieces
 
 
 def check(path: Path) -> None:

@@ -1,6 +1,7 @@
 """What a training run is made of: its settings, the named recipes, and how ``--set key=value`` changes them.
 
-Standard library only (besides engine.config), so that a wrong key is refused before torch is imported.
+Standard library and PyYAML, so that a wrong key is refused before torch is imported. The recipes lie in
+``recipe_files/``, one file each, with their sources named.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from engine.config import ModelConfig
@@ -27,6 +29,11 @@ class Training:
         clip: limit on each gradient element, or on the norm of all of them; 0 for none.
         clip_mode: ``value`` or ``norm``.
         keep: share of bottom-tier frames whose samples count in a step's loss; every tier still runs everywhere.
+        average: decay a step of the running average of the weights, which is what is judged and saved; 0 for none.
+        patience: epochs without fewer held-out bits after which a run ends early; 0 for never. The learning rate has
+            not come down then.
+        restarts: times that a run begins anew with the next seed when its loss is no number any more, or its first two
+            epochs (and 200 steps) have learned nothing.
         forget_bias: initial forget-gate bias of an LSTM.
         stretches: speeds of the copies of the sound (pitch kept); 1.0 is the sound itself.
         gap: seconds to which silences are cut; 0 leaves them.
@@ -40,6 +47,7 @@ class Training:
         clips: clips made after every epoch, at each temperature; 0 for none. They change nothing of what is learned.
         clip_seconds: length of each.
         clip_temperatures: at which they are made.
+        moments: places of the sound stored in the last checkpoint (engine.moments), 16 to 64; 0 for none.
         seed: of everything random.
         title, author, licence: of the sound, for the checkpoints.
     """
@@ -53,6 +61,9 @@ class Training:
     clip: float = 1.0
     clip_mode: str = "value"
     keep: float = 1.0
+    average: float = 0.0
+    patience: int = 0
+    restarts: int = 2
     forget_bias: float = 1.0
     stretches: tuple[float, ...] = (0.94, 0.97, 1.0, 1.03, 1.06)
     gap: float = 0.075
@@ -66,6 +77,7 @@ class Training:
     clips: int = 4
     clip_seconds: float = 4.0
     clip_temperatures: tuple[float, ...] = (0.9, 0.95, 1.0)
+    moments: int = 32
     seed: int = 0
     title: str = ""
     author: str = ""
@@ -76,6 +88,8 @@ class Training:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name}: {value!r}: from {low} to {high} expected")
+        if 0 < self.moments < 16:
+            raise ValueError(f"moments: {self.moments!r}: 16 to 64, or 0 for none, expected")
         if self.clip_mode not in ("value", "norm"):
             raise ValueError(f"clip_mode: {self.clip_mode!r}: value or norm expected")
         if not self.stretches or not all(0.5 <= s <= 2.0 for s in self.stretches):
@@ -89,11 +103,11 @@ class Training:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
     def learning(self) -> dict[str, Any]:
-        """A plain dictionary of the fields that decide what is learned: all but those of the clips."""
-        return {key: value for key, value in self.to_json().items() if key not in CLIP_KEYS}
+        """A plain dictionary of the fields that decide what is learned."""
+        return {key: value for key, value in self.to_json().items() if key not in BESIDE}
 
 
-CLIP_KEYS = ("clips", "clip_seconds", "clip_temperatures")
+BESIDE = ("clips", "clip_seconds", "clip_temperatures", "moments")  # settings that change nothing of what is learned
 
 _LIMITS: dict[str, tuple[float, float]] = {
     "steps": (1, 10_000_000),
@@ -104,6 +118,9 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "decay": (0.0, 1.0),
     "clip": (0.0, 1e6),
     "keep": (0.001, 1.0),
+    "average": (0.0, 0.99999),
+    "patience": (0, 100_000),
+    "restarts": (0, 100),
     "forget_bias": (-10.0, 10.0),
     "gap": (0.0, 60.0),
     "gap_level": (-120.0, 0.0),
@@ -115,46 +132,59 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "threads": (0, 256),
     "clips": (0, 1000),
     "clip_seconds": (0.25, 3600.0),
+    "moments": (0, 64),
     "seed": (0, 2**63 - 1),
 }
 
-_METAL: dict[str, Any] = {
-    "frame_sizes": (16,), "rnn": "lstm", "skip": True, "h0": "random", "forget_bias": 3.0, "decay": 0.5,
-}  # fmt: skip
+FOLDER = Path(__file__).parent / "recipe_files"
 
-RECIPES: dict[str, dict[str, Any]] = {
-    # small enough to be played live on one core of a CPU, and trained there; what went furthest in half an hour
-    # (docs/training.md)
-    "default": {
-        "keep": 0.25,
-        "lr": 2e-3,
-        "batch": 32,
-        "decay": 0.7,
-        "dither": 0.5,
-        "gap": 0.06,
-        "gap_level": -32.0,
-        "steps": 4000,
-    },
-    # McDonald's poster of 2018: one short sound, several slightly stretched copies, 44.1 kHz
-    "poster": {"dim": 1024, "batch": 128, "clips": 5, "clip_temperatures": (1.0,)},
-    # Zukowski and Carr 2017, whole albums at 16 kHz; five of the five to nine layers
-    "metal": {
-        **_METAL,
-        "sample_rate": 16000,
-        "dim": 1024,
-        "n_rnn": 5,
-        "batch": 128,
-        "stretches": (1.0,),
-        "gap": 0.0,
-        "clips": 10,
-        "clip_seconds": 30.0,
-        "clip_temperatures": (1.0,),
-    },
-    # a cousin of it that may be played live
-    "live-metal": {**_METAL, "dim": 256, "n_rnn": 3},
-    # Mehri et al. 2017, three tiers counting the sample level
-    "paper": {"sample_rate": 16000, "frame_sizes": (2, 8), "dim": 1024, "batch": 128, "stretches": (1.0,), "gap": 0.0},
-}
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named set of choices, as its file has it: what for, whose, and the settings that differ from the defaults."""
+
+    about: str
+    source: str
+    values: Mapping[str, Any]
+
+
+def names() -> list[str]:
+    """The recipes that come with the program."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def load(recipe: str) -> Recipe:
+    """The recipe of that name, or in the file of that name (.yaml). Raises ValueError, one line."""
+    named = not recipe.endswith((".yaml", ".yml"))
+    if named and recipe not in names():
+        raise ValueError(f"recipe: {recipe!r}: {_choose(recipe, dict.fromkeys(names()))}, or a .yaml file")
+    path = FOLDER / f"{recipe}.yaml" if named else Path(recipe)
+    try:
+        return _recipe(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: {' '.join(str(error).split())[:200]}") from None
+
+
+def _recipe(text: str) -> Recipe:
+    import yaml
+
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"no YAML: {error}") from None
+    if not isinstance(data, dict) or not isinstance(data.get("values"), dict):
+        raise ValueError("a table with about, source and values expected")
+    for key in data:
+        if key not in ("about", "source", "values"):
+            raise ValueError(f"{str(key)[:40]!r}: about, source and values expected")
+    known = known_keys()
+    for key in data["values"]:
+        if key not in known:
+            raise ValueError(f"values.{str(key)[:40]}: unknown setting; {_choose(str(key), known)}")
+    values = {key: typed(key, value) for key, value in data["values"].items()}
+    return Recipe(str(data.get("about", "")), str(data.get("source", "")), values)
 
 
 def known_keys() -> dict[str, Any]:
@@ -171,10 +201,7 @@ def resolve(recipe: str, overrides: Mapping[str, str]) -> tuple[ModelConfig, Tra
     Raises:
         ValueError: one line: an unknown recipe or key with the nearest known one, or a value that does not fit.
     """
-    if recipe not in RECIPES:
-        raise ValueError(f"recipe: {recipe!r}: {_choose(recipe, RECIPES)}")
-    known = known_keys()
-    values = dict(RECIPES[recipe])
+    known, values = known_keys(), dict(load(recipe).values)
     for key, text in overrides.items():
         if key not in known:
             raise ValueError(f"--set {key}: unknown setting; {_choose(key, known)}")
@@ -209,6 +236,23 @@ def parsed(key: str, text: str, default: object) -> Any:
         kind = "true or false" if isinstance(default, bool) else "numbers" if isinstance(default, tuple) else "a number"
         raise ValueError(f"--set {key}: {text!r}: {kind} like {_shown(default)} expected") from None
     return text
+
+
+def typed(key: str, value: object) -> Any:
+    """``value`` of a file, if it is of the kind that setting ``key`` takes; files have lists for tuples.
+
+    Raises ValueError.
+    """
+    known = known_keys()
+    if key not in known:
+        raise ValueError(f"values.{key}: unknown setting")
+    default = known[key]
+    if isinstance(default, tuple) and isinstance(value, list) and all(type(v) in (int, float) for v in value):
+        return tuple(value)
+    kinds = (int, float) if isinstance(default, float) else (type(default),)
+    if type(value) not in kinds:
+        raise ValueError(f"values.{key}: {str(value)[:50]!r}: a value like {default!r} expected")
+    return value
 
 
 def _shown(value: object) -> str:

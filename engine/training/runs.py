@@ -14,10 +14,10 @@ from typing import Any
 
 from engine.checkpoint import header_of, tensor_shapes
 from engine.config import ModelConfig
-from engine.training.recipes import CLIP_KEYS, Training, build, known_keys, parsed, resolve
+from engine.training.recipes import BESIDE, Training, build, known_keys, parsed, resolve, typed
 
 SETTINGS, RESUME = "settings.json", "resume.safetensors"
-CHANGEABLE = ("steps", "save_steps", "threads", *CLIP_KEYS)  # by --set with --resume
+CHANGEABLE = ("steps", "save_steps", "threads", *BESIDE)  # by --set with --resume
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def _resumed_plan(sounds: list[Path], run_dir: Path, overrides: Mapping[str, str
         saved = _settings(path.read_bytes())
         kept, values = _kept_sounds(saved), dict(_field(saved, "values", dict))
         for key, value in values.items():
-            values[key] = _typed(key, value)
+            values[key] = typed(key, value)
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"{run_dir}: no run to resume: it has no settings.json") from None
     except OSError as error:
@@ -137,17 +137,3 @@ def _kept_sounds(saved: Mapping[str, Any]) -> list[Path]:
     if not all(isinstance(name, str) for name in (*typed, *there)) or len(typed) != len(there) or not typed:
         raise ValueError("sounds, sounds_at: as many names in one as in the other expected")
     return [Path(at) if Path(at).exists() else Path(name) for at, name in zip(there, typed, strict=True)]
-
-
-def _typed(key: str, value: object) -> Any:
-    """``value``, if it is of the kind that setting ``key`` takes; JSON has lists for tuples."""
-    known = known_keys()
-    if key not in known:
-        raise ValueError(f"values.{key}: unknown setting")
-    default = known[key]
-    if isinstance(default, tuple) and isinstance(value, list) and all(type(v) in (int, float) for v in value):
-        return tuple(value)
-    kinds = (int, float) if isinstance(default, float) else (type(default),)
-    if type(value) not in kinds:
-        raise ValueError(f"values.{key}: {str(value)[:50]!r}: a value like {default!r} expected")
-    return value

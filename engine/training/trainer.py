@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,11 +27,12 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from engine import checkpoint as files
+from engine import moments
 from engine.listening.background import Background
 from engine.listening.clips import Wanted
 from engine.model import SampleRNN, State
 from engine.playing import with_ranges
-from engine.training.data import Material, Streams, Window, prepare, window_indices
+from engine.training.data import Material, Streams, Window, laid_out, prepare, window_indices
 from engine.training.recipes import Training
 from engine.training.runs import RESUME, SETTINGS, Plan, make_plan, saved_head
 
@@ -39,6 +40,8 @@ Say = Callable[[str], None]
 
 REPORT_SECONDS = 10.0
 METRIC_STEPS = 10
+HOPELESS_EPOCHS, HOPELESS_STEPS = 2, 200  # both must be over before a run is given up
+HOPELESS_SHARE = 0.9  # of the bits of a guess: a network that has seen its sound for two epochs is far below
 
 
 def run(sounds: list[Path], run_dir: Path, recipe: str, overrides: dict[str, str], resume: bool, say: Say) -> int:
@@ -47,7 +50,7 @@ def run(sounds: list[Path], run_dir: Path, recipe: str, overrides: dict[str, str
     Args:
         sounds: files to learn; with ``resume`` they may be left out, and must be the same if given.
         run_dir: where the run is kept; must not exist unless ``resume``.
-        recipe: one of engine.training.recipes.RECIPES; ignored with ``resume``.
+        recipe: a name or a file, see engine.training.recipes.load; ignored with ``resume``.
         overrides: ``--set`` values as text; with ``resume`` only those of engine.training.runs.CHANGEABLE.
         say: takes lines for a human.
 
@@ -58,26 +61,46 @@ def run(sounds: list[Path], run_dir: Path, recipe: str, overrides: dict[str, str
         ValueError: one line, for anything the user can put right.
     """
     plan = make_plan(sounds, run_dir, recipe, overrides, resume)
-    count = len(plan.sounds)
-    say(f"preparing {count} sound file{'s' * (count > 1)} at {len(plan.training.stretches)} speeds ...")
-    material = prepare(plan.sounds, plan.config, plan.training)
     if plan.training.threads:
         torch.set_num_threads(plan.training.threads)
     torch.set_flush_denormal(True)
     try:
-        return _train(Trainer(plan, material), run_dir, resume, say)
+        return _train(plan, run_dir, resume, say)
     finally:
         torch.set_flush_denormal(False)  # it is the whole thread's, and whoever called has other sums to do
 
 
-def _train(trainer: Trainer, run_dir: Path, resume: bool, say: Say) -> int:
-    """A run, or the rest of one. Returns the exit code."""
-    if resume:
-        trainer.restore(run_dir / RESUME)
-    else:
-        run_dir.mkdir(parents=True)
-        files.write_whole(run_dir / SETTINGS, json.dumps(trainer.plan.to_json(), indent=2).encode())
-    return _loop(trainer, run_dir, say)
+def _train(plan: Plan, run_dir: Path, resume: bool, say: Say) -> int:
+    """A run, or the rest of one, begun anew with the next seed where that seems hopeless. Returns the exit code."""
+    while True:
+        count = len(plan.sounds)
+        say(f"preparing {count} sound file{'s' * (count > 1)} at {len(plan.training.stretches)} speeds ...")
+        trainer = Trainer(plan, prepare(plan.sounds, plan.config, plan.training))
+        if resume:
+            trainer.restore(run_dir / RESUME)
+        else:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            files.write_whole(run_dir / SETTINGS, json.dumps(plan.to_json(), indent=2).encode())
+        try:
+            return _loop(trainer, run_dir, say)
+        except Hopeless as fault:
+            if not plan.training.restarts:
+                raise ValueError(str(fault)) from None
+            plan, resume = _begun_anew(plan, run_dir), False
+            say(f"{fault}; begun anew with seed {plan.training.seed}")
+
+
+class Hopeless(Exception):
+    """A run that will come to nothing."""
+
+
+def _begun_anew(plan: Plan, run_dir: Path) -> Plan:
+    """The plan with the next seed and a restart less; what the run has written is gone."""
+    for path in (*run_dir.glob("epoch-*.safetensors"), *run_dir.glob("clips/*"), run_dir / "metrics.jsonl"):
+        path.unlink(missing_ok=True)
+    (run_dir / RESUME).unlink(missing_ok=True)
+    t = plan.training
+    return replace(plan, training=replace(t, seed=t.seed + 1, restarts=t.restarts - 1))
 
 
 @dataclass
@@ -106,6 +129,8 @@ class Trainer:
             tuple(part.detach().clone() for part in parts) for parts in self.model.initial_state(t.batch)
         ]
         self.step = 0
+        self.best = (math.inf, 0)  # fewest held-out bits, and the epoch that had them
+        self.averaged = {name: p.detach().clone() for name, p in self.learned.items()} if t.average else {}
         self.epoch_tally = Tally()
         per_epoch = material.samples / (t.batch * t.seq_len)
         self.epoch_steps = t.epoch_steps or max(1, round(per_epoch))
@@ -117,7 +142,22 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        return self.step >= self.plan.training.steps
+        return self.step >= self.plan.training.steps or self.given_up
+
+    @property
+    def given_up(self) -> bool:
+        """Whether the held-out bits have not fallen for as many epochs as there is patience."""
+        patience = self.plan.training.patience
+        return 0 < patience <= self.step // self.epoch_steps - self.best[1] and self.best[1] > 0
+
+    def judge(self, bits: float) -> None:
+        """Note an epoch's held-out bits. Raises Hopeless if nothing has been learned so far."""
+        if bits < self.best[0]:
+            self.best = (bits, self.epoch)
+        nothing = HOPELESS_SHARE * math.log2(self.plan.config.q_levels)
+        enough = max(HOPELESS_EPOCHS, -(-HOPELESS_STEPS // self.epoch_steps))
+        if self.epoch == enough and self.best[0] > nothing and self.plan.training.restarts:
+            raise Hopeless(f"only noise after {enough} epochs: {self.best[0]:.2f} bits a sample")
 
     def advance(self) -> float:
         """One optimiser step; returns its loss in nats a sample."""
@@ -128,7 +168,7 @@ class Trainer:
         loss, after = self.model.loss(torch.from_numpy(indices), state, self._kept())
         nats = float(loss.detach())
         if not math.isfinite(nats):
-            raise ValueError(f"lr: {t.lr}: the loss is no number any more at step {self.step}: a smaller rate expected")
+            raise Hopeless(f"lr: {t.lr}: the loss is no number any more at step {self.step}: a smaller rate expected")
         loss.backward()  # type: ignore[no-untyped-call]
         if t.clip and t.clip_mode == "value":
             torch.nn.utils.clip_grad_value_(self.learned.values(), t.clip)
@@ -137,11 +177,32 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = t.lr * rate(self.step, t)
         self.optimizer.step()
+        self._average()
         self.state = [tuple(part.detach() for part in parts) for parts in after]
         self.step += 1
         self.epoch_tally.nats += nats
         self.epoch_tally.steps += 1
         return nats
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """The running average follows the weights, faster while it is young."""
+        decay = min(self.plan.training.average, (1 + self.step) / (10 + self.step))
+        for name, average in self.averaged.items():
+            average.lerp_(self.learned[name], 1.0 - decay)
+
+    @contextmanager
+    @torch.no_grad()
+    def judged(self) -> Iterator[None]:
+        """The weights that are judged and saved, in the network's place: the averaged ones, if there are any."""
+        kept = {name: self.learned[name].detach().clone() for name in self.averaged}
+        try:
+            for name, average in self.averaged.items():
+                self.learned[name].copy_(average)
+            yield
+        finally:
+            for name, value in kept.items():
+                self.learned[name].copy_(value)
 
     def _generator(self, purpose: int) -> torch.Generator:
         seed = int(np.random.SeedSequence([self.plan.training.seed, purpose, self.step]).generate_state(1)[0])
@@ -183,12 +244,14 @@ class Trainer:
         for name, parameter in self.learned.items():
             for key, value in self.optimizer.state[parameter].items():
                 tensors[f"a/{key}/{name}"] = value
+        tensors.update({f"e/{name}": average for name, average in self.averaged.items()})
         for i, parts in enumerate(self.state):
             tensors.update({f"s/{i}/{j}": part.contiguous() for j, part in enumerate(parts)})
         head = {
             "step": self.step,
             "nats": self.epoch_tally.nats.hex(),
             "steps": self.epoch_tally.steps,
+            "best": [self.best[0].hex(), self.best[1]],
             "material": self.material.fingerprint(),
         }
         files.write_whole(path, save_tensors(tensors, {"samplernn-resume": json.dumps(head)}))
@@ -210,6 +273,7 @@ class Trainer:
         with torch.no_grad():
             for name, parameter in self.model.tensors.items():
                 parameter.copy_(tensors[f"p/{name}"])
+        self.averaged = {name: tensors[f"e/{name}"].clone() for name in self.averaged}
         for name, parameter in self.learned.items():
             keys = [key.split("/", 2)[1] for key in tensors if key.startswith("a/") and key.split("/", 2)[2] == name]
             self.optimizer.state[parameter] = {key: tensors[f"a/{key}/{name}"].clone() for key in keys}
@@ -217,6 +281,8 @@ class Trainer:
             tuple(tensors[f"s/{i}/{j}"].clone() for j in range(len(parts))) for i, parts in enumerate(self.state)
         ]
         self.step = int(head["step"])
+        bits, epoch = head.get("best", [math.inf.hex(), 0])  # runs of older versions have none
+        self.best = (float.fromhex(bits), int(epoch))
         self.epoch_tally = Tally(float.fromhex(head["nats"]), int(head["steps"]))
 
     def to_checkpoint(self, bits: dict[str, float]) -> files.Checkpoint:
@@ -315,19 +381,37 @@ def _loop(trainer: Trainer, run_dir: Path, say: Say) -> int:
             clips.close()
             say(f"stopped at step {trainer.step} of {t.steps}, saved: --resume goes on from here")
         else:
+            if trainer.given_up:
+                say(f"no fewer bits for {t.patience} epochs: ended after {trainer.step} of {t.steps} steps")
             clips.finish(lambda: bool(caught))
     return 128 + caught[0] if caught else 0
 
 
 def _close_epoch(trainer: Trainer, run_dir: Path, metrics: _Metrics, say: Say) -> None:
-    bits = trainer.evaluate()
+    with trainer.judged():
+        bits = trainer.evaluate()
+        checkpoint = trainer.to_checkpoint(bits)
     train_bits = trainer.epoch_tally.bits()
+    trainer.judge(bits.get("bits_active", bits["bits"]))
     path = run_dir / f"epoch-{trainer.epoch:03d}.safetensors"
-    files.save(with_ranges(trainer.to_checkpoint(bits)), path)
+    files.save(_with_moments(trainer, with_ranges(checkpoint), say), path)
     metrics.add(step=trainer.step, epoch=trainer.epoch, epoch_train_bits=train_bits, **bits)
     trainer.epoch_tally = Tally()
     active = f", {bits['bits_active']:.3f} over active ones" if "bits_active" in bits else ""
     say(f"epoch {trainer.epoch}: {bits['bits']:.3f} bits a sample held out{active}; {train_bits:.3f} in training")
+
+
+def _with_moments(trainer: Trainer, checkpoint: files.Checkpoint, say: Say) -> files.Checkpoint:
+    """``checkpoint`` with moments if it is the run's last and they are wanted."""
+    plan = trainer.plan
+    if not (trainer.finished and plan.training.moments):
+        return checkpoint
+    try:
+        audio = np.concatenate(laid_out(plan.sounds, plan.config, plan.training))
+        return moments.with_moments(checkpoint, moments.take(checkpoint, audio, plan.training.moments))
+    except ValueError as fault:
+        say(f"no moments stored: {fault}")
+        return checkpoint
 
 
 def _progress(trainer: Trainer, clock: _Clock) -> str:

@@ -72,13 +72,13 @@ def choose(name: str, among: list[Device] | None = None) -> Device:
     Raises ValueError, one line that names what there is, when none or several are meant, or one that is not stereo.
     """
     devices = outputs() if among is None else among
-    if not devices:
-        raise ValueError(("" if name == "default" else f"output device {name!r}: ") + "no sound output device found")
-    meant = _matches(name, devices)
-    if len({device.full_name for device in meant}) == 1 or len({device.name for device in meant}) == 1:
-        return _stereo(min(meant, key=lambda device: not device.default))
+    meant = _matches(name, devices) if devices else []
     if not meant and re.search(r"\.[A-Za-z0-9]{2,4}$", name):
         raise ValueError(f"output {name!r}: no device is called so, and a file must end in .wav or .flac")
+    if not devices:
+        raise ValueError(("" if name == "default" else f"output device {name!r}: ") + "no sound output device found")
+    if len({device.full_name for device in meant}) == 1 or len({device.name for device in meant}) == 1:
+        return _stereo(min(meant, key=lambda device: not device.default))
     if not meant:
         raise ValueError(f"output device {name!r} not found; there is: {_names(devices)}")
     raise ValueError(f"output device {name!r} could be any of: {_names(meant)}")

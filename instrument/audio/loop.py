@@ -48,6 +48,7 @@ from instrument.audio.voices import (
     end_priming,
     generate,
     glide_value,
+    jump,
     land,
     new_dice,
     next_change,
@@ -56,7 +57,18 @@ from instrument.audio.voices import (
     settle,
     switch,
 )
-from instrument.controls import ALREADY, GAIN, MUTE, PAN, PARAMETERS, REFUSED, TEMPERATURE, Op
+from instrument.controls import (
+    ALREADY,
+    GAIN,
+    KEEP_STATE,
+    MATURITY,
+    MUTE,
+    PAN,
+    PARAMETERS,
+    REFUSED,
+    TEMPERATURE,
+    Op,
+)
 from instrument.shared import (
     NEVER,
     OVERALL,
@@ -73,9 +85,9 @@ from instrument.shared import (
     store_release,
 )
 
-_SET, _SWITCH, _RESEED, _SEED = int(Op.SET), int(Op.SWITCH), int(Op.RESEED), int(Op.SEED)
+_SET, _SWITCH, _RESEED, _MOMENT = int(Op.SET), int(Op.SWITCH), int(Op.RESEED), int(Op.MOMENT)
 _PANIC, _RESUME, _STOP, _ENDED = np.int64(Op.PANIC), np.int64(Op.RESUME), np.int64(Op.STOP), np.int64(Op.ENDED)
-_REFUSED, _ALREADY = np.int64(REFUSED), np.int64(ALREADY)
+_REFUSED, _ALREADY, _KEEP_STATE = np.int64(REFUSED), np.int64(ALREADY), np.int64(KEEP_STATE)
 _FIGURES_EVERY = 1 << 14  # samples between two readings of the histogram
 
 
@@ -130,6 +142,7 @@ def turn(core: Record) -> int:
     change_voices(core)
     apply_later(core)
     apply_front(core)
+    grow(core)
     n = span(core)
     generate(core, n)
     count = mix(core, n)
@@ -211,6 +224,23 @@ def change_voices(core: Record) -> None:
             blow(core, v, -(-core.mix // core.turn) * core.turn, NOT_FINITE)
         if voice.fuse_at != NEVER:
             step_fuse(core, v)
+
+
+@njit(**INNER)
+def grow(core: Record) -> None:
+    """Where the bank is a training history, every voice plays the epoch that its maturity says, once it says another.
+
+    Looked at on the grid only, which a replay has too.
+    """
+    if core.history == 0 or core.phase != PLAYING or core.mix % core.turn != 0:
+        return
+    for v in range(core.voices):
+        voice = voice_at(core.voice_memory, v)
+        maturity = glide_value(glide_at(core.glide_memory, v * PARAMETERS + MATURITY), core.mix + core.delay)
+        k = int(maturity * (core.slots - 1) + 0.5)
+        if k != voice.grown:
+            voice.grown = k
+            switch(core, v, k, core.growing, _KEEP_STATE)
 
 
 @njit(**INNER)
@@ -301,6 +331,8 @@ def apply_front(core: Record) -> None:
             echo(core, front, c, _REFUSED, note_late(core, late))
         elif c.op == _SWITCH:
             apply_switch(core, c, front, note_late(core, late))
+        elif c.op == _MOMENT:
+            apply_moment(core, c, front, note_late(core, late))
         else:
             echo(core, front, c, ZERO, note_late(core, late))
             for v in range(first_voice(c), last_voice(core, c) + 1):
@@ -372,6 +404,16 @@ def apply_switch(core: Record, c: Record, front: int, late: int) -> None:
         switch(core, v, c.number, c.ramp, c.flags)
     if before != PLAYING:
         resume(core)
+
+
+@njit(**INNER)
+def apply_moment(core: Record, c: Record, front: int, late: int) -> None:
+    """A jump of one voice or all; refused where no network has such a moment."""
+    flags = _REFUSED
+    for v in range(first_voice(c), last_voice(core, c) + 1):
+        if jump(core, v, c.number):
+            flags = ZERO
+    echo(core, front, c, flags, late)
 
 
 # --- telling

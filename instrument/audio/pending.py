@@ -14,7 +14,7 @@ from numba import njit
 
 from instrument.audio.memory import INNER, get_i64, set_i64
 from instrument.audio.state import COMMAND, EVERY, PENDING, ZERO, Record, command_at
-from instrument.controls import OVERTAKEN, REFUSED, TEMPERATURE, Op
+from instrument.controls import MATURITY, OVERTAKEN, REFUSED, TEMPERATURE, Op
 from instrument.shared import (
     COMMAND_SLOTS,
     EVENT_SLOTS,
@@ -34,7 +34,8 @@ from instrument.shared import (
 )
 
 _COMMAND_WORDS = COMMAND.itemsize // 8
-_SET, _SWITCH, _RESEED, _SEED, _RESUME = (int(op) for op in (Op.SET, Op.SWITCH, Op.RESEED, Op.SEED, Op.RESUME))
+_SET, _SWITCH, _RESUME = int(Op.SET), int(Op.SWITCH), int(Op.RESUME)
+_RESEED, _SEED, _MOMENT = int(Op.RESEED), int(Op.SEED), int(Op.MOMENT)
 _EVENTS_LOST, _VOID = np.int64(Op.EVENTS_LOST), np.int64(REFUSED | OVERTAKEN)
 
 
@@ -46,10 +47,10 @@ def take_commands(core: Record, written: int) -> None:
         base = get_i64(core.words, W_COMMANDS) + (read & (COMMAND_SLOTS - 1)) * RECORD
         kind = get_i64(core.words, base + 1)
         op = kind & 0xFFFF
-        temperature = op == _SET and ((kind >> 32) & 0xFFFF) == TEMPERATURE
+        ahead = op == _SET and ((kind >> 32) & 0xFFFF) in (TEMPERATURE, MATURITY)
         if op in (_SWITCH, _RESUME) and read + 1 < core.overtaken:
             refuse(core, base)
-        elif temperature or op in (_SWITCH, _RESEED, _SEED):
+        elif ahead or op in (_SWITCH, _RESEED, _SEED, _MOMENT):
             place(core.words, base, core.front, core.front_count)
             core.front_count += 1
         else:

@@ -34,7 +34,7 @@ from instrument.audio.state import (
     VOICE,
 )
 from instrument.audio.timing import SHARE, Timing, make_timing, measure
-from instrument.controls import DEFAULTS, HIGHEST, LOWEST, PARAMETERS, Link
+from instrument.controls import DEFAULTS, HIGHEST, LOWEST, MATURITY, OLDEST, PARAMETERS, Link
 from instrument.shared import (
     NEVER,
     W_CLOCK_STOP,
@@ -50,6 +50,7 @@ from instrument.shared import (
 GLIDE_S, OPENING_S, CLOSING_S, PANIC_S, FUSE_S = 0.020, 0.030, 0.100, 0.030, 0.010
 METER_S, PEAK_S, FUSE_WINDOW_S = 0.3, 0.5, 0.5
 CONTROL_S = 0.002  # a command's way from the wire to the ring, in the latency sum
+GROWING_S = 0.05  # crossfade from epoch to epoch
 TAP_S = 4.0  # what the tap holds while a disk is busy
 SHORTEST_TURN, LONGEST_TURN = 16, 1024
 _LONG_AGO = -(1 << 60)
@@ -90,6 +91,7 @@ class Performance:
         tap: keep the final mix for a recorder from sample 0 on (drained with ``link.tap``).
         offline: no device and no clock: :meth:`render_to` makes the sound, as fast as it can.
         timing: the table of an earlier set's ``timing`` instead of a measurement.
+        history: the bank is a training run's, its epochs in order: `maturity` moves through it.
 
     Raises:
         ValueError: naming the argument that is wrong.
@@ -109,13 +111,14 @@ class Performance:
         tap: bool = False,
         offline: bool = False,
         timing: Mapping[str, Any] | None = None,
+        history: bool = False,
     ) -> None:
         start = [0] * voices if start is None else start
         _check(slots, voices, start, sample_rate, ring_frames, block)
         self.slots, self.sample_rate, self.voices, self.block = tuple(slots), sample_rate, voices, block
         self._turn = turn_of(slots, sample_rate)
         self.ring_frames = max(ring_frames, block + self._turn)
-        self._offline = offline
+        self._offline, self._history = offline, history
         for slot in slots:
             slot.prepare(sample_rate, self._turn)
         self._timing = self._make_timing(timing)
@@ -311,7 +314,7 @@ class Performance:
             "samples": shared.samples,
             "past": np.full((self.voices, 2, PAST), 0.0, np.float32),
             "slot_memory": self._make_slots(),
-            "voice_memory": _make_voices(start),
+            "voice_memory": _make_voices(start, self._grown(parameters)),
             "deck_memory": self._make_decks(start),
             "glide_memory": _make_glides(self.voices, parameters),
             "limits": np.array(self._timing.crossfade, np.int64),
@@ -323,6 +326,11 @@ class Performance:
         made |= {name: np.full(LIMITER_ROOM, 1.0) for name in ("need", "held")}
         made |= {name: np.full(LIMITER_ROOM, 0.0) for name in ("late_left", "late_right")}
         return made
+
+    def _grown(self, parameters: Sequence[Sequence[float]] | None) -> list[int]:
+        """The epoch that each voice's maturity means at the start."""
+        last = len(self.slots) - 1
+        return [int(row[MATURITY] * last + 0.5) for row in _values(self.voices, parameters)]
 
     def _make_core(self) -> NDArray[np.void]:
         core, rate = np.zeros(1, CORE), self.sample_rate
@@ -338,6 +346,8 @@ class Performance:
             "hop": max(slot.config.hop for slot in self.slots),
             "nap": self._nap(),
             "offline": int(self._offline),
+            "history": int(self._history),
+            "growing": int(GROWING_S * rate),
             "glide": int(GLIDE_S * rate),
             "opening": int(OPENING_S * rate),
             "closing": self.closing,
@@ -385,22 +395,31 @@ def _blend(samples: float) -> float:
     return 1.0 - math.exp(-1.0 / samples)
 
 
-def _make_voices(start: Sequence[int]) -> NDArray[np.void]:
+def _make_voices(start: Sequence[int], grown: Sequence[int]) -> NDArray[np.void]:
     voices = np.zeros(len(start), VOICE)
-    voices["slot"], voices["wanted"] = start, -1
+    voices["slot"], voices["wanted"], voices["grown"] = start, -1, grown
     voices["fuse_at"] = voices["fuse_back"] = NEVER
     return voices
 
 
 def _make_glides(voices: int, parameters: Sequence[Sequence[float]] | None) -> NDArray[np.void]:
     glides = np.zeros(voices * PARAMETERS, GLIDE)
-    values = np.array([DEFAULTS] * voices if parameters is None else parameters, np.float64)
+    values = _values(voices, parameters)
     if values.shape != (voices, PARAMETERS) or not np.isfinite(values).all():
         raise ValueError(f"parameters: shape {values.shape}: {PARAMETERS} finite values for each of {voices} voices")
     glides["target"] = values.reshape(-1)
     glides["end"] = _LONG_AGO
     glides["low"], glides["high"] = np.tile(LOWEST, voices), np.tile(HIGHEST, voices)
     return glides
+
+
+def _values(voices: int, parameters: Sequence[Sequence[float]] | None) -> NDArray[np.float64]:
+    """Starting values, (voices, PARAMETERS); rows of an older log, which knew fewer, are filled up."""
+    rows = [DEFAULTS] * voices if parameters is None else parameters
+    lengths = sorted({len(row) for row in rows})
+    if not lengths or lengths[0] < OLDEST or lengths[-1] > PARAMETERS:
+        raise ValueError(f"parameters: rows of {lengths}: {PARAMETERS} values for each voice expected")
+    return np.array([[*row, *DEFAULTS[len(row) :]] for row in rows], np.float64)
 
 
 def _check(

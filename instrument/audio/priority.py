@@ -94,25 +94,26 @@ def kept_awake() -> Iterator[bool]:
 
     The kernel's promise holds while its file is open (Documentation/power/pm_qos_interface). On a machine of its own
     shallow sleeps stay allowed, for the fans' sake. A virtual one must not sleep at all: a processor that does is given
-    to somebody else, and was late by more than 3 ms 12 to 150 times in 10 s, against 2 to 60 (docs/decisions.md).
+    to somebody else, and comes back late (docs/decisions.md has the counts).
     """
-    try:
-        promise = os.open(WAKING, os.O_WRONLY)
-    except OSError:
-        yield False
-        return
-    try:
-        os.write(promise, (0 if _is_virtual() else WAKE_US).to_bytes(4, sys.byteorder))
-        yield True
-    finally:
-        os.close(promise)
+    with contextlib.ExitStack() as held:
+        try:
+            promise = os.open(WAKING, os.O_WRONLY)
+            held.callback(os.close, promise)
+            os.write(promise, (0 if _is_virtual() else WAKE_US).to_bytes(4, sys.byteorder))
+        except OSError:
+            held.close()
+            promise = -1
+        yield promise >= 0
 
 
 def _is_virtual() -> bool:
+    """By the flag that x86 has, or the device tree of an Arm guest."""
     try:
-        return " hypervisor" in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        known = " hypervisor" in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return False
+        known = False
+    return known or Path("/proc/device-tree/hypervisor").exists()
 
 
 def lock_memory() -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from instrument.audio.soundfiles import SoundFile, is_full, one_line
+from instrument.audio.soundfiles import SoundFile, failure
 
 PERIOD = 0.05  # seconds between two looks at the tap
 FLUSH = 1.0  # seconds: what a kill may cost
@@ -106,7 +106,7 @@ class Recorder:
 
     def _give_up(self, file: SoundFile, fault: OSError) -> None:
         self.failed = True
-        why = "the disk is full" if is_full(file.path) else one_line(fault)
+        why = failure(file.path, fault).strerror
         self._say(f"recording {file.path} stopped after {file.frames / file.sample_rate:.1f} s: {why}")
         with contextlib.suppress(OSError):  # said already; what reached the disk stays
             file.close()

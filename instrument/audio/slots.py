@@ -24,6 +24,7 @@ from instrument.audio.memory import call_3, call_4, call_6
 from instrument.audio.state import MAX_VOICES
 
 TARGET_DB = -20.0  # loudness every network is brought to, where its checkpoint says how loud it is
+SETTLING_S = 0.003  # in which the step of a jump dies away
 MOST_DB = 12.0  # and by how much at most
 _FRESH = 3
 
@@ -43,9 +44,18 @@ class Slot:
         name: for people.
         loudness: of the checkpoint's free run, dB; None leaves its level alone.
         precision: networks of one architecture share a state only at one precision.
+        moments: states of a lane to jump to, (n, state_bytes) uint8, and the amplitude before each, (n,).
     """
 
-    def __init__(self, program: Program, *, name: str = "", loudness: float | None = None, precision: str = "") -> None:
+    def __init__(
+        self,
+        program: Program,
+        *,
+        name: str = "",
+        loudness: float | None = None,
+        precision: str = "",
+        moments: tuple[NDArray[np.uint8], NDArray[np.float32]] | None = None,
+    ) -> None:
         if not 1 <= program.voices <= MAX_VOICES:
             raise ValueError(f"{name or 'slot'}: {program.voices} voices: 1 to {MAX_VOICES} expected")
         self.program = program
@@ -54,6 +64,7 @@ class Slot:
         self.gain = matching_gain(loudness)
         self.architecture = _architecture(program, precision)
         self._levels = np.ascontiguousarray(levels(program.config), np.float32)
+        self._moments, self._moment_levels = moments or (np.zeros((0, 8), np.uint8), np.zeros(0, np.float32))
         self._edges = np.ascontiguousarray(thresholds(program.config), np.float32)
         self.resampler: Resampler
         self.betas: NDArray[np.float32]
@@ -83,6 +94,9 @@ class Slot:
             self.betas.shape[1],
         )
         record.gain, record.preemphasis = self.gain, self.config.preemphasis
+        record.moments, record.moment_count = self._moments.ctypes.data, len(self._moments)
+        record.moment_levels = self._moment_levels.ctypes.data
+        record.settling = np.exp(-1.0 / (SETTLING_S * self.config.sample_rate))
 
     def header(self, lane: int) -> NDArray[np.int64]:
         """The first eight words of a lane's state, in place."""

@@ -8,6 +8,8 @@ without it.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -15,6 +17,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from instrument.keeping import Claim, set_aside
 
 FORMATS = {".wav": "WAV", ".flac": "FLAC"}
 FULL_SCALE = 1 << 23
@@ -68,16 +72,20 @@ class SoundFile:
         self._wav = path.suffix.lower() == ".wav"
         self._limit = limit if self._wav else 1 << 62
         self._room = self._limit
+        there = path.exists()
         try:
-            self._file = self._create(path)
+            self._file, self._claim = self._create(path)
         except (ImportError, OSError, RuntimeError) as fault:
-            raise ValueError(f"{path}: cannot be written: {one_line(fault)}") from None
+            if not there:
+                path.unlink(missing_ok=True)
+            raise ValueError(f"{path}: cannot be written: {failure(path, fault).strerror}") from None
 
-    def _create(self, path: Path) -> Any:
+    def _create(self, path: Path) -> tuple[Any, Claim]:
         import soundfile
 
         kind = FORMATS[path.suffix.lower()]
-        return soundfile.SoundFile(path, "w", self.sample_rate, channels=2, subtype="PCM_24", format=kind)
+        file = soundfile.SoundFile(path, "w", self.sample_rate, channels=2, subtype="PCM_24", format=kind)
+        return file, Claim(path)
 
     def write(self, audio: NDArray[np.float32]) -> None:
         """Append frames (n, 2) of full scale 1."""
@@ -91,7 +99,7 @@ class SoundFile:
         try:
             self._file.write(to_pcm24(audio))
         except (RuntimeError, AssertionError) as fault:  # soundfile asserts that all frames were written
-            raise OSError(one_line(fault)) from None
+            raise failure(self.parts[-1], fault) from None
         self.frames += len(audio)
         self._room -= len(audio)
 
@@ -101,9 +109,10 @@ class SoundFile:
         self.parts.append(path)
         self._room = self._limit
         try:
-            self._file = self._create(path)
-        except RuntimeError as fault:
-            raise OSError(one_line(fault)) from None
+            set_aside(path)
+            self._file, self._claim = self._create(path)
+        except (RuntimeError, ValueError) as fault:
+            raise failure(path, fault) from None
 
     def flush(self) -> None:
         """Let the file's header agree with what has been written."""
@@ -117,7 +126,9 @@ class SoundFile:
         try:
             self._file.close()
         except RuntimeError as fault:
-            raise OSError(one_line(fault)) from None
+            raise failure(self.parts[-1], fault) from None
+        finally:
+            self._claim.close()
 
 
 def _update_header(file: Any) -> None:
@@ -144,12 +155,12 @@ def _flac_length(path: Path, frames: int) -> None:
         file.write(bytes([head[21] & 0xF0 | total >> 32 & 0xF]) + (total & 0xFFFFFFFF).to_bytes(4, "big"))
 
 
-def is_full(path: Path) -> bool:
-    """Whether the disk of ``path`` has no room left: libsndfile only says that something went wrong."""
-    try:
-        return shutil.disk_usage(path.parent).free < ROOM
-    except OSError:
-        return False
+def failure(path: Path, fault: BaseException) -> OSError:
+    """A file that could not be written, in words: libsndfile only says that something went wrong."""
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage(path.parent).free < ROOM:
+            return OSError(errno.ENOSPC, "the disk is full", str(path))
+    return OSError(errno.EIO, getattr(fault, "strerror", None) or one_line(fault), str(path))
 
 
 def one_line(fault: BaseException) -> str:

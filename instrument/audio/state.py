@@ -40,7 +40,7 @@ def _record(integers: str, floats: str) -> np.dtype[np.void]:
 
 CORE = _record(
     # fixed at the start
-    "rate voices slots turn delay ahead hop nap offline glide opening closing fall fuse past "
+    "rate voices slots turn delay ahead hop nap offline glide opening closing fall fuse past history growing "
     # addresses: shared words and float32 samples; arrays of records; two lists of COMMAND, latest first; crossfade
     # limits (slots, slots); float64 of one turn's mix, of the limiter's rings; float32 frames of one turn; histogram
     "words samples slot_memory voice_memory deck_memory glide_memory front later limits "
@@ -57,17 +57,18 @@ CORE = _record(
 
 SLOT = _record(
     "architecture context generate prime reset state state_bytes "
-    "q_levels levels edges source target taps phases table betas tokens stride prime_length prime_rate",
-    "gain preemphasis",
+    "q_levels levels edges source target taps phases table betas tokens stride prime_length prime_rate "
+    "moments moment_levels moment_count",  # lanes' states, float32 of each one's last amplitude, how many
+    "gain preemphasis settling",
 )
 
 VOICE = _record(
     "deck phase slot switch_at switch_origin fade_length wanted wanted_ramp wanted_flags "
-    "fault fuse_at fuse_back fuse_reason",
+    "fault fuse_at fuse_back fuse_reason grown",
     "z1 z2 square peak runaway",
 )
 
-DECK = _record("slot first origin started primed", "decoded previous")
+DECK = _record("slot first origin started primed jumped", "decoded previous step")
 
 GLIDE = _record("end ramp", "target step low high")
 

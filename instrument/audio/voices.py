@@ -135,7 +135,10 @@ def run_slot(core: Record, k: int, mask: int, first: int, count: int) -> None:
 
 @njit(**INNER)
 def decode(core: Record, v: int, d: int, tokens: int, first: int, count: int) -> None:
-    """Turn tokens into sound on deck d: levels, then the pre-emphasis undone, then clipped to [-1, 1]."""
+    """Turn tokens into sound on deck d: levels, the pre-emphasis undone, what a jump left smoothed, clipped to [-1, 1].
+
+    A jump would be a step from the sample before: the step is added back and dies away (`settling` a sample).
+    """
     deck = deck_at(core.deck_memory, v * 2 + d)
     slot = slot_at(core.slot_memory, deck.slot)
     past = past_of(core, v, d)
@@ -143,7 +146,11 @@ def decode(core: Record, v: int, d: int, tokens: int, first: int, count: int) ->
     for i in range(count):
         token = min(max(get_i32(tokens, i), 0), slot.q_levels - 1)
         y = float(get_f32(slot.levels, token)) + slot.preemphasis * y
-        set_f32(past, (first + i) & (PAST - 1), np.float32(min(max(y, -1.0), 1.0)))
+        if deck.jumped != 0:
+            deck.step = float(get_f32(past, (first + i - 1) & (PAST - 1))) - y
+            deck.jumped = 0
+        set_f32(past, (first + i) & (PAST - 1), np.float32(min(max(y + deck.step, -1.0), 1.0)))
+        deck.step *= slot.settling
     deck.decoded = y
 
 
@@ -156,8 +163,9 @@ def clear_past(core: Record, v: int, d: int) -> None:
     past = past_of(core, v, d)
     for i in range(PAST):
         set_f32(past, i, np.float32(0.0))
-    deck_at(core.deck_memory, v * 2 + d).decoded = 0.0
-    deck_at(core.deck_memory, v * 2 + d).previous = 0.0
+    deck = deck_at(core.deck_memory, v * 2 + d)
+    deck.decoded, deck.previous, deck.step = 0.0, 0.0, 0.0
+    deck.jumped = 0
 
 
 @njit(**INNER)
@@ -278,7 +286,7 @@ def take_state(core: Record, v: int, old: Record, new: Record) -> None:
     source, target = past_of(core, v, voice.deck), past_of(core, v, 1 - voice.deck)
     for i in range(PAST):
         set_f32(target, i, get_f32(source, i))
-    b.first, b.decoded, b.previous = a.first, a.decoded, a.previous
+    b.first, b.decoded, b.previous, b.step, b.jumped = a.first, a.decoded, a.previous, a.step, a.jumped
 
 
 @njit(**INNER)
@@ -377,7 +385,24 @@ def settle(core: Record, v: int) -> None:
         begin_switch(core, v, wanted, voice.wanted_ramp, voice.wanted_flags)
 
 
-# --- reseed and seed
+# --- reseed, seed and moments
+
+
+@njit(**INNER)
+def jump(core: Record, v: int, index: int) -> bool:
+    """Put the network that voice v plays, or fades to, to its moment ``index``; dice stay. False if it has no such."""
+    voice = voice_at(core.voice_memory, v)
+    deck = deck_at(core.deck_memory, v * 2 + (1 - voice.deck if voice.phase == FADING else voice.deck))
+    slot = slot_at(core.slot_memory, deck.slot)
+    if index < 0 or index >= slot.moment_count:
+        return False
+    source, target = slot.moments + index * slot.state_bytes, lane_state(slot, v)
+    for word in range(slot.state_bytes // 8):
+        if word not in _HEADER:
+            set_i64(target, word, get_i64(source, word))
+    deck.decoded = float(get_f32(slot.moment_levels, index))
+    deck.jumped = 1
+    return True
 
 
 @njit(**INNER)

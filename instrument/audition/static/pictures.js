@@ -11,7 +11,7 @@ const watcher = new IntersectionObserver((entries) => {
     else if (!isIntersecting) waiting.delete(target);
   }
   next();
-}, { rootMargin: "160px" });
+}, { root: document.getElementById("grid"), rootMargin: "160px" });
 
 /** Shows the picture at `address` in `picture` once that is in sight. */
 export function whenSeen(picture, address) {
