@@ -193,3 +193,81 @@ def test_preemphasis_sees_the_sample_before(material):
     at = excerpt.start + within * TRAINING.seq_len
     whole = quantize(material.parts[excerpt.part].audio, config)
     np.testing.assert_array_equal(batch[2], whole[at + 1 : at + 1 + batch.shape[1]])
+
+
+VARIED = {"varispeed": 2.0, "invert": 0.5, "layer": 0.5}
+
+
+def test_a_varied_batch_is_a_function_of_seed_and_step_too(material):
+    varied = replace(TRAINING, **VARIED)
+    ahead = data.Streams(material, CONFIG, varied)
+    for step in range(40):
+        ahead.batch(step)
+    for step in (39, 7, 0):
+        want, fresh = ahead.batch(step)
+        got, fresh_again = data.Streams(material, CONFIG, varied).batch(step)
+        np.testing.assert_array_equal(got, want)
+        np.testing.assert_array_equal(fresh_again, fresh)
+
+
+@pytest.mark.parametrize("name", VARIED)
+def test_a_varied_stream_goes_on_where_it_was(material, name):
+    streams = data.Streams(material, CONFIG, replace(TRAINING, **{name: VARIED[name]}))
+    before, _ = streams.batch(0)
+    for step in range(1, 60):
+        now, fresh = streams.batch(step)
+        goes_on = (now[:, : CONFIG.lookback] == before[:, -CONFIG.lookback :]).all(axis=1)
+        np.testing.assert_array_equal(goes_on, ~fresh)
+        before = now
+
+
+def drawn(streams, steps=200):
+    """Every excerpt that the first steps read."""
+    seen = [streams.locate(stream, step)[0] for step in range(steps) for stream in range(TRAINING.batch)]
+    return {id(excerpt): excerpt for excerpt in seen}.values()
+
+
+def test_what_a_setting_asks_for_is_drawn(material):
+    plain = drawn(data.Streams(material, CONFIG, TRAINING))
+    assert all(excerpt.plain for excerpt in plain)
+    turned = drawn(data.Streams(material, CONFIG, replace(TRAINING, invert=0.5)))
+    assert {excerpt.gain for excerpt in turned} == {1.0, -1.0}
+    sped = drawn(data.Streams(material, CONFIG, replace(TRAINING, varispeed=2.0)))
+    speeds = np.array([excerpt.speed for excerpt in sped])
+    assert len(set(speeds)) > len(speeds) / 2
+    assert 2 ** (-2 / 12) <= speeds.min() < 0.95 < 1.05 < speeds.max() <= 2 ** (2 / 12)
+    layered = drawn(data.Streams(material, CONFIG, replace(TRAINING, layer=0.5)))
+    below = [excerpt.under for excerpt in layered if excerpt.under]
+    assert 0.2 < len(below) / len(layered) < 0.8
+    assert all(10 ** (-12 / 20) <= under.gain <= 1.0 for under in below)
+
+
+def test_varied_sound_is_what_it_says(tmp_path):
+    """A tone a semitone up, and turned round; two that are laid together stay inside full scale."""
+    t = np.arange(12 * RATE) / RATE
+    path = written(tmp_path / "tone.wav", 0.9 * np.sin(2 * np.pi * 200 * t), subtype="FLOAT")
+    streams = data.Streams(data.prepare([path], CONFIG, TRAINING), CONFIG, TRAINING)
+    up = data.Excerpt(0, 100, 0, 20, speed=2 ** (1 / 12), gain=-1.0)
+    sound = streams._vary(up)
+    assert len(sound) == 1 + CONFIG.lookback + 20 * TRAINING.seq_len
+    spectrum = np.abs(np.fft.rfft(sound * np.hanning(len(sound)), 1 << 16))
+    assert spectrum.argmax() * RATE / (1 << 16) == pytest.approx(200 * 2 ** (1 / 12), rel=0.005)
+    plain = streams._parts[0].audio[100 : 100 + len(sound)]
+    np.testing.assert_array_equal(streams._vary(replace(up, speed=1.0)), -plain)
+    layered = streams._vary(data.Excerpt(0, 100, 0, 20, under=data.Excerpt(0, 100, 0, 10)))
+    assert np.abs(layered).max() <= 1.0
+    half = 1 + CONFIG.lookback + 10 * TRAINING.seq_len
+    wanted = 2 * plain[:half] / plain.max()
+    np.testing.assert_allclose(layered[:half] / layered[half : 2 * half - 1].max(), wanted, atol=0.05)
+
+
+def test_a_limiter_lets_what_is_soft_come_up(tmp_path):
+    rng = np.random.default_rng(0)
+    sound = 0.05 * rng.normal(size=6 * RATE)
+    sound[:: RATE // 2] = 1.0
+    path = written(tmp_path / "peaks.wav", sound, subtype="FLOAT")
+    level = {}
+    for limit in (0.0, -20.0):
+        parts = data.prepare([path], CONFIG, replace(TRAINING, limit=limit)).parts
+        level[limit] = np.median(np.abs(np.concatenate([part.audio for part in parts])))
+    assert level[-20.0] > 2 * level[0.0]

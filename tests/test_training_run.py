@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -439,3 +440,39 @@ def test_a_loss_that_is_no_number_ends_the_run_in_one_line(sound, tmp_path, monk
     monkeypatch.setattr(SampleRNN, "loss", lambda self, *_: (torch.tensor(math.nan), []))
     with pytest.raises(ValueError, match=r"lr: 0\.002: the loss is no number any more at step 0"):
         run([sound], tmp_path / "run", "default", TINY, False, quiet)
+
+
+def torchrun(*arguments, processes=2):
+    """A run by several processes of this machine."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command += ["-m", "instrument.cli", "train", *map(str, arguments)]
+    where = Path(__file__).parent.parent
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(where)}
+    return subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_two_processes_make_the_run_of_one(sound, tmp_path):
+    """Sums of gradients are rounded otherwise; what is saved by two can be gone on with by one."""
+    settings = {**TINY, "average": "0.9", "rnn": "lstm", "h0": "random", "keep": "1.0"}
+    words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    done = torchrun(sound, "-o", tmp_path / "two", *words)
+    assert done.returncode == 0, done.stderr
+    assert sum("of sound, " in line for line in done.stdout.splitlines()) == 1, "more than one process spoke"
+    run([sound], tmp_path / "one", "default", settings, False, quiet)
+    two, one = (files.load(tmp_path / name / "epoch-003.safetensors").tensors for name in ("two", "one"))
+    for name, value in one.items():
+        np.testing.assert_allclose(two[name], value, atol=2e-3, err_msg=name)
+    bits = [
+        [line["train_bits"] for line in metrics(tmp_path / name) if "train_bits" in line] for name in ("two", "one")
+    ]
+    np.testing.assert_allclose(*bits, rtol=1e-3)
+    assert run([], tmp_path / "two", "default", {"steps": "17"}, True, quiet) == 0
+    assert (tmp_path / "two" / "epoch-004.safetensors").exists()
+
+
+def test_streams_that_cannot_be_shared_out_are_named(sound, tmp_path):
+    words = [word for key, value in {**TINY, "batch": "3"}.items() for word in ("--set", f"{key}={value}")]
+    done = torchrun(sound, "-o", tmp_path / "run", *words)
+    assert done.returncode != 0
+    assert "batch: 3: a multiple of 2 expected, one share for each process" in done.stderr
+    assert not (tmp_path / "run").exists()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -104,9 +104,20 @@ def laid_out(sounds: Sequence[Path], config: ModelConfig, training: Training) ->
     if not sounds:
         raise ValueError("no sound files given")
     pieces = cleaned([read(path, config.sample_rate) for path in sounds], sounds)
+    if training.limit:
+        limited = [_limited(piece, config.sample_rate, training.limit) for piece in pieces]
+        pieces = cleaned(limited, sounds)
     if training.gap:
         pieces = [trimmed(piece, config.sample_rate, training.gap, training.gap_level) for piece in pieces]
     return pieces
+
+
+def _limited(audio: Audio, sample_rate: int, threshold: float) -> Audio:
+    """Peaks over ``threshold`` dB of full scale held down (pedalboard's limiter, 100 ms of release)."""
+    import pedalboard
+
+    limiter = pedalboard.Limiter(threshold_db=threshold, release_ms=100.0)
+    return np.asarray(limiter(audio[None], sample_rate), dtype=np.float32).reshape(-1)
 
 
 def check(path: Path) -> None:
@@ -257,12 +268,26 @@ def stretched(audio: Audio, sample_rate: int, speed: float) -> Audio:
 
 @dataclass(frozen=True)
 class Excerpt:
-    """``steps`` steps of part ``part`` from sample ``start`` on, beginning at step ``first`` of a slot."""
+    """``steps`` steps of part ``part`` from sample ``start`` on, beginning at step ``first`` of a slot.
+
+    Attributes:
+        speed: at which it is played, pitch and all.
+        gain: 1, or -1 turned round; of a layer less.
+        under: another excerpt that it lies on.
+    """
 
     part: int
     start: int
     first: int
     steps: int
+    speed: float = 1.0
+    gain: float = 1.0
+    under: Excerpt | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is the part's own samples."""
+        return (self.speed, self.gain, self.under) == (1.0, 1.0, None)
 
 
 class Streams:
@@ -280,6 +305,7 @@ class Streams:
         lengths = np.array([len(part.audio) for part in self._parts], dtype=np.float64)
         self._share = np.cumsum(lengths) / lengths.sum()
         self._slot = lru_cache(maxsize=4 * training.batch)(self._fill)
+        self._varied = lru_cache(maxsize=2 * training.batch)(self._vary)
         self._noise = lru_cache(maxsize=2)(self._draw_noise)
 
     def batch(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -290,8 +316,11 @@ class Streams:
         for stream in range(t.batch):
             excerpt, within = self.locate(stream, step)
             fresh[stream] = within == 0 or step == 0
-            at = excerpt.start + within * t.seq_len
-            audio[stream] = self._parts[excerpt.part].audio[at : at + audio.shape[1]]
+            at = within * t.seq_len
+            if excerpt.plain:
+                audio[stream] = self._parts[excerpt.part].audio[excerpt.start + at :][: audio.shape[1]]
+            else:
+                audio[stream] = self._varied(excerpt)[at : at + audio.shape[1]]
         noise = None
         if t.dither:
             noise = np.concatenate([self._noise(step - 1)[:, -1 - lookback :], self._noise(step)], axis=1)
@@ -310,16 +339,50 @@ class Streams:
     def _fill(self, stream: int, slot: int) -> tuple[Excerpt, ...]:
         """Random excerpts, parts by their length, until the slot is full; the last is cut short."""
         rng = np.random.default_rng([self._training.seed, 1, stream, slot])
-        seq_len = self._training.seq_len
         excerpts, filled = [], 0
         while filled < self._slot_steps:
-            part = int(np.searchsorted(self._share, rng.random(), side="right"))
-            room = len(self._parts[part].audio) - 1 - self._config.lookback
-            steps = min(room // seq_len, self._slot_steps - filled)
-            start = int(rng.integers(0, room - steps * seq_len + 1))
-            excerpts.append(Excerpt(part, start, filled, steps))
-            filled += steps
+            excerpt = self._draw(rng, filled, self._slot_steps - filled)
+            if self._training.layer and rng.random() < self._training.layer:
+                excerpt = replace(excerpt, under=self._layer(rng, excerpt.steps))
+            excerpts.append(excerpt)
+            filled += excerpt.steps
         return tuple(excerpts)
+
+    def _draw(self, rng: np.random.Generator, first: int, most: int) -> Excerpt:
+        """An excerpt of at most so many steps; what a setting does not ask for draws nothing."""
+        t = self._training
+        part = int(np.searchsorted(self._share, rng.random(), side="right"))
+        own = len(self._parts[part].audio) - 1 - self._config.lookback
+        speed = 2.0 ** (rng.uniform(-t.varispeed, t.varispeed) / 12) if t.varispeed else 1.0
+        if int(own / speed) - 2 < t.seq_len:
+            speed = 1.0  # the part is too short to be played faster
+        room = own if speed == 1.0 else int(own / speed) - 2
+        steps = min(room // t.seq_len, most)
+        start = int(rng.integers(0, room - steps * t.seq_len + 1) * speed)
+        gain = -1.0 if t.invert and rng.random() < t.invert else 1.0
+        return Excerpt(part, start, first, steps, speed, gain)
+
+    def _layer(self, rng: np.random.Generator, steps: int) -> Excerpt:
+        """What lies under an excerpt: no longer than that."""
+        found = self._draw(rng, 0, steps)
+        return replace(found, gain=found.gain * 10 ** (rng.uniform(-12.0, 0.0) / 20))
+
+    def _vary(self, excerpt: Excerpt) -> Audio:
+        """The samples of an excerpt that is not plain, with those before it; resampled by soxr."""
+        import soxr
+
+        size = 1 + self._config.lookback + excerpt.steps * self._training.seq_len
+        audio = self._parts[excerpt.part].audio[excerpt.start :]
+        if excerpt.speed != 1.0:
+            taken = audio[: int(np.ceil(size * excerpt.speed)) + 2]
+            audio = soxr.resample(taken, excerpt.speed, 1.0, quality="HQ")
+            audio = np.pad(audio, (0, max(0, size - len(audio))))
+        out = np.asarray(audio[:size] * np.float32(excerpt.gain), dtype=np.float32)
+        if excerpt.under is not None:
+            below = self._vary(excerpt.under)
+            out[: len(below)] += below
+            out /= max(1.0, float(np.abs(out).max()))
+        return out
 
     def _draw_noise(self, step: int) -> NDArray[np.float32]:
         rng = np.random.default_rng([self._training.seed, 2, step + 1])

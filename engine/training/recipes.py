@@ -36,6 +36,10 @@ class Training:
             epochs (and 200 steps) have learned nothing.
         forget_bias: initial forget-gate bias of an LSTM.
         stretches: speeds of the copies of the sound (pitch kept); 1.0 is the sound itself.
+        varispeed: semitones by which an excerpt may be played faster or slower, pitch and all, drawn anew each time.
+        invert: share of excerpts whose polarity is turned round.
+        layer: share of excerpts that another one is laid under, at a random level down to -12 dB.
+        limit: dB of full scale that a look-ahead limiter keeps the sound below before its level is set; 0 for none.
         gap: seconds to which silences are cut; 0 leaves them.
         gap_level: dB of full scale under which sound counts as silence.
         excerpt: seconds that a stream follows one excerpt (as far as the material goes).
@@ -66,6 +70,10 @@ class Training:
     restarts: int = 2
     forget_bias: float = 1.0
     stretches: tuple[float, ...] = (0.94, 0.97, 1.0, 1.03, 1.06)
+    varispeed: float = 0.0
+    invert: float = 0.0
+    layer: float = 0.0
+    limit: float = 0.0
     gap: float = 0.075
     gap_level: float = -50.0
     excerpt: float = 8.0
@@ -122,6 +130,10 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "patience": (0, 100_000),
     "restarts": (0, 100),
     "forget_bias": (-10.0, 10.0),
+    "varispeed": (0.0, 12.0),
+    "invert": (0.0, 1.0),
+    "layer": (0.0, 1.0),
+    "limit": (-40.0, 0.0),
     "gap": (0.0, 60.0),
     "gap_level": (-120.0, 0.0),
     "excerpt": (0.05, 600.0),

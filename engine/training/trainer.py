@@ -35,6 +35,7 @@ from engine.playing import with_ranges
 from engine.training.data import Material, Streams, Window, laid_out, prepare, window_indices
 from engine.training.recipes import Training
 from engine.training.runs import RESUME, SETTINGS, Plan, make_plan, saved_head
+from engine.training.team import Team, assembled
 
 Say = Callable[[str], None]
 
@@ -65,27 +66,36 @@ def run(sounds: list[Path], run_dir: Path, recipe: str, overrides: dict[str, str
         torch.set_num_threads(plan.training.threads)
     torch.set_flush_denormal(True)
     try:
-        return _train(plan, run_dir, resume, say)
+        with assembled() as team:
+            return _train(plan, run_dir, resume, say if team.first else _unsaid, team)
     finally:
         torch.set_flush_denormal(False)  # it is the whole thread's, and whoever called has other sums to do
 
 
-def _train(plan: Plan, run_dir: Path, resume: bool, say: Say) -> int:
+def _unsaid(_line: str) -> None:
+    """What another process says."""
+
+
+def _train(plan: Plan, run_dir: Path, resume: bool, say: Say, team: Team) -> int:
     """A run, or the rest of one, begun anew with the next seed where that seems hopeless. Returns the exit code."""
     while True:
         count = len(plan.sounds)
         say(f"preparing {count} sound file{'s' * (count > 1)} at {len(plan.training.stretches)} speeds ...")
-        trainer = Trainer(plan, prepare(plan.sounds, plan.config, plan.training))
+        trainer = Trainer(plan, prepare(plan.sounds, plan.config, plan.training), team)
+        team.wait()  # all have looked at the folder before it is made
         if resume:
             trainer.restore(run_dir / RESUME)
-        else:
+        elif team.first:
             run_dir.mkdir(parents=True, exist_ok=True)
             files.write_whole(run_dir / SETTINGS, json.dumps(plan.to_json(), indent=2).encode())
+        if not resume:
+            trainer.save(run_dir / RESUME)  # whenever it is killed, it can be gone on with
         try:
             return _loop(trainer, run_dir, say)
         except Hopeless as fault:
             if not plan.training.restarts:
                 raise ValueError(str(fault)) from None
+            team.wait()
             plan, resume = _begun_anew(plan, run_dir), False
             say(f"{fault}; begun anew with seed {plan.training.seed}")
 
@@ -96,9 +106,9 @@ class Hopeless(Exception):
 
 def _begun_anew(plan: Plan, run_dir: Path) -> Plan:
     """The plan with the next seed and a restart less; what the run has written is gone."""
-    for path in (*run_dir.glob("epoch-*.safetensors"), *run_dir.glob("clips/*"), run_dir / "metrics.jsonl"):
+    old = (*run_dir.glob("epoch-*.safetensors"), *run_dir.glob("clips/*"), run_dir / "metrics.jsonl", run_dir / RESUME)
+    for path in old:
         path.unlink(missing_ok=True)
-    (run_dir / RESUME).unlink(missing_ok=True)
     t = plan.training
     return replace(plan, training=replace(t, seed=t.seed + 1, restarts=t.restarts - 1))
 
@@ -117,8 +127,10 @@ class Tally:
 class Trainer:
     """A network, its optimiser and the streams' states: advanced one step at a time."""
 
-    def __init__(self, plan: Plan, material: Material) -> None:
+    def __init__(self, plan: Plan, material: Material, team: Team | None = None) -> None:
         t = plan.training
+        self.team = team or Team()
+        self.mine = self.team.streams(t.batch)
         self.plan = plan
         self.material = material
         self.streams = Streams(material, plan.config, t)
@@ -126,7 +138,8 @@ class Trainer:
         self.learned = {name: p for name, p in self.model.tensors.items() if p.requires_grad}
         self.optimizer = torch.optim.Adam(self.learned.values(), lr=t.lr, fused=True)
         self.state: State = [
-            tuple(part.detach().clone() for part in parts) for parts in self.model.initial_state(t.batch)
+            tuple(part.detach().clone() for part in parts)
+            for parts in self.model.initial_state(self.mine.stop - self.mine.start)
         ]
         self.step = 0
         self.best = (math.inf, 0)  # fewest held-out bits, and the epoch that had them
@@ -165,11 +178,14 @@ class Trainer:
         indices, fresh = self.streams.batch(self.step)
         state = self._started(torch.from_numpy(fresh))
         self.optimizer.zero_grad(set_to_none=True)
-        loss, after = self.model.loss(torch.from_numpy(indices), state, self._kept())
-        nats = float(loss.detach())
+        loss, after = self.model.loss(torch.from_numpy(indices[self.mine]), state, self._kept())
+        whole = loss.detach().clone()
+        self.team.average([whole])
+        nats = float(whole)
         if not math.isfinite(nats):
             raise Hopeless(f"lr: {t.lr}: the loss is no number any more at step {self.step}: a smaller rate expected")
         loss.backward()  # type: ignore[no-untyped-call]
+        self.team.average(p.grad for p in self.learned.values() if p.grad is not None)
         if t.clip and t.clip_mode == "value":
             torch.nn.utils.clip_grad_value_(self.learned.values(), t.clip)
         elif t.clip:
@@ -209,11 +225,11 @@ class Trainer:
         return torch.Generator().manual_seed(seed)
 
     def _started(self, fresh: Tensor) -> State:
-        """The carried state, with a fresh start where the streams begin an excerpt."""
+        """The carried state, with a fresh start where the streams begin an excerpt; ``fresh`` is of all streams."""
         first = self.model.initial_state(len(fresh), self._generator(3))
-        mask = fresh[:, None]
+        mask = fresh[self.mine, None]
         return [
-            tuple(torch.where(mask, new, old) for new, old in zip(news, olds, strict=True))
+            tuple(torch.where(mask, new[:, self.mine], old) for new, old in zip(news, olds, strict=True))
             for news, olds in zip(first, self.state, strict=True)
         ]
 
@@ -222,9 +238,9 @@ class Trainer:
         t = self.plan.training
         if t.keep == 1.0:
             return None
-        frames = t.batch * t.seq_len // self.plan.config.frame_sizes[0]
+        frames = t.batch // self.team.size * t.seq_len // self.plan.config.frame_sizes[0]
         count = max(1, round(frames * t.keep))
-        return torch.randperm(frames, generator=self._generator(4))[:count].sort().values
+        return torch.randperm(frames, generator=self._generator(4 + 16 * self.team.rank))[:count].sort().values
 
     def evaluate(self) -> dict[str, float]:
         """Bits per sample on the held-out windows, unstretched: over all samples and over active ones."""
@@ -239,13 +255,16 @@ class Trainer:
         return bits
 
     def save(self, path: Path) -> None:
-        """Everything that :meth:`restore` needs, in one file that is there whole or not at all."""
+        """Everything that :meth:`restore` needs, in one file that is there whole or not at all; of the whole team."""
+        states = [[self.team.gather(part) for part in parts] for parts in self.state]
+        if not self.team.first:
+            return
         tensors = {f"p/{name}": p.detach() for name, p in self.model.tensors.items()}
         for name, parameter in self.learned.items():
             for key, value in self.optimizer.state[parameter].items():
                 tensors[f"a/{key}/{name}"] = value
         tensors.update({f"e/{name}": average for name, average in self.averaged.items()})
-        for i, parts in enumerate(self.state):
+        for i, parts in enumerate(states):
             tensors.update({f"s/{i}/{j}": part.contiguous() for j, part in enumerate(parts)})
         head = {
             "step": self.step,
@@ -278,7 +297,8 @@ class Trainer:
             keys = [key.split("/", 2)[1] for key in tensors if key.startswith("a/") and key.split("/", 2)[2] == name]
             self.optimizer.state[parameter] = {key: tensors[f"a/{key}/{name}"].clone() for key in keys}
         self.state = [
-            tuple(tensors[f"s/{i}/{j}"].clone() for j in range(len(parts))) for i, parts in enumerate(self.state)
+            tuple(tensors[f"s/{i}/{j}"][:, self.mine].clone() for j in range(len(parts)))
+            for i, parts in enumerate(self.state)
         ]
         self.step = int(head["step"])
         bits, epoch = head.get("best", [math.inf.hex(), 0])  # runs of older versions have none
@@ -348,20 +368,21 @@ class _Clock:
 
 
 def _loop(trainer: Trainer, run_dir: Path, say: Say) -> int:
-    metrics = _Metrics(run_dir / "metrics.jsonl", trainer.step)
+    team = trainer.team
+    metrics = _Metrics(run_dir / "metrics.jsonl", trainer.step) if team.first else _NoMetrics()
     clock = _Clock()
     t, material = trainer.plan.training, trainer.material
     say(
         f"{material.seconds:.1f} s of sound, {len(t.stretches)} speeds, {len(material.windows)} held-out windows; "
         f"{trainer.epoch_steps} steps an epoch, {t.steps} in all"
     )
-    wanted = Wanted(t.clips, t.clip_seconds, t.clip_temperatures)
+    wanted = Wanted(t.clips if team.first else 0, t.clip_seconds, t.clip_temperatures)
     with _signals() as caught, closing(Background(run_dir, wanted, say)) as clips:
         if trainer.step >= trainer.epoch_steps:
             clips.add(trainer.step // trainer.epoch_steps)  # whose clips the interruption may have cost
         if trainer.finished:
             say("this run is finished already")
-        while not trainer.finished and not caught:
+        while not trainer.finished and not team.any(bool(caught)):
             began = time.monotonic()
             nats = trainer.advance()
             clock.tick(time.monotonic() - began)
@@ -376,7 +397,7 @@ def _loop(trainer: Trainer, run_dir: Path, say: Say) -> int:
             elif trainer.step % t.save_steps == 0:
                 trainer.save(run_dir / RESUME)
             clips.poll()
-        if caught:
+        if not trainer.finished:
             trainer.save(run_dir / RESUME)
             clips.close()
             say(f"stopped at step {trainer.step} of {t.steps}, saved: --resume goes on from here")
@@ -384,6 +405,7 @@ def _loop(trainer: Trainer, run_dir: Path, say: Say) -> int:
             if trainer.given_up:
                 say(f"no fewer bits for {t.patience} epochs: ended after {trainer.step} of {t.steps} steps")
             clips.finish(lambda: bool(caught))
+        team.wait()
     return 128 + caught[0] if caught else 0
 
 
@@ -392,11 +414,13 @@ def _close_epoch(trainer: Trainer, run_dir: Path, metrics: _Metrics, say: Say) -
         bits = trainer.evaluate()
         checkpoint = trainer.to_checkpoint(bits)
     train_bits = trainer.epoch_tally.bits()
+    trainer.epoch_tally = Tally()
     trainer.judge(bits.get("bits_active", bits["bits"]))
+    if not trainer.team.first:
+        return
     path = run_dir / f"epoch-{trainer.epoch:03d}.safetensors"
     files.save(_with_moments(trainer, with_ranges(checkpoint), say), path)
     metrics.add(step=trainer.step, epoch=trainer.epoch, epoch_train_bits=train_bits, **bits)
-    trainer.epoch_tally = Tally()
     active = f", {bits['bits_active']:.3f} over active ones" if "bits_active" in bits else ""
     say(f"epoch {trainer.epoch}: {bits['bits']:.3f} bits a sample held out{active}; {train_bits:.3f} in training")
 
@@ -436,6 +460,16 @@ class _Metrics:
     def add(self, **values: float) -> None:
         with self._path.open("a") as file:
             file.write(json.dumps({key: round(value, 6) for key, value in values.items()}) + "\n")
+
+
+class _NoMetrics(_Metrics):
+    """Of a process that is not the first."""
+
+    def __init__(self) -> None:
+        pass
+
+    def add(self, **values: float) -> None:
+        pass
 
 
 def _step_of(line: str) -> float:
