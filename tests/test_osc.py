@@ -90,6 +90,8 @@ def stage():
 def test_every_parameter_address(stage):
     for name, p in PARAMETERS.items():
         target = p.low if p.whole else (p.low + p.high) / 4
+        stage.send(message(f"/samplernn/{name}", p.low))  # wherever it begins
+        stage.link.take()
         assert stage.send(message(f"/samplernn/{name}", p.high)) == []
         assert stage.send(message(f"/samplernn/voice/2/{name}", target, 0.5)) == []
         assert stage.send(message(f"/samplernn/norm/{name}", 0.0)) == []
