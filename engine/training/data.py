@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,6 +27,8 @@ MIN_SECONDS = 2.0  # of sound, after trimming
 ACTIVE_LEVEL = 1 / 128  # RMS over ACTIVE_SECONDS from which sound is active: one step of 8 linear bits
 ACTIVE_SECONDS = 0.02
 CONTEXT_SECONDS = 0.25  # run through the network before a held-out window counts
+CLIPPED = 1e-3  # share of a file from which it is said to be clipped
+_LOUD = 0.25  # extremes below this are no clipping
 _SILENT = 1e-4  # peak below which a data set is silence: -80 dB, under half a step of 12 bits
 
 
@@ -63,6 +65,7 @@ class Material:
     parts: tuple[Part, ...]
     windows: tuple[Window, ...]
     seconds: float
+    line: Audio = field(repr=False)  # the sound as it is learned, files end to end
 
     @property
     def samples(self) -> int:
@@ -96,7 +99,35 @@ def prepare(sounds: Sequence[Path], config: ModelConfig, training: Training) -> 
             f"{_names(sounds)}: no part is longer than seq_len ({training.seq_len}): set a smaller seq_len"
         )
     line = np.concatenate(pieces)
-    return Material(parts, tuple(_window(line, a, b, config) for a, b in spans), seconds)
+    return Material(parts, tuple(_window(line, a, b, config) for a, b in spans), seconds, line)
+
+
+def report(sounds: Sequence[Path], material: Material, config: ModelConfig) -> list[str]:
+    """Lines about what went in: files, what is left of them, how loud it is, and what looks wrong."""
+    import soundfile
+
+    lines = []
+    for path in sounds:
+        about = soundfile.info(path)
+        kind = f"{about.samplerate} Hz, {about.channels} channel{'s' * (about.channels > 1)}"
+        clipped = clipped_share(path)
+        warning = f"; {clipped:.1%} of it is clipped: a cleaner recording sounds better" if clipped > CLIPPED else ""
+        lines.append(f"{path.name}: {about.frames / about.samplerate:.1f} s, {kind}{warning}")
+    level = 10 * np.log10(np.mean(np.square(material.line, dtype=np.float64)) + 1e-12)
+    sounding = active(material.line, config.sample_rate).mean()
+    lines.append(f"{material.seconds:.1f} s without gaps, RMS {level:.0f} dB, {sounding:.0%} of it active")
+    return lines
+
+
+def clipped_share(path: Path) -> float:
+    """Share of samples that lie in flat tops: three or more equal ones running at the file's own extremes."""
+    import soundfile
+
+    audio = soundfile.read(path, dtype="float32", always_2d=True)[0]
+    top = np.abs(audio).max()
+    at = np.abs(audio) >= top * (1 - 1e-4)
+    runs = at[:-2] & at[1:-1] & at[2:]
+    return float(3 * runs.sum() / max(1, audio.size)) if top > _LOUD else 0.0
 
 
 def laid_out(sounds: Sequence[Path], config: ModelConfig, training: Training) -> list[Audio]:

@@ -32,7 +32,8 @@ from engine.listening.background import Background
 from engine.listening.clips import Wanted
 from engine.model import SampleRNN, State
 from engine.playing import with_ranges
-from engine.training.data import Material, Streams, Window, laid_out, prepare, window_indices
+from engine.training import pictures
+from engine.training.data import Material, Streams, Window, laid_out, prepare, report, window_indices
 from engine.training.recipes import Training
 from engine.training.runs import RESUME, SETTINGS, Plan, make_plan, saved_head
 from engine.training.team import Team, assembled
@@ -88,6 +89,7 @@ def _train(plan: Plan, run_dir: Path, resume: bool, say: Say, team: Team) -> int
         elif team.first:
             run_dir.mkdir(parents=True, exist_ok=True)
             files.write_whole(run_dir / SETTINGS, json.dumps(plan.to_json(), indent=2).encode())
+            _show_material(trainer, run_dir, say)
         if not resume:
             trainer.save(run_dir / RESUME)  # whenever it is killed, it can be gone on with
         try:
@@ -98,6 +100,16 @@ def _train(plan: Plan, run_dir: Path, resume: bool, say: Say, team: Team) -> int
             team.wait()
             plan, resume = _begun_anew(plan, run_dir), False
             say(f"{fault}; begun anew with seed {plan.training.seed}")
+
+
+def _show_material(trainer: Trainer, run_dir: Path, say: Say) -> None:
+    """What went in, in words, and as ``material.svg``."""
+    plan, material = trainer.plan, trainer.material
+    for line in report(plan.sounds, material, plan.config):
+        say(line)
+    windows = [(window.start, window.stop) for window in material.windows]
+    drawn = pictures.material(material.line, plan.config.sample_rate, windows, run_dir.resolve().name)
+    files.write_whole(run_dir / "material.svg", drawn.encode())
 
 
 class Hopeless(Exception):
@@ -421,6 +433,7 @@ def _close_epoch(trainer: Trainer, run_dir: Path, metrics: _Metrics, say: Say) -
     path = run_dir / f"epoch-{trainer.epoch:03d}.safetensors"
     files.save(_with_moments(trainer, with_ranges(checkpoint), say), path)
     metrics.add(step=trainer.step, epoch=trainer.epoch, epoch_train_bits=train_bits, **bits)
+    metrics.draw()
     active = f", {bits['bits_active']:.3f} over active ones" if "bits_active" in bits else ""
     say(f"epoch {trainer.epoch}: {bits['bits']:.3f} bits a sample held out{active}; {train_bits:.3f} in training")
 
@@ -453,6 +466,7 @@ class _Metrics:
 
     def __init__(self, path: Path, step: int) -> None:
         self._path = path
+        self._board = _tensorboard(path.parent)
         if path.exists():
             lines = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
             files.write_whole(path, "".join(f"{line}\n" for line in lines).encode())
@@ -460,6 +474,15 @@ class _Metrics:
     def add(self, **values: float) -> None:
         with self._path.open("a") as file:
             file.write(json.dumps({key: round(value, 6) for key, value in values.items()}) + "\n")
+        for key, value in values.items() if self._board else ():
+            if key not in ("step", "epoch"):
+                self._board.add_scalar(key, value, int(values["step"]))
+
+    def draw(self) -> None:
+        """``metrics.svg``, of all there is so far."""
+        rows = [json.loads(line) for line in self._path.read_text().splitlines()]
+        drawn = pictures.metrics(rows, self._path.parent.resolve().name)
+        files.write_whole(self._path.with_suffix(".svg"), drawn.encode())
 
 
 class _NoMetrics(_Metrics):
@@ -470,6 +493,18 @@ class _NoMetrics(_Metrics):
 
     def add(self, **values: float) -> None:
         pass
+
+    def draw(self) -> None:
+        pass
+
+
+def _tensorboard(run_dir: Path) -> Any:
+    """A writer for TensorBoard if that is installed, else None."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(run_dir / "tensorboard"))
 
 
 def _step_of(line: str) -> float:
