@@ -1,5 +1,6 @@
 """A training run: its settings, that it learns, and that stopping and going on changes nothing, to the bit."""
 
+import errno
 import json
 import math
 import os
@@ -229,6 +230,26 @@ def test_settings_that_do_not_fit_are_refused_before_anything_is_made(tmp_path, 
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_loses_nothing_that_was_saved(sound, tmp_path, monkeypatch):
+    """The run ends with the file's name; what was there before it is whole, and goes on to the same end."""
+    write, count = files.write_whole, []
+
+    def full(path, blob):
+        count.append(path)
+        if len(count) == 6:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        write(path, blob)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "write_whole", full)
+        with pytest.raises(OSError, match="No space left"):
+            run([sound], tmp_path / "run", "default", TINY, False, quiet)
+    assert run([], tmp_path / "run", "default", {}, True, quiet) == 0
+    assert run([sound], tmp_path / "whole", "default", TINY, False, quiet) == 0
+    for name in ("resume.safetensors", "epoch-003.safetensors"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_unknown_recipe():
