@@ -50,7 +50,9 @@ def _model(checkpoint: Checkpoint) -> list[str]:
 def _section(name: str, values: dict[str, Any]) -> list[str]:
     if not values:
         return []
-    shown = [f"{key} {_short(value)}" for key, value in values.items() if not isinstance(value, (dict, list))]
+    shown = [
+        f"{key} {_short(value)}" for key, value in values.items() if value != "" and not isinstance(value, (dict, list))
+    ]
     lines = [f"  {name:<9} {', '.join(shown)}"] if shown else []
     for key, value in values.items():
         if isinstance(value, (dict, list)) and value:

@@ -79,8 +79,8 @@ class EventLog:
         self.path = path
         self.fault = ""
         try:
+            self._claim = Claim(path)  # before anything that was in it is gone
             self._file = path.open("w", encoding="utf-8")
-            self._claim = Claim(path)
         except OSError as error:
             raise ValueError(f"{path}: {error.strerror}") from None
         self._lines: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()

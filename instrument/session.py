@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from instrument import compiling, console, latency, plan, report
 from instrument.faults import Faults
 from instrument.interrupts import Interrupts
-from instrument.keeping import set_aside
+from instrument.keeping import check_free, set_aside
 from instrument.plan import Options, Plan
 
 if TYPE_CHECKING:
@@ -129,7 +129,10 @@ class Session:
         from instrument.log import EventLog
 
         options = self.plan.options
-        for path in [*self._recorded(), *([options.log] if options.log else [])]:
+        paths = [*self._recorded(), *([options.log] if options.log else [])]
+        for path in paths:
+            check_free(path)
+        for path in paths:
             if kept := set_aside(path):
                 self._aside.append((kept, path))
                 self.say(f"{path} was there already: it is {kept} now")

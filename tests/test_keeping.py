@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+import soundfile
 
 from instrument.audio.soundfiles import SoundFile
 from instrument.interrupts import Interrupted, Interrupts, Resending
@@ -30,7 +31,11 @@ def test_a_file_that_is_being_written_is_left_alone(tmp_path):
     file.write(np.zeros((10, 2), np.float32))
     with pytest.raises(ValueError, match=r"set\.wav: another set is writing it"):
         set_aside(tmp_path / "set.wav")
+    with pytest.raises(ValueError, match=r"set\.wav: another set is writing it"):
+        SoundFile(tmp_path / "set.wav", 8000)
+    file.write(np.zeros((10, 2), np.float32))
     file.close()
+    assert soundfile.info(tmp_path / "set.wav").frames == 20
     assert set_aside(tmp_path / "set.wav") == tmp_path / "set.old.wav"
 
 

@@ -25,6 +25,7 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 from engine.checkpoint import save
 from instrument import log, plan, replay, report
 from instrument.controls import KEEP_STATE, Event, Op, VoiceTelemetry
+from instrument.keeping import Claim
 from instrument.session import SWITCH_S, Housekeeping, Interrupts, Session
 
 ROOT = Path(__file__).parent.parent
@@ -237,6 +238,19 @@ def test_a_replay_that_is_stopped_leaves_what_was_there(
     replay.run(tmp_path / "set.jsonl", tmp_path / "again.wav")
     assert (tmp_path / "again.old.wav").read_text() == "an earlier replay"
     assert (tmp_path / "again.wav").read_bytes() == (tmp_path / "set.wav").read_bytes()
+
+
+def test_a_name_that_is_taken_costs_no_other_file(patch: Path, tmp_path: Path) -> None:
+    (tmp_path / "set.wav").write_text("an earlier set")
+    (tmp_path / "set.jsonl").write_text("another set's, not ended yet")
+    taken = Claim(tmp_path / "set.jsonl")
+    session = Session(plan.make(options(patch, tmp_path)), print, print)
+    with pytest.raises(ValueError, match=r"set\.jsonl: another set is writing it"):
+        session.open()
+    session.close()
+    taken.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set.jsonl", "set.wav"]
+    assert (tmp_path / "set.wav").read_text() == "an earlier set"
 
 
 def test_a_device_that_does_not_open_costs_no_file(patch: Path, tmp_path: Path) -> None:

@@ -93,7 +93,8 @@ def _resumed_plan(sounds: list[Path], run_dir: Path, overrides: Mapping[str, str
         for key, value in values.items():
             values[key] = typed(key, value)
     except (FileNotFoundError, NotADirectoryError):
-        raise ValueError(f"{run_dir}: no run to resume: it has no settings.json") from None
+        why = "it has no settings.json" if run_dir.exists() else "there is no such folder: start it without --resume"
+        raise ValueError(f"{run_dir}: no run to resume: {why}") from None
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror or error}") from None
     except ValueError as error:

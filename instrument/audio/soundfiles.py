@@ -84,8 +84,13 @@ class SoundFile:
         import soundfile
 
         kind = FORMATS[path.suffix.lower()]
-        file = soundfile.SoundFile(path, "w", self.sample_rate, channels=2, subtype="PCM_24", format=kind)
-        return file, Claim(path)
+        claim = Claim(path)  # before anything that was in it is gone
+        try:
+            file = soundfile.SoundFile(path, "w", self.sample_rate, channels=2, subtype="PCM_24", format=kind)
+        except BaseException:
+            claim.close()
+            raise
+        return file, claim
 
     def write(self, audio: NDArray[np.float32]) -> None:
         """Append frames (n, 2) of full scale 1."""
