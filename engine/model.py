@@ -141,7 +141,7 @@ class SampleRNN(nn.Module):
         c = self.config
         size = c.frame_sizes[0]
         past = indices[:, c.lookback - size : -1].unfold(1, size, 1)  # (B, T, f0)
-        rows = past + torch.arange(size) * c.q_levels
+        rows = past + torch.arange(size, device=past.device) * c.q_levels
         return rows.reshape(len(rows), -1, size, size).transpose(0, 1)
 
     def forward(self, indices: Tensor, state: State | None = None) -> tuple[Tensor, State]:
@@ -197,7 +197,7 @@ class SampleRNN(nn.Module):
 
     def to_checkpoint(self, **sections: Any) -> Checkpoint:
         """The network as a checkpoint in fp32; ``sections``: training, source, playing, name."""
-        arrays = {name.replace("/", "."): p.detach().numpy().copy() for name, p in self.tensors.items()}
+        arrays = {name.replace("/", "."): p.detach().cpu().numpy().copy() for name, p in self.tensors.items()}
         return Checkpoint(self.config, arrays, **sections)
 
     @classmethod
@@ -289,7 +289,8 @@ class _SampleLevel(torch.autograd.Function):
             x.relu_()
             y = x if hid_w is None else torch.addmm(cast(Tensor, hid_b), x, hid_w.t()).relu_()
             p = torch.log_softmax(torch.addmm(out_b, y, out_w.t()), dim=1)
-            total -= float(p.gather(1, want).sum(dtype=torch.float64))
+            picked = p.gather(1, want)
+            total -= float((picked.cpu() if picked.device.type == "mps" else picked).sum(dtype=torch.float64))
             p.exp_().scatter_add_(1, want, p.new_full((1, 1), -1.0).expand(len(want), 1)).mul_(scale)
             g_out.addmm_(p.t(), y)
             g_out_b += p.sum(0)

@@ -35,6 +35,7 @@ STATUS_S = 0.2
 MARK_S = 5.0  # how much of a set a dying machine may take from its log
 POLL_S = 0.05  # the main thread's look at the render thread
 NOTHING = "none"
+NAMED = 8  # checkpoints whose names are all said
 SWITCH_S = 0.0005  # how long one Python thread may keep the others waiting; a gesture has 2 ms to reach the ring
 PATIENCE_S = 3.0  # what the end may take beyond the ring's length
 
@@ -254,8 +255,13 @@ class Session:
             self.complain(self.performance.overload)
         where = f", OSC on {self.osc}" if self.osc else ""
         latency = 1000 * self.performance.latency / self.sample_rate
+        bank = (
+            ", ".join(p.names)
+            if len(p.names) <= NAMED
+            else f"{len(p.names)} checkpoints, {p.names[0]} to {p.names[-1]}"
+        )
         self.say(
-            f"{p.patch.name}: {', '.join(p.names)}; {p.voices} voice{'s' * (p.voices > 1)} at {self.sample_rate} Hz to "
+            f"{p.patch.name}: {bank}; {p.voices} voice{'s' * (p.voices > 1)} at {self.sample_rate} Hz to "
             f"{self.output.name}, {latency:.1f} ms, seed {p.seed}{where}"
         )
 

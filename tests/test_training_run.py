@@ -220,6 +220,7 @@ REFUSED = {
     "shape": ({"frame_sizes": "8,12"}, "frame_sizes"),
     "clip": ({"clip_mode": "both"}, "clip_mode: 'both': value or norm"),
     "speed": ({"stretches": "9"}, "stretches"),
+    "device": ({"device": "gpu"}, "device: 'gpu': one of auto, cpu, cuda, mps expected"),
 }
 
 
@@ -230,6 +231,22 @@ def test_settings_that_do_not_fit_are_refused_before_anything_is_made(tmp_path, 
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_a_device_that_is_not_there_is_named(sound, tmp_path):
+    with pytest.raises(ValueError, match="device: cuda: torch finds none here; auto or cpu expected"):
+        run([sound], tmp_path / "run", "default", {**TINY, "device": "cuda"}, False, quiet)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_a_gpu_makes_nearly_the_run_of_a_processor(sound, tmp_path):
+    for device in ("cpu", "cuda"):
+        run([sound], tmp_path / device, "default", {**TINY, "device": device}, False, quiet)
+    bits = [[line["bits"] for line in metrics(tmp_path / device) if "bits" in line] for device in ("cpu", "cuda")]
+    np.testing.assert_allclose(*bits, rtol=2e-2)
 
 
 def test_a_full_disk_loses_nothing_that_was_saved(sound, tmp_path, monkeypatch):

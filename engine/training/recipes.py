@@ -47,6 +47,8 @@ class Training:
         heldout: number of held-out windows.
         epoch_steps: steps of an epoch; 0 means one pass over the sound and its copies.
         save_steps: steps between saves of what ``--resume`` needs.
+        device: where torch computes: ``auto`` (CUDA if there is a GPU, else the processor), ``cpu``, ``cuda``, ``mps``;
+            CUDA multiplies matrices in TF32.
         threads: of torch's arithmetic; 0 for its own choice. Another number gives other bits in the last place.
         clips: clips made after every epoch, at each temperature; 0 for none. They change nothing of what is learned.
         clip_seconds: length of each.
@@ -81,6 +83,7 @@ class Training:
     heldout: int = 8
     epoch_steps: int = 0
     save_steps: int = 50
+    device: str = "auto"
     threads: int = 0
     clips: int = 4
     clip_seconds: float = 4.0
@@ -96,6 +99,8 @@ class Training:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name}: {value!r}: from {low} to {high} expected")
+        if self.device not in DEVICES:
+            raise ValueError(f"device: {self.device!r}: one of {', '.join(DEVICES)} expected")
         if 0 < self.moments < 16:
             raise ValueError(f"moments: {self.moments!r}: 16 to 64, or 0 for none, expected")
         if self.clip_mode not in ("value", "norm"):
@@ -115,6 +120,7 @@ class Training:
         return {key: value for key, value in self.to_json().items() if key not in BESIDE}
 
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
 BESIDE = ("clips", "clip_seconds", "clip_temperatures", "moments")  # settings that change nothing of what is learned
 
 _LIMITS: dict[str, tuple[float, float]] = {

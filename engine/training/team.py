@@ -46,7 +46,7 @@ class Team:
         """Whether any process says so."""
         if self.size == 1:
             return flag
-        told = torch.tensor([float(flag)])
+        told = torch.tensor([float(flag)], device="cuda" if dist.get_backend() == "nccl" else "cpu")
         dist.all_reduce(told)
         return bool(told.item())
 
@@ -71,6 +71,8 @@ def assembled() -> Iterator[Team]:
     if size == 1:
         yield Team()
         return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield Team(dist.get_rank(), size)

@@ -146,7 +146,8 @@ class Trainer:
         self.plan = plan
         self.material = material
         self.streams = Streams(material, plan.config, t)
-        self.model = SampleRNN(plan.config, t.seed, t.forget_bias)
+        self.device = torch.device(chosen_device(t.device, self.team.rank))
+        self.model = SampleRNN(plan.config, t.seed, t.forget_bias).to(self.device)
         self.learned = {name: p for name, p in self.model.tensors.items() if p.requires_grad}
         self.optimizer = torch.optim.Adam(self.learned.values(), lr=t.lr, fused=True)
         self.state: State = [
@@ -188,9 +189,9 @@ class Trainer:
         """One optimiser step; returns its loss in nats a sample."""
         t = self.plan.training
         indices, fresh = self.streams.batch(self.step)
-        state = self._started(torch.from_numpy(fresh))
+        state = self._started(torch.from_numpy(fresh).to(self.device))
         self.optimizer.zero_grad(set_to_none=True)
-        loss, after = self.model.loss(torch.from_numpy(indices[self.mine]), state, self._kept())
+        loss, after = self.model.loss(torch.from_numpy(indices[self.mine]).to(self.device), state, self._kept())
         whole = loss.detach().clone()
         self.team.average([whole])
         nats = float(whole)
@@ -241,7 +242,9 @@ class Trainer:
         first = self.model.initial_state(len(fresh), self._generator(3))
         mask = fresh[self.mine, None]
         return [
-            tuple(torch.where(mask, new[:, self.mine], old) for new, old in zip(news, olds, strict=True))
+            tuple(
+                torch.where(mask, new.to(self.device)[:, self.mine], old) for new, old in zip(news, olds, strict=True)
+            )
             for news, olds in zip(first, self.state, strict=True)
         ]
 
@@ -252,7 +255,8 @@ class Trainer:
             return None
         frames = t.batch // self.team.size * t.seq_len // self.plan.config.frame_sizes[0]
         count = max(1, round(frames * t.keep))
-        return torch.randperm(frames, generator=self._generator(4 + 16 * self.team.rank))[:count].sort().values
+        drawn = torch.randperm(frames, generator=self._generator(4 + 16 * self.team.rank))[:count].sort().values
+        return drawn.to(self.device)
 
     def evaluate(self) -> dict[str, float]:
         """Bits per sample on the held-out windows, unstretched: over all samples and over active ones."""
@@ -304,6 +308,7 @@ class Trainer:
         with torch.no_grad():
             for name, parameter in self.model.tensors.items():
                 parameter.copy_(tensors[f"p/{name}"])
+        tensors = {name: tensor.to(self.device) for name, tensor in tensors.items()}
         self.averaged = {name: tensors[f"e/{name}"].clone() for name in self.averaged}
         for name, parameter in self.learned.items():
             keys = [key.split("/", 2)[1] for key in tensors if key.startswith("a/") and key.split("/", 2)[2] == name]
@@ -334,6 +339,19 @@ class Trainer:
         return self.model.to_checkpoint(training=training, source=source)
 
 
+def chosen_device(name: str, rank: int = 0) -> str:
+    """What ``device`` means here; with several processes a GPU each. Raises ValueError for what is not there."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = "cuda" if there["cuda"] else "cpu"
+    if not there[name]:
+        raise ValueError(f"device: {name}: torch finds none here; auto or cpu expected")
+    if name == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32: its rounding is far below the noise of a step
+        return f"cuda:{rank % torch.cuda.device_count()}"
+    return name
+
+
 def rate(step: int, training: Training) -> float:
     """Learning rate of ``step`` as a share of its highest: a short rise, level, a straight line to zero."""
     t = training
@@ -345,7 +363,8 @@ def rate(step: int, training: Training) -> float:
 def window_losses(model: SampleRNN, windows: list[Window], training: Training) -> NDArray[np.float64]:
     """Nats of every counted sample, (windows, samples), of held-out windows of one length, after their context."""
     c = model.config
-    indices = torch.from_numpy(window_indices(windows, c, training).astype(np.int64))
+    device = model.tensor("embedding").device
+    indices = torch.from_numpy(window_indices(windows, c, training).astype(np.int64)).to(device)
     losses, state = [], None
     chunk = max(c.hop, 2048 // c.hop * c.hop)
     with torch.no_grad():
@@ -355,7 +374,7 @@ def window_losses(model: SampleRNN, windows: list[Window], training: Training) -
             nats = torch.nn.functional.cross_entropy(
                 logits.flatten(0, 1), piece[:, c.lookback :].flatten(), reduction="none"
             )
-            losses.append(nats.double().numpy().reshape(len(piece), -1))
+            losses.append(nats.cpu().double().numpy().reshape(len(piece), -1))
     counted: NDArray[np.float64] = np.concatenate(losses, axis=1)[:, -len(windows[0].active) :]
     return counted
 
