@@ -34,6 +34,7 @@ from engine.model import SampleRNN, State
 from engine.playing import with_ranges
 from engine.training import pictures
 from engine.training.data import Material, Streams, Window, laid_out, prepare, report, window_indices
+from engine.training.metrics import Metrics, NoMetrics
 from engine.training.recipes import Training
 from engine.training.runs import RESUME, SETTINGS, Plan, make_plan, saved_head
 from engine.training.team import Team, assembled
@@ -400,7 +401,7 @@ class _Clock:
 
 def _loop(trainer: Trainer, run_dir: Path, say: Say) -> int:
     team = trainer.team
-    metrics = _Metrics(run_dir / "metrics.jsonl", trainer.step) if team.first else _NoMetrics()
+    metrics = Metrics(run_dir / "metrics.jsonl", trainer.step) if team.first else NoMetrics()
     clock = _Clock()
     t, material = trainer.plan.training, trainer.material
     say(
@@ -440,7 +441,7 @@ def _loop(trainer: Trainer, run_dir: Path, say: Say) -> int:
     return 128 + caught[0] if caught else 0
 
 
-def _close_epoch(trainer: Trainer, run_dir: Path, metrics: _Metrics, say: Say) -> None:
+def _close_epoch(trainer: Trainer, run_dir: Path, metrics: Metrics, say: Say) -> None:
     with trainer.judged():
         bits = trainer.evaluate()
         checkpoint = trainer.to_checkpoint(bits)
@@ -478,60 +479,6 @@ def _progress(trainer: Trainer, clock: _Clock) -> str:
         f"step {trainer.step}/{t.steps}, epoch {trainer.epoch}: {trainer.epoch_tally.bits():.3f} bits a sample, "
         f"{speed:,.0f} samples/s, {int(left // 3600)}:{int(left // 60 % 60):02d}:{int(left % 60):02d} left"
     )
-
-
-class _Metrics:
-    """``metrics.jsonl``: one JSON table a line. Lines beyond the step that a run resumes from are dropped."""
-
-    def __init__(self, path: Path, step: int) -> None:
-        self._path = path
-        self._board = _tensorboard(path.parent)
-        if path.exists():
-            lines = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
-            files.write_whole(path, "".join(f"{line}\n" for line in lines).encode())
-
-    def add(self, **values: float) -> None:
-        with self._path.open("a") as file:
-            file.write(json.dumps({key: round(value, 6) for key, value in values.items()}) + "\n")
-        for key, value in values.items() if self._board else ():
-            if key not in ("step", "epoch"):
-                self._board.add_scalar(key, value, int(values["step"]))
-
-    def draw(self) -> None:
-        """``metrics.svg``, of all there is so far."""
-        rows = [json.loads(line) for line in self._path.read_text().splitlines()]
-        drawn = pictures.metrics(rows, self._path.parent.resolve().name)
-        files.write_whole(self._path.with_suffix(".svg"), drawn.encode())
-
-
-class _NoMetrics(_Metrics):
-    """Of a process that is not the first."""
-
-    def __init__(self) -> None:
-        pass
-
-    def add(self, **values: float) -> None:
-        pass
-
-    def draw(self) -> None:
-        pass
-
-
-def _tensorboard(run_dir: Path) -> Any:
-    """A writer for TensorBoard if that is installed, else None."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(run_dir / "tensorboard"))
-
-
-def _step_of(line: str) -> float:
-    """The step of a line of metrics; infinity for one that a crash cut short."""
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return math.inf
 
 
 @contextmanager
