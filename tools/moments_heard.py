@@ -53,7 +53,8 @@ def own(checkpoint: Checkpoint, found: moments.Moments, audio: np.ndarray, tempe
         generator.jump(voice, found.hidden[voice], found.tokens[voice])
     tokens = generator.generate(rate, temperature)
     starts = np.round(found.times * rate).astype(int)
-    there = np.stack([log_mel(audio[at : at + rate], rate)[0] for at in starts])
+    longer = np.pad(audio, (0, rate))  # the last moment may be half a second before the end
+    there = np.stack([log_mel(longer[at : at + rate], rate)[0] for at in starts])
     heard = [log_mel(sound(row, level, checkpoint), rate)[0] for row, level in zip(tokens, found.levels, strict=True)]
     return [int(((there - one) ** 2).mean(axis=(1, 2)).argmin()) == k for k, one in enumerate(heard)]
 
