@@ -51,6 +51,16 @@ def wait_until(true: Callable[[], bool], seconds: float = 60.0) -> None:
         time.sleep(0.001)
 
 
+def play_out(session: Session) -> None:
+    """A set from its beginning to its last second."""
+    try:
+        session.open()
+        session.start()
+        wait_until(lambda: session.performance.wait(0.01))
+    finally:
+        session.close()
+
+
 def gestures(session: Session) -> list[Callable[[], object]]:
     """Every kind of command, one after another."""
     c = session.controller
@@ -218,12 +228,7 @@ def test_a_replay_that_is_stopped_leaves_what_was_there(
     patch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = Session(plan.make(options(patch, tmp_path, seconds=0.3)), print, print)
-    try:
-        session.open()
-        session.start()
-        wait_until(lambda: session.performance.wait(0.01))
-    finally:
-        session.close()
+    play_out(session)
     (tmp_path / "again.wav").write_text("an earlier replay")
     before = sorted(tmp_path.iterdir())
 
@@ -600,12 +605,7 @@ def low_rate(folder: Path, name: str = "low.safetensors") -> Path:
 def test_a_bank_that_needs_more_latency_gets_it_unless_another_was_asked_for(tmp_path: Path) -> None:
     checkpoint, said = low_rate(tmp_path), list[str]()
     session = Session(plan.make(options(checkpoint, tmp_path, latency=None, seconds=0.2)), said.append, said.append)
-    try:
-        session.open()
-        session.start()
-        wait_until(lambda: session.performance.wait(0.01))
-    finally:
-        session.close()
+    play_out(session)
     figures = json.loads((tmp_path / "set.json").read_text())
     assert 20 < figures["latency_ms"] < 80
     assert any("the least with blocks of 128 at 8000 Hz" in line for line in said)

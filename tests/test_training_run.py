@@ -348,6 +348,22 @@ def test_a_hopeless_run_is_begun_anew_with_the_next_seed(sound, tmp_path, monkey
         run([sound], tmp_path / "none", "default", {**TINY, "restarts": "0"}, False, quiet)
 
 
+def test_a_run_that_breaks_late_keeps_its_epochs(sound, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "HOPELESS_STEPS", 0)
+    advance = Trainer.advance
+
+    def broken(self):
+        if self.step == 12:
+            raise Hopeless("broken")
+        return advance(self)
+
+    monkeypatch.setattr(Trainer, "advance", broken)
+    with pytest.raises(ValueError, match="broken"):
+        run([sound], tmp_path / "run", "default", TINY, False, quiet)
+    assert len(list((tmp_path / "run").glob("epoch-*"))) == 2
+    assert json.loads((tmp_path / "run" / "settings.json").read_text())["values"]["seed"] == 0, "begun anew"
+
+
 def test_a_run_that_learns_nothing_is_hopeless(tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "HOPELESS_STEPS", 10)
     path, said = tmp_path / "noise.wav", []

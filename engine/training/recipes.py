@@ -32,8 +32,8 @@ class Training:
         average: decay a step of the running average of the weights, which is what is judged and saved; 0 for none.
         patience: epochs without fewer held-out bits after which a run ends early; 0 for never. The learning rate has
             not come down then.
-        restarts: times that a run begins anew with the next seed when its loss is no number any more, or its first two
-            epochs (and 200 steps) have learned nothing.
+        restarts: times that a run begins anew with the next seed when, in its first two epochs (and 200 steps), its
+            loss is no number any more or nothing has been learned. Later its epochs are kept, and the run ends.
         forget_bias: initial forget-gate bias of an LSTM.
         stretches: speeds of the copies of the sound (pitch kept); 1.0 is the sound itself.
         varispeed: semitones by which an excerpt may be played faster or slower, pitch and all, drawn anew each time.

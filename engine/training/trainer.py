@@ -33,7 +33,7 @@ from engine.listening.clips import Wanted
 from engine.model import SampleRNN, State
 from engine.playing import with_ranges
 from engine.training import pictures
-from engine.training.data import Material, Streams, Window, laid_out, prepare, report, window_indices
+from engine.training.data import Material, Streams, Window, prepare, report, window_indices
 from engine.training.metrics import Metrics, NoMetrics
 from engine.training.recipes import Training
 from engine.training.runs import RESUME, SETTINGS, Plan, make_plan, saved_head
@@ -96,8 +96,8 @@ def _train(plan: Plan, run_dir: Path, resume: bool, say: Say, team: Team) -> int
         try:
             return _loop(trainer, run_dir, say)
         except Hopeless as fault:
-            if not plan.training.restarts:
-                raise ValueError(str(fault)) from None
+            if not plan.training.restarts or trainer.epoch > trainer.trial_epochs:
+                raise ValueError(str(fault)) from None  # what has been learned by then is nobody's to throw away
             team.wait()
             plan, resume = _begun_anew(plan, run_dir), False
             say(f"{fault}; begun anew with seed {plan.training.seed}")
@@ -177,14 +177,18 @@ class Trainer:
         patience = self.plan.training.patience
         return 0 < patience <= self.step // self.epoch_steps - self.best[1] and self.best[1] > 0
 
+    @property
+    def trial_epochs(self) -> int:
+        """The epochs in which a run may still be begun anew."""
+        return max(HOPELESS_EPOCHS, -(-HOPELESS_STEPS // self.epoch_steps))
+
     def judge(self, bits: float) -> None:
         """Note an epoch's held-out bits. Raises Hopeless if nothing has been learned so far."""
         if bits < self.best[0]:
             self.best = (bits, self.epoch)
         nothing = HOPELESS_SHARE * math.log2(self.plan.config.q_levels)
-        enough = max(HOPELESS_EPOCHS, -(-HOPELESS_STEPS // self.epoch_steps))
-        if self.epoch == enough and self.best[0] > nothing and self.plan.training.restarts:
-            raise Hopeless(f"only noise after {enough} epochs: {self.best[0]:.2f} bits a sample")
+        if self.epoch == self.trial_epochs and self.best[0] > nothing and self.plan.training.restarts:
+            raise Hopeless(f"only noise after {self.epoch} epochs: {self.best[0]:.2f} bits a sample")
 
     def advance(self) -> float:
         """One optimiser step; returns its loss in nats a sample."""
@@ -464,8 +468,8 @@ def _with_moments(trainer: Trainer, checkpoint: files.Checkpoint, say: Say) -> f
     if not (trainer.finished and plan.training.moments):
         return checkpoint
     try:
-        audio = np.concatenate(laid_out(plan.sounds, plan.config, plan.training))
-        return moments.with_moments(checkpoint, moments.take(checkpoint, audio, plan.training.moments))
+        found = moments.take(checkpoint, trainer.material.line, plan.training.moments)
+        return moments.with_moments(checkpoint, found)
     except ValueError as fault:
         say(f"no moments stored: {fault}")
         return checkpoint
