@@ -355,9 +355,9 @@ def _train(args: argparse.Namespace) -> int:
         for line in dryrun.report(plan):
             _show(line)
         return 0
-    from engine.training import trainer
+    from engine.training import running
 
-    return trainer.run(args.sounds, args.out, args.recipe, overrides, args.resume, _show)
+    return running.run(args.sounds, args.out, args.recipe, overrides, args.resume, _show)
 
 
 def _clips(args: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ from engine.checkpoint import save
 from engine.listening import background
 from engine.listening.background import Background
 from engine.listening.clips import Wanted, clips_of
-from engine.training.trainer import run
+from engine.training.running import run
 
 WANTED = Wanted(1, 0.25, (1.0,))
 

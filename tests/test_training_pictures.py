@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from engine.training import data, pictures
-from engine.training.trainer import run
+from engine.training.running import run
 
 RATE = 8000
 SMALL = {

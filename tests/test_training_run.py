@@ -17,10 +17,12 @@ import torch
 from engine import checkpoint as files
 from engine import moments
 from engine.checkpoint import tensor_shapes
-from engine.training import dryrun, trainer
+from engine.training import dryrun, running, trainer
+from engine.training.data import prepare
 from engine.training.recipes import Training, load, names, resolve
+from engine.training.running import run
 from engine.training.runs import make_plan
-from engine.training.trainer import Hopeless, Trainer, rate, run
+from engine.training.trainer import Hopeless, Trainer, rate
 
 TINY = {
     "sample_rate": "8000", "q_levels": "16", "frame_sizes": "2,4", "dim": "8", "emb_size": "4", "seq_len": "64",
@@ -98,7 +100,7 @@ def test_a_crash_loses_only_what_was_not_saved(sound, tmp_path):
 CHILD = """
 import sys
 from pathlib import Path
-from engine.training.trainer import run
+from engine.training.running import run
 sound, folder, resume, steps = sys.argv[1:]
 settings = {} if resume == "yes" else {SETTINGS}
 sys.exit(run([Path(sound)], Path(folder), "default", settings, resume == "yes", lambda line: print(line, flush=True)))
@@ -140,9 +142,8 @@ def test_ctrl_c_finishes_the_step_saves_and_says_so(sound, tmp_path):
 
 def run_until(sound, folder, settings, step, say):
     """A run in this process that is interrupted right after ``step``."""
-    from engine.training import trainer
 
-    class Stopping(trainer.Trainer):
+    class Stopping(Trainer):
         def advance(self):
             nats = super().advance()
             if self.step == step:
@@ -150,7 +151,7 @@ def run_until(sound, folder, settings, step, say):
             return nats
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "Trainer", Stopping)
+        patch.setattr(running, "Trainer", Stopping)
         return run([sound], folder, "default", settings, False, say)
 
 
@@ -170,8 +171,6 @@ def test_it_learns_and_its_checkpoints_say_what_they_are(sound, tmp_path):
 
 
 def test_held_out_bits_of_a_network_that_knows_nothing(sound, tmp_path):
-    from engine.training.trainer import Trainer, prepare
-
     plan = make_plan([sound], tmp_path / "none", "default", TINY, False)
     trainer = Trainer(plan, prepare(plan.sounds, plan.config, plan.training))
     with torch.no_grad():

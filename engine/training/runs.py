@@ -39,7 +39,7 @@ class Plan:
 
 
 def make_plan(sounds: list[Path], run_dir: Path, recipe: str, overrides: Mapping[str, str], resume: bool) -> Plan:
-    """The plan of a new run, or of the one in ``run_dir``; see engine.training.trainer.run.
+    """The plan of a new run, or of the one in ``run_dir``; see engine.training.running.run.
 
     Raises:
         ValueError: one line: settings that do not fit, a folder that is there already or cannot be gone on with.

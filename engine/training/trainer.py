@@ -1,129 +1,39 @@
-"""The loop: truncated back-propagation through time over carried state, with everything needed to go on later.
+"""Truncated back-propagation through time over carried state, a step at a time, with everything needed to go on later.
 
-A run is a folder: ``settings.json``, ``epoch-NNN.safetensors``, ``metrics.jsonl`` and ``resume.safetensors`` (weights,
-Adam's moments, the streams' states, the step). A run that was interrupted and resumed equals one that was not, bit
-for bit. Runs on the caller's thread; signals only set a flag that the loop reads between steps.
+What is saved (weights, Adam's moments, the streams' states, the step) makes a run that was interrupted and resumed
+equal one that was not, bit for bit. When to step, judge and save is left to engine.training.running.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from engine import checkpoint as files
-from engine import moments
-from engine.listening.background import Background
-from engine.listening.clips import Wanted
 from engine.model import SampleRNN, State
-from engine.playing import with_ranges
-from engine.training import pictures
-from engine.training.data import Material, Streams, Window, prepare, report, window_indices
-from engine.training.metrics import Metrics, NoMetrics
+from engine.training.data import Material, Streams
+from engine.training.judging import held_out_bits
 from engine.training.recipes import Training
-from engine.training.runs import RESUME, SETTINGS, Plan, make_plan, saved_head
-from engine.training.team import Team, assembled
+from engine.training.runs import Plan, saved_head
+from engine.training.team import Team
 
-Say = Callable[[str], None]
-
-REPORT_SECONDS = 10.0
-METRIC_STEPS = 10
 HOPELESS_EPOCHS, HOPELESS_STEPS = 2, 200  # both must be over before a run is given up
 HOPELESS_SHARE = 0.9  # of the bits of a guess: a network that has seen its sound for two epochs is far below
 
 
-def run(sounds: list[Path], run_dir: Path, recipe: str, overrides: dict[str, str], resume: bool, say: Say) -> int:
-    """Train to the end, or until a signal.
-
-    Args:
-        sounds: files to learn; with ``resume`` they may be left out, and must be the same if given.
-        run_dir: where the run is kept; must not exist unless ``resume``.
-        recipe: a name or a file, see engine.training.recipes.load; ignored with ``resume``.
-        overrides: ``--set`` values as text; with ``resume`` only those of engine.training.runs.CHANGEABLE.
-        say: takes lines for a human.
-
-    Returns:
-        The exit code: 0, or 128 and the signal's number.
-
-    Raises:
-        ValueError: one line, for anything the user can put right.
-    """
-    plan = make_plan(sounds, run_dir, recipe, overrides, resume)
-    if plan.training.threads:
-        torch.set_num_threads(plan.training.threads)
-    torch.set_flush_denormal(True)
-    try:
-        with assembled() as team:
-            return _train(plan, run_dir, resume, say if team.first else _unsaid, team)
-    finally:
-        torch.set_flush_denormal(False)  # it is the whole thread's, and whoever called has other sums to do
-
-
-def _unsaid(_line: str) -> None:
-    """What another process says."""
-
-
-def _train(plan: Plan, run_dir: Path, resume: bool, say: Say, team: Team) -> int:
-    """A run, or the rest of one, begun anew with the next seed where that seems hopeless. Returns the exit code."""
-    while True:
-        count = len(plan.sounds)
-        say(f"preparing {count} sound file{'s' * (count > 1)} at {len(plan.training.stretches)} speeds ...")
-        trainer = Trainer(plan, prepare(plan.sounds, plan.config, plan.training), team)
-        team.wait()  # all have looked at the folder before it is made
-        if resume:
-            trainer.restore(run_dir / RESUME)
-        elif team.first:
-            run_dir.mkdir(parents=True, exist_ok=True)
-            files.write_whole(run_dir / SETTINGS, json.dumps(plan.to_json(), indent=2).encode())
-            _show_material(trainer, run_dir, say)
-        if not resume:
-            trainer.save(run_dir / RESUME)  # whenever it is killed, it can be gone on with
-        try:
-            return _loop(trainer, run_dir, say)
-        except Hopeless as fault:
-            if not plan.training.restarts or trainer.epoch > trainer.trial_epochs:
-                raise ValueError(str(fault)) from None  # what has been learned by then is nobody's to throw away
-            team.wait()
-            plan, resume = _begun_anew(plan, run_dir), False
-            say(f"{fault}; begun anew with seed {plan.training.seed}")
-
-
-def _show_material(trainer: Trainer, run_dir: Path, say: Say) -> None:
-    """What went in, in words, and as ``material.svg``."""
-    plan, material = trainer.plan, trainer.material
-    for line in report(plan.sounds, material, plan.config):
-        say(line)
-    windows = [(window.start, window.stop) for window in material.windows]
-    drawn = pictures.material(material.line, plan.config.sample_rate, windows, run_dir.resolve().name)
-    files.write_whole(run_dir / "material.svg", drawn.encode())
-
-
 class Hopeless(Exception):
     """A run that will come to nothing."""
-
-
-def _begun_anew(plan: Plan, run_dir: Path) -> Plan:
-    """The plan with the next seed and a restart less; what the run has written is gone."""
-    old = (*run_dir.glob("epoch-*.safetensors"), *run_dir.glob("clips/*"), run_dir / "metrics.jsonl", run_dir / RESUME)
-    for path in old:
-        path.unlink(missing_ok=True)
-    t = plan.training
-    return replace(plan, training=replace(t, seed=t.seed + 1, restarts=t.restarts - 1))
 
 
 @dataclass
@@ -265,15 +175,7 @@ class Trainer:
 
     def evaluate(self) -> dict[str, float]:
         """Bits per sample on the held-out windows, unstretched: over all samples and over active ones."""
-        windows = self.material.windows
-        lengths = sorted({len(window.audio) for window in windows})
-        groups = [[w for w in windows if len(w.audio) == length] for length in lengths]
-        nats = np.concatenate([window_losses(self.model, group, self.plan.training).ravel() for group in groups])
-        active = np.concatenate([window.active for group in groups for window in group])
-        bits = {"bits": float(nats.mean()) / math.log(2)}
-        if active.any():
-            bits["bits_active"] = float(nats[active].mean()) / math.log(2)
-        return bits
+        return held_out_bits(self.model, self.material.windows, self.plan.training)
 
     def save(self, path: Path) -> None:
         """Everything that :meth:`restore` needs, in one file that is there whole or not at all; of the whole team."""
@@ -363,145 +265,3 @@ def rate(step: int, training: Training) -> float:
     rise = min(1.0, (step + 1) / (t.warmup + 1))
     fall = (t.steps - step) / max(1.0, t.decay * t.steps)
     return max(0.0, min(1.0, rise, fall))
-
-
-def window_losses(model: SampleRNN, windows: list[Window], training: Training) -> NDArray[np.float64]:
-    """Nats of every counted sample, (windows, samples), of held-out windows of one length, after their context."""
-    c = model.config
-    device = model.tensor("embedding").device
-    indices = torch.from_numpy(window_indices(windows, c, training).astype(np.int64)).to(device)
-    losses, state = [], None
-    chunk = max(c.hop, 2048 // c.hop * c.hop)
-    with torch.no_grad():
-        for at in range(0, indices.shape[1] - c.lookback, chunk):
-            piece = indices[:, at : at + c.lookback + chunk]
-            logits, state = model(piece, state)
-            nats = torch.nn.functional.cross_entropy(
-                logits.flatten(0, 1), piece[:, c.lookback :].flatten(), reduction="none"
-            )
-            losses.append(nats.cpu().double().numpy().reshape(len(piece), -1))
-    counted: NDArray[np.float64] = np.concatenate(losses, axis=1)[:, -len(windows[0].active) :]
-    return counted
-
-
-@dataclass
-class _Clock:
-    """Speed of the steps lately, for the progress line."""
-
-    started: float = field(default_factory=time.monotonic)
-    said: float = 0.0
-    seconds: float = 0.0  # a step, smoothed
-
-    def tick(self, seconds: float) -> None:
-        self.seconds = seconds if not self.seconds else 0.95 * self.seconds + 0.05 * seconds
-
-    def due(self) -> bool:
-        now = time.monotonic()
-        if now - self.said < REPORT_SECONDS:
-            return False
-        self.said = now
-        return True
-
-
-def _loop(trainer: Trainer, run_dir: Path, say: Say) -> int:
-    team = trainer.team
-    metrics = Metrics(run_dir / "metrics.jsonl", trainer.step) if team.first else NoMetrics()
-    clock = _Clock()
-    t, material = trainer.plan.training, trainer.material
-    say(
-        f"{material.seconds:.1f} s of sound, {len(t.stretches)} speeds, {len(material.windows)} held-out windows; "
-        f"{trainer.epoch_steps} steps an epoch, {t.steps} in all"
-    )
-    wanted = Wanted(t.clips if team.first else 0, t.clip_seconds, t.clip_temperatures)
-    with _signals() as caught, closing(Background(run_dir, wanted, say)) as clips:
-        if trainer.step >= trainer.epoch_steps:
-            clips.add(trainer.step // trainer.epoch_steps)  # whose clips the interruption may have cost
-        if trainer.finished:
-            say("this run is finished already")
-        while not trainer.finished and not team.any(bool(caught)):
-            began = time.monotonic()
-            nats = trainer.advance()
-            clock.tick(time.monotonic() - began)
-            if trainer.step % METRIC_STEPS == 0:
-                metrics.add(step=trainer.step, train_bits=nats / math.log(2), seconds=clock.seconds)
-            if clock.due():
-                say(_progress(trainer, clock))
-            if trainer.step % trainer.epoch_steps == 0 or trainer.finished:
-                _close_epoch(trainer, run_dir, metrics, say)
-                trainer.save(run_dir / RESUME)
-                clips.add(trainer.epoch)
-            elif trainer.step % t.save_steps == 0:
-                trainer.save(run_dir / RESUME)
-            clips.poll()
-        if not trainer.finished:
-            trainer.save(run_dir / RESUME)
-            clips.close()
-            say(f"stopped at step {trainer.step} of {t.steps}, saved: --resume goes on from here")
-        else:
-            if trainer.given_up:
-                say(f"no fewer bits for {t.patience} epochs: ended after {trainer.step} of {t.steps} steps")
-            clips.finish(lambda: bool(caught))
-        team.wait()
-    return 128 + caught[0] if caught else 0
-
-
-def _close_epoch(trainer: Trainer, run_dir: Path, metrics: Metrics, say: Say) -> None:
-    with trainer.judged():
-        bits = trainer.evaluate()
-        checkpoint = trainer.to_checkpoint(bits)
-    train_bits = trainer.epoch_tally.bits()
-    trainer.epoch_tally = Tally()
-    trainer.judge(bits.get("bits_active", bits["bits"]))
-    if not trainer.team.first:
-        return
-    path = run_dir / f"epoch-{trainer.epoch:03d}.safetensors"
-    files.save(_with_moments(trainer, with_ranges(checkpoint), say), path)
-    metrics.add(step=trainer.step, epoch=trainer.epoch, epoch_train_bits=train_bits, **bits)
-    metrics.draw()
-    active = f", {bits['bits_active']:.3f} over active ones" if "bits_active" in bits else ""
-    say(f"epoch {trainer.epoch}: {bits['bits']:.3f} bits a sample held out{active}; {train_bits:.3f} in training")
-
-
-def _with_moments(trainer: Trainer, checkpoint: files.Checkpoint, say: Say) -> files.Checkpoint:
-    """``checkpoint`` with moments if it is the run's last and they are wanted."""
-    plan = trainer.plan
-    if not (trainer.finished and plan.training.moments):
-        return checkpoint
-    try:
-        found = moments.take(checkpoint, trainer.material.line, plan.training.moments)
-        return moments.with_moments(checkpoint, found)
-    except ValueError as fault:
-        say(f"no moments stored: {fault}")
-        return checkpoint
-
-
-def _progress(trainer: Trainer, clock: _Clock) -> str:
-    t = trainer.plan.training
-    left = (t.steps - trainer.step) * clock.seconds
-    speed = t.batch * t.seq_len / max(clock.seconds, 1e-9)
-    return (
-        f"step {trainer.step}/{t.steps}, epoch {trainer.epoch}: {trainer.epoch_tally.bits():.3f} bits a sample, "
-        f"{speed:,.0f} samples/s, {int(left // 3600)}:{int(left // 60 % 60):02d}:{int(left % 60):02d} left"
-    )
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """The numbers of SIGINT, SIGTERM and SIGHUP as they arrive; off the main thread nothing is caught."""
-    caught: list[int] = []
-
-    def catch(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-    hangup = getattr(signal, "SIGHUP", signal.SIGINT)  # Windows has none
-    ignored = signal.getsignal(hangup) == signal.SIG_IGN  # by nohup: it goes on when the terminal is closed
-    numbers = (signal.SIGINT, signal.SIGTERM, *(() if ignored else (hangup,)))
-    before = [signal.signal(number, catch) for number in numbers]
-    try:
-        yield caught
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
