@@ -20,8 +20,9 @@ from engine.config import ModelConfig
 
 State = list[tuple[Tensor, ...]]  # by tier, from the bottom: (h,) or (h, c), each (n_rnn, B, dim)
 
-# Rows of the sample level worked on at once, so that the four (rows, dim) arrays stay in cache.
-_CHUNK_ROWS = 1024
+# Rows of the sample level worked on at once: on a processor so few that the four (rows, dim) arrays stay in cache, on a
+# GPU so many that its products are large and starting them is nothing beside them.
+_CHUNK_ROWS, _CHUNK_ROWS_GPU = 1024, 1 << 15
 
 
 class SampleRNN(nn.Module):
@@ -84,11 +85,12 @@ class SampleRNN(nn.Module):
             for i in range(self.config.n_tiers)
         ]
 
-    def frames(self, indices: Tensor, state: State) -> tuple[Tensor, State]:
+    def frames(self, indices: Tensor, state: State, low: torch.dtype = torch.float32) -> tuple[Tensor, State]:
         """Output of the bottom tier, (T / f0, B, dim), before its up-projection, and the state afterwards.
 
         Args:
             indices: (B, lookback + T), T a multiple of the hop.
+            low: what the products between tiers and layers are made in; recurrences stay in fp32.
         """
         c = self.config
         length = indices.shape[1] - c.lookback
@@ -104,12 +106,14 @@ class SampleRNN(nn.Module):
             x = functional.linear(
                 frames.transpose(0, 1), self.weight(f"tier.{i}.input"), self.tensor(f"tier.{i}.input.bias")
             )
-            out, after[i] = self._recur(i, x if cond is None else x + cond, state[i])
+            out, after[i] = self._recur(i, x if cond is None else x + cond, state[i], low)
             if i:
-                cond = self._up(i, out)
+                cond = self._up(i, out, low)
         return out, after
 
-    def _recur(self, i: int, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _recur(
+        self, i: int, x: Tensor, state: tuple[Tensor, ...], low: torch.dtype = torch.float32
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """All layers of tier ``i`` over ``x`` (F, B, dim)."""
         out, total = x, None
         last: list[tuple[Tensor, ...]] = []
@@ -125,15 +129,15 @@ class SampleRNN(nn.Module):
             out, after = recur(self.config.rnn, below, tuple(part[k] for part in state), weights)
             last.append(after)
             if self.config.skip:
-                part = functional.linear(out, self.weight(f"tier.{i}.skip.{k}"))
+                part = _product(out, self.weight(f"tier.{i}.skip.{k}"), None, low)
                 total = part if total is None else total + part
         stacked = tuple(torch.stack(parts) for parts in zip(*last, strict=True))
         return (out if total is None else total + self.tensor(f"tier.{i}.skip.bias")), stacked
 
-    def _up(self, i: int, out: Tensor) -> Tensor:
+    def _up(self, i: int, out: Tensor, low: torch.dtype) -> Tensor:
         """Conditioning of the level below tier ``i``: (F, B, dim) to (F * slots, B, out_dim)."""
         w, b = self.weight(f"tier.{i}.up"), self.tensor(f"tier.{i}.up.bias")
-        up = functional.linear(out, w.flatten(0, 1), b.flatten()).reshape(*out.shape[:2], *b.shape)
+        up = _product(out, w.flatten(0, 1), b.flatten(), low).reshape(*out.shape[:2], *b.shape)
         return up.transpose(1, 2).flatten(0, 1)  # from (F, B, slots, out)
 
     def _windows(self, indices: Tensor) -> Tensor:
@@ -162,7 +166,9 @@ class SampleRNN(nn.Module):
         logits = functional.linear(x, self.weight("mlp.output"), self.tensor("mlp.output.bias"))
         return logits.reshape(*windows.shape[:3], -1).transpose(0, 1).flatten(1, 2), after
 
-    def loss(self, indices: Tensor, state: State, keep: Tensor | None = None) -> tuple[Tensor, State]:
+    def loss(
+        self, indices: Tensor, state: State, keep: Tensor | None = None, low: torch.dtype = torch.float32
+    ) -> tuple[Tensor, State]:
         """Mean negative log-likelihood in nats of the samples after the first ``lookback``; arguments as forward's.
 
         Exactly forward's, but the sample level runs in pieces that stay in cache and makes its gradients on the
@@ -170,8 +176,10 @@ class SampleRNN(nn.Module):
 
         Args:
             keep: bottom-tier frames, numbered over (T / f0, B) in that order, whose samples count; None for all.
+            low: what large products are made in, torch.bfloat16 for mixed precision (Micikevicius et al. 2018; without
+                a loss scale: bfloat16 has fp32's exponents). Weights, recurrences, table sums and the loss stay fp32.
         """
-        out, after = self.frames(indices, state)
+        out, after = self.frames(indices, state, low)
         size = self.config.frame_sizes[0]
         rows = self._windows(indices).reshape(-1, size, size)
         targets = indices[:, self.config.lookback :].reshape(len(indices), -1, size).transpose(0, 1).reshape(-1, size)
@@ -182,6 +190,7 @@ class SampleRNN(nn.Module):
         return cast(
             Tensor,
             _SampleLevel.apply(  # type: ignore[no-untyped-call]
+                low,
                 out,
                 rows,
                 targets,
@@ -258,16 +267,36 @@ def recur(rnn: str, x: Tensor, state: tuple[Tensor, ...], weights: list[Tensor])
     return out, (h[0], c[0])
 
 
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None, low: torch.dtype) -> Tensor:
+    """weight x + bias, made in ``low``, in fp32."""
+    if low == torch.float32:
+        return functional.linear(x, weight, bias)
+    return functional.linear(x.to(low), weight.to(low), None if bias is None else bias.to(low)).float()
+
+
+def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """total += a b; the sum is fp32 whatever the factors are."""
+    if a.dtype == total.dtype:
+        total.addmm_(a, b)
+    else:
+        total += a @ b
+
+
 class _SampleLevel(torch.autograd.Function):
     """Mean nll of the sample level over rows of bottom-tier frames, gradients made in the forward pass.
 
     For frame row r and slot s: x = relu(sum_k table[rows[r, s, k]] + up(out[r])[s]), x = relu(hidden x), logits.
-    The loss is a mean, so its gradient is known up to the factor that backward is given.
+    The loss is a mean, so its gradient is known up to the factor that backward is given. Products are made in ``low``,
+    everything they are added to is fp32; nothing waits for the device.
     """
 
     @staticmethod
-    def forward(ctx: Any, out: Tensor, rows: Tensor, targets: Tensor, *weights: Tensor | None) -> Tensor:
-        up_w, up_b, table, hid_w, hid_b, out_w, out_b = weights
+    def forward(
+        ctx: Any, low: torch.dtype, out: Tensor, rows: Tensor, targets: Tensor, *weights: Tensor | None
+    ) -> Tensor:
+        up_w, up_b, table, hid_w, hid_b, out_w, out_b = (
+            w if w is None or i == 2 else w.to(low) for i, w in enumerate(weights)
+        )
         assert up_w is not None
         assert up_b is not None
         assert table is not None
@@ -278,40 +307,41 @@ class _SampleLevel(torch.autograd.Function):
         g_rows = torch.empty_like(out)
         g_first = out.new_empty(targets.numel(), table.shape[1])
         scale = 1.0 / targets.numel()
-        total = 0.0
+        kind = out.device.type
+        total = out.new_zeros((), dtype=torch.float32 if kind == "mps" else torch.float64)  # which has no float64
         slots = targets.shape[1]
-        step = max(1, _CHUNK_ROWS // slots)
+        step = max(1, (_CHUNK_ROWS if kind == "cpu" else _CHUNK_ROWS_GPU) // slots)
         for at in range(0, len(out), step):
-            h, want = out[at : at + step], targets[at : at + step].reshape(-1, 1)
+            h, want = out[at : at + step].to(low), targets[at : at + step].reshape(-1, 1)
             seen = rows[at : at + step].reshape(len(want), -1)
             x = functional.embedding_bag(seen, table, mode="sum")
             x.view(len(h), -1).add_(torch.addmm(up_b, h, up_w.t()))
-            x.relu_()
+            x = x.relu_().to(low)
             y = x if hid_w is None else torch.addmm(cast(Tensor, hid_b), x, hid_w.t()).relu_()
-            p = torch.log_softmax(torch.addmm(out_b, y, out_w.t()), dim=1)
-            picked = p.gather(1, want)
-            total -= float((picked.cpu() if picked.device.type == "mps" else picked).sum(dtype=torch.float64))
+            p = torch.log_softmax(torch.addmm(out_b, y, out_w.t()).float(), dim=1)
+            total -= p.gather(1, want).sum(dtype=total.dtype)
             p.exp_().scatter_add_(1, want, p.new_full((1, 1), -1.0).expand(len(want), 1)).mul_(scale)
-            g_out.addmm_(p.t(), y)
             g_out_b += p.sum(0)
+            p = p.to(low)
+            _add_product(g_out, p.t(), y)
             d = torch.ops.aten.threshold_backward(p @ out_w, y, 0)
             if hid_w is not None:
-                g_hid.addmm_(d.t(), x)
-                g_hid_b += d.sum(0)
+                _add_product(g_hid, d.t(), x)
+                g_hid_b += d.sum(0, dtype=torch.float32)
                 d = torch.ops.aten.threshold_backward(d @ hid_w, x, 0)
             g_first[at * slots : at * slots + len(want)] = d
             d = d.view(len(h), -1)
-            g_up.addmm_(d.t(), h)
-            g_up_b += d.sum(0)
-            torch.mm(d, up_w, out=g_rows[at : at + step])
+            _add_product(g_up, d.t(), h)
+            g_up_b += d.sum(0, dtype=torch.float32)
+            g_rows[at : at + step] = d @ up_w
         for k in range(rows.shape[2]):
             g_table.add_(
                 torch.ops.aten.embedding_dense_backward(g_first, rows[:, :, k].flatten(), len(table), -1, False)
             )
         ctx.save_for_backward(g_rows, *grads)
-        return out.new_tensor(total * scale)
+        return (total * scale).to(out.dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         g_rows, *grads = ctx.saved_tensors
-        return (g_rows * grad, None, None, *(None if g is None else g * grad for g in grads))
+        return (None, g_rows * grad, None, None, *(None if g is None else g * grad for g in grads))

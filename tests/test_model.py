@@ -108,6 +108,27 @@ def test_loss_and_gradients_are_forward_s(config, share):
             torch.testing.assert_close(own[name], parameter.grad, atol=1e-6, rtol=1e-3)
 
 
+@every_shape
+def test_mixed_precision_is_the_same_loss_and_gradient_rounded(config):
+    """To bfloat16's eight bits: the direction of every gradient, h0's small one less exactly."""
+    model, indices = made(config), indices_for(config, hops=70, batch=5)
+    state = model.initial_state(5, torch.Generator().manual_seed(4))
+    found = {}
+    for low in (torch.float32, torch.bfloat16):
+        model.zero_grad(set_to_none=True)
+        loss, after = model.loss(indices, state, None, low)
+        loss.backward()
+        assert loss.dtype == torch.float32
+        assert all(part.dtype == torch.float32 for parts in after for part in parts)
+        found[low] = loss.item(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    (full, want), (rounded, got) = found.values()
+    assert full != rounded
+    assert rounded == pytest.approx(full, rel=5e-3)
+    for name, gradient in want.items():
+        near = functional.cosine_similarity(got[name].flatten(), gradient.flatten(), dim=0)
+        assert near > (0.8 if name.endswith("0") else 0.99), name
+
+
 def test_tables_are_the_embedding_through_the_first_layer():
     model = made(BASE)
     past = torch.tensor([3, 31])

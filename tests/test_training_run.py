@@ -217,9 +217,10 @@ REFUSED = {
     "odd length": ({"seq_len": "1000"}, "seq_len: 1000: twice the largest frame (16) or a larger multiple"),
     "one frame": ({"seq_len": "16"}, "seq_len: 16: twice the largest frame (16) or a larger multiple"),
     "shape": ({"frame_sizes": "8,12"}, "frame_sizes"),
-    "clip": ({"clip_mode": "both"}, "clip_mode: 'both': value or norm"),
+    "clip": ({"clip_mode": "both"}, "clip_mode: 'both': one of value, norm expected"),
     "speed": ({"stretches": "9"}, "stretches"),
     "device": ({"device": "gpu"}, "device: 'gpu': one of auto, cpu, cuda, mps expected"),
+    "precision": ({"precision": "fp16"}, "precision: 'fp16': one of auto, fp32, bf16 expected"),
 }
 
 
@@ -241,11 +242,26 @@ def test_a_device_that_is_not_there_is_named(sound, tmp_path):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-def test_a_gpu_makes_nearly_the_run_of_a_processor(sound, tmp_path):
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_gpu_makes_nearly_the_run_of_a_processor(sound, tmp_path, precision):
     for device in ("cpu", "cuda"):
-        run([sound], tmp_path / device, "default", {**TINY, "device": device}, False, quiet)
+        more = {**TINY, "device": device, "precision": precision}
+        run([sound], tmp_path / device, "default", more, False, quiet)
     bits = [[line["bits"] for line in metrics(tmp_path / device) if "bits" in line] for device in ("cpu", "cuda")]
     np.testing.assert_allclose(*bits, rtol=2e-2)
+
+
+def test_mixed_precision_learns_as_much(sound, tmp_path):
+    """Other steps, by their rounding, to the same place; weights and what is saved are fp32."""
+    more = {**TINY, "steps": "120", "epoch_steps": "40", "lr": "0.01", "dim": "16", "dither": "0"}
+    found = {}
+    for precision in ("fp32", "bf16"):
+        run([sound], tmp_path / precision, "default", {**more, "precision": precision}, False, quiet)
+        found[precision] = files.load(tmp_path / precision / "epoch-003.safetensors")
+    full, mixed = (found[precision].training["nll_bits"] for precision in ("fp32", "bf16"))
+    assert full != mixed
+    assert mixed == pytest.approx(full, abs=0.1)
+    assert {tensor.dtype for tensor in found["bf16"].tensors.values()} == {np.dtype(np.float32)}
 
 
 def test_a_full_disk_loses_nothing_that_was_saved(sound, tmp_path, monkeypatch):

@@ -49,6 +49,8 @@ class Training:
         save_steps: steps between saves of what ``--resume`` needs.
         device: where torch computes: ``auto`` (CUDA if there is a GPU, else the processor), ``cpu``, ``cuda``, ``mps``;
             CUDA multiplies matrices in TF32.
+        precision: of the large products of a step: ``fp32``, ``bf16`` (mixed: weights, recurrences, sums and optimiser
+            stay fp32), or ``auto``, which is bf16 on a GPU made for it and fp32 elsewhere. Judging is done in fp32.
         threads: of torch's arithmetic; 0 for its own choice. Another number gives other bits in the last place.
         clips: clips made after every epoch, at each temperature; 0 for none. They change nothing of what is learned.
         clip_seconds: length of each.
@@ -84,6 +86,7 @@ class Training:
     epoch_steps: int = 0
     save_steps: int = 50
     device: str = "auto"
+    precision: str = "auto"
     threads: int = 0
     clips: int = 4
     clip_seconds: float = 4.0
@@ -99,12 +102,11 @@ class Training:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name}: {value!r}: from {low} to {high} expected")
-        if self.device not in DEVICES:
-            raise ValueError(f"device: {self.device!r}: one of {', '.join(DEVICES)} expected")
+        for name, choices in (("device", DEVICES), ("precision", PRECISIONS), ("clip_mode", ("value", "norm"))):
+            if (value := getattr(self, name)) not in choices:
+                raise ValueError(f"{name}: {value!r}: one of {', '.join(choices)} expected")
         if 0 < self.moments < 16:
             raise ValueError(f"moments: {self.moments!r}: 16 to 64, or 0 for none, expected")
-        if self.clip_mode not in ("value", "norm"):
-            raise ValueError(f"clip_mode: {self.clip_mode!r}: value or norm expected")
         if not self.stretches or not all(0.5 <= s <= 2.0 for s in self.stretches):
             raise ValueError(f"stretches: {self.stretches!r}: speeds from 0.5 to 2 expected, 1.0 for the sound itself")
         if not self.clip_temperatures or not all(0.0 <= t <= 2.0 for t in self.clip_temperatures):
@@ -121,6 +123,7 @@ class Training:
 
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "fp32", "bf16")
 BESIDE = ("clips", "clip_seconds", "clip_temperatures", "moments")  # settings that change nothing of what is learned
 
 _LIMITS: dict[str, tuple[float, float]] = {

@@ -17,7 +17,7 @@ from engine.config import ModelConfig
 from engine.training.recipes import BESIDE, Training, build, known_keys, parsed, resolve, typed
 
 SETTINGS, RESUME = "settings.json", "resume.safetensors"
-CHANGEABLE = ("steps", "save_steps", "threads", "device", *BESIDE)  # by --set with --resume
+CHANGEABLE = ("steps", "save_steps", "threads", "device", "precision", *BESIDE)  # by --set with --resume
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ class Trainer:
         self.material = material
         self.streams = Streams(material, plan.config, t)
         self.device = torch.device(chosen_device(t.device, self.team.rank))
+        self.low = chosen_precision(t.precision, self.device)
         self.model = SampleRNN(plan.config, t.seed, t.forget_bias).to(self.device)
         self.learned = {name: p for name, p in self.model.tensors.items() if p.requires_grad}
         self.optimizer = torch.optim.Adam(self.learned.values(), lr=t.lr, fused=True)
@@ -106,7 +108,8 @@ class Trainer:
         indices, fresh = self.streams.batch(self.step)
         state = self._started(torch.from_numpy(fresh).to(self.device))
         self.optimizer.zero_grad(set_to_none=True)
-        loss, after = self.model.loss(torch.from_numpy(indices[self.mine]).to(self.device), state, self._kept())
+        known = torch.from_numpy(indices[self.mine]).to(self.device)
+        loss, after = self.model.loss(known, state, self._kept(), self.low)
         whole = loss.detach().clone()
         self.team.average([whole])
         nats = float(whole)
@@ -255,8 +258,17 @@ def chosen_device(name: str, rank: int = 0) -> str:
         raise ValueError(f"device: {name}: torch finds none here; auto or cpu expected")
     if name == "cuda":
         torch.set_float32_matmul_precision("high")  # TF32: its rounding is far below the noise of a step
+        # weight norm makes the recurrent matrices anew in every step, so cuDNN has to gather them in every step
+        warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
         return f"cuda:{rank % torch.cuda.device_count()}"
     return name
+
+
+def chosen_precision(name: str, device: torch.device) -> torch.dtype:
+    """What ``precision`` means on a device."""
+    if name == "auto":
+        name = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return {"fp32": torch.float32, "bf16": torch.bfloat16}[name]
 
 
 def rate(step: int, training: Training) -> float:
