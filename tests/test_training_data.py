@@ -1,6 +1,7 @@
 """Training material: what is refused, what is cleaned, what is held out, and what a step draws."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -103,13 +104,31 @@ def test_stretching_keeps_the_pitch_and_the_straight_line():
         assert found * len(clicks) / len(out) == pytest.approx(k * 22050, rel=0.002, abs=100)
 
 
-def test_no_copy_holds_a_trace_of_a_held_out_window(tmp_path):
+def test_shares_are_held_out_in_chunks(tmp_path):
+    """88 for training, 6 to judge epochs by, 6 for the end; what lies beside a chunk is lost to its margins only."""
+    path = written(tmp_path / "long.wav", noise(200), subtype="FLOAT")
+    shares = replace(TRAINING, valid=0.06, test=0.06, excerpt=1.0, stretches=(1.0,))
+    material = data.prepare([path], CONFIG, shares)
+    assert (len(material.windows), len(material.tests)) == (12, 12)
+    spans = sorted((window.start, window.stop) for window in (*material.windows, *material.tests))
+    assert all(stop - start == RATE for start, stop in spans)
+    assert all(stop <= start for (_, stop), (start, _) in pairwise(spans))
+    assert [start * 24 // (200 * RATE) for start, _ in spans] == list(range(24)), "one in each stratum"
+    assert material.samples == 200 * RATE - 24 * (RATE + 2 * CONFIG.lookback)
+    with pytest.raises(ValueError, match=r"long\.wav: valid, test: shares of 200 s that hold no chunk of 40 s"):
+        data.prepare([path], CONFIG, replace(shares, excerpt=40.0))
+
+
+@pytest.mark.parametrize("shares", [{}, {"valid": 0.1, "test": 0.1}], ids=str)
+def test_no_copy_holds_a_trace_of_a_held_out_window(tmp_path, shares):
     """Everything held out is turned round in time: the training material stays the same to the bit."""
     audio = noise(20)
-    before = data.prepare([written(tmp_path / "a.wav", audio, subtype="FLOAT")], CONFIG, TRAINING)
-    for window in before.windows:
+    training = replace(TRAINING, **shares)
+    before = data.prepare([written(tmp_path / "a.wav", audio, subtype="FLOAT")], CONFIG, training)
+    assert bool(before.tests) == bool(shares)
+    for window in (*before.windows, *before.tests):
         audio[window.start : window.stop] = audio[window.start : window.stop][::-1].copy()
-    after = data.prepare([written(tmp_path / "a.wav", audio, subtype="FLOAT")], CONFIG, TRAINING)
+    after = data.prepare([written(tmp_path / "a.wav", audio, subtype="FLOAT")], CONFIG, training)
     assert len(before.parts) == len(after.parts) > 8
     for a, b in zip(before.parts, after.parts, strict=True):
         np.testing.assert_array_equal(a.audio, b.audio)

@@ -203,6 +203,7 @@ def test_the_seeds_recipes_are_what_the_seeds_say():
     config, training = resolve("metal", {})
     assert (config.rnn, config.frame_sizes, config.skip, config.h0) == ("lstm", (16,), True, "random")
     assert (training.forget_bias, training.batch, config.sample_rate) == (3.0, 128, 16000)
+    assert (training.valid, training.test, training.excerpt) == (0.06, 0.06, 8.0)
     config, _ = resolve("poster", {})
     assert (config.frame_sizes, config.dim, config.emb_size, config.sample_rate) == ((8, 16), 1024, 256, 44100)
 
@@ -220,6 +221,8 @@ REFUSED = {
     "clip": ({"clip_mode": "both"}, "clip_mode: 'both': one of value, norm expected"),
     "speed": ({"stretches": "9"}, "stretches"),
     "device": ({"device": "gpu"}, "device: 'gpu': one of auto, cpu, cuda, mps expected"),
+    "test": ({"test": "0.1"}, "test: 0.1: together with valid, the share that epochs are judged by"),
+    "prune": ({"prune_from": "0.9"}, "prune_from: 0.9: at most prune_to (0.6) expected"),
     "precision": ({"precision": "fp16"}, "precision: 'fp16': one of auto, fp32, bf16 expected"),
 }
 
@@ -249,6 +252,18 @@ def test_a_gpu_makes_nearly_the_run_of_a_processor(sound, tmp_path, precision):
         run([sound], tmp_path / device, "default", more, False, quiet)
     bits = [[line["bits"] for line in metrics(tmp_path / device) if "bits" in line] for device in ("cpu", "cuda")]
     np.testing.assert_allclose(*bits, rtol=2e-2)
+
+
+def test_what_is_held_out_for_the_end_is_judged_at_the_end(sound, tmp_path):
+    said: list[str] = []
+    more = {**TINY, "valid": "0.1", "test": "0.1"}
+    assert run([sound], tmp_path / "run", "default", more, False, said.append) == 0
+    assert any("5 held-out windows and 5 for the end" in line for line in said)
+    rows = [line for line in metrics(tmp_path / "run") if "bits" in line]
+    assert ["test_bits" in row for row in rows] == [False, False, True]
+    last = files.load(tmp_path / "run" / "epoch-003.safetensors")
+    assert last.training["test_bits"] == pytest.approx(rows[-1]["test_bits"], abs=1e-6)
+    assert said[-1] == f"at the end: {rows[-1]['test_bits']:.3f} bits a sample of what was held out for it"
 
 
 def test_mixed_precision_learns_as_much(sound, tmp_path):

@@ -64,6 +64,7 @@ class Material:
 
     parts: tuple[Part, ...]
     windows: tuple[Window, ...]
+    tests: tuple[Window, ...]  # for the end of a run; none but with a ``test`` share
     seconds: float
     line: Audio = field(repr=False)  # the sound as it is learned, files end to end
 
@@ -75,8 +76,9 @@ class Material:
     def fingerprint(self) -> str:
         """Changes when anything in the material does."""
         digest = hashlib.sha256()
-        for audio in [part.audio for part in self.parts] + [window.audio for window in self.windows]:
-            digest.update(np.ascontiguousarray(audio).tobytes())
+        pieces: list[Part | Window] = [*self.parts, *self.windows, *self.tests]
+        for piece in pieces:
+            digest.update(np.ascontiguousarray(piece.audio).tobytes())
         return digest.hexdigest()
 
 
@@ -93,13 +95,21 @@ def prepare(sounds: Sequence[Path], config: ModelConfig, training: Training) -> 
             f"{_names(sounds)}: {seconds:.1f} s of sound without its gaps: at least {MIN_SECONDS} s expected"
         )
     spans = _choose_windows([len(piece) for piece in pieces], config.sample_rate, training)
+    if not spans:
+        raise ValueError(
+            f"{_names(sounds)}: valid, test: shares of {seconds:.0f} s that hold no chunk of {training.excerpt:g} s "
+            "(excerpt) each: more sound, larger shares or shorter excerpts expected"
+        )
     parts = tuple(_parts(pieces, spans, config, training))
     if not parts:
         raise ValueError(
             f"{_names(sounds)}: no part is longer than seq_len ({training.seq_len}): set a smaller seq_len"
         )
     line = np.concatenate(pieces)
-    return Material(parts, tuple(_window(line, a, b, config) for a, b in spans), seconds, line)
+    windows = [_window(line, a, b, config) for a, b in spans]
+    later = _for_the_end(len(windows), training)
+    now = tuple(window for k, window in enumerate(windows) if k not in later)
+    return Material(parts, now, tuple(windows[k] for k in later), seconds, line)
 
 
 def report(sounds: Sequence[Path], material: Material, config: ModelConfig) -> list[str]:
@@ -228,10 +238,15 @@ def _names(sounds: Sequence[Path]) -> str:
 def _choose_windows(lengths: list[int], rate: int, training: Training) -> list[tuple[int, int]]:
     """Held-out spans in source time: one at random in each of equal strata, inside one file each.
 
-    Half a second to two, but never more than 15 % of the whole.
+    Half a second to two, but never more than 15 % of the whole; or chunks of an excerpt, for the shares that are asked
+    for (none if the sound is too short for one chunk each).
     """
     total, count = sum(lengths), training.heldout
     size = round(min(max(0.5, 0.01 * total / rate), 2.0, 0.15 * total / rate / count) * rate)
+    if training.valid:
+        size = round(training.excerpt * rate)
+        counts = [round(share * total / size) for share in (training.valid, training.test) if share]
+        count = sum(counts) if min(counts) else 0
     ends = np.cumsum(lengths)
     rng = np.random.default_rng([training.seed, 0])
     spans: list[tuple[int, int]] = []
@@ -244,6 +259,13 @@ def _choose_windows(lengths: list[int], rate: int, training: Training) -> list[t
         if not spans or start >= spans[-1][1]:
             spans.append((start, stop))
     return spans
+
+
+def _for_the_end(count: int, training: Training) -> list[int]:
+    """Which of so many held-out windows are for the test at the end: their share, drawn at random."""
+    tests = round(count * training.test / (training.valid + training.test)) if training.test else 0
+    drawn = np.random.default_rng([training.seed, 6]).permutation(count)[: min(tests, count - 1)]
+    return sorted(int(k) for k in drawn)
 
 
 def _window(line: Audio, start: int, stop: int, config: ModelConfig) -> Window:

@@ -16,11 +16,14 @@ from engine.model import SampleRNN
 from engine.training.data import Window, window_indices
 from engine.training.recipes import Training
 
+TOGETHER = 16  # windows judged at once: their logits take 32 MB
+
 
 def held_out_bits(model: SampleRNN, windows: Sequence[Window], training: Training) -> dict[str, float]:
     """Bits per sample over ``windows``: ``bits`` of all samples and, where there are any, ``bits_active``."""
     lengths = sorted({len(window.audio) for window in windows})
-    groups = [[w for w in windows if len(w.audio) == length] for length in lengths]
+    same = [[w for w in windows if len(w.audio) == length] for length in lengths]
+    groups = [group[at : at + TOGETHER] for group in same for at in range(0, len(group), TOGETHER)]
     nats = np.concatenate([window_losses(model, group, training).ravel() for group in groups])
     active = np.concatenate([window.active for group in groups for window in group])
     bits = {"bits": float(nats.mean()) / math.log(2)}

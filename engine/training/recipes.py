@@ -34,6 +34,9 @@ class Training:
             not come down then.
         restarts: times that a run begins anew with the next seed when, in its first two epochs (and 200 steps), its
             loss is no number any more or nothing has been learned. Later its epochs are kept, and the run ends.
+        density_frames, density_sample, density_output: share of the weights of the tiers, of the sample level, of its
+            output layer that is left at the end, in blocks of 16 x 4; 1 for all (engine.training.pruning).
+        prune_from, prune_to: shares of the run between which the others go.
         forget_bias: initial forget-gate bias of an LSTM.
         stretches: speeds of the copies of the sound (pitch kept); 1.0 is the sound itself.
         varispeed: semitones by which an excerpt may be played faster or slower, pitch and all, drawn anew each time.
@@ -45,6 +48,8 @@ class Training:
         excerpt: seconds that a stream follows one excerpt (as far as the material goes).
         dither: width, in quantiser steps, of the uniform noise added before quantising.
         heldout: number of held-out windows.
+        valid, test: shares of the sound that are held out in chunks of ``excerpt`` seconds instead: ``valid`` is judged
+            after each epoch, ``test`` once at the end; 0 for ``heldout`` windows and no test.
         epoch_steps: steps of an epoch; 0 means one pass over the sound and its copies.
         save_steps: steps between saves of what ``--resume`` needs.
         device: where torch computes: ``auto`` (CUDA if there is a GPU, else the processor), ``cpu``, ``cuda``, ``mps``;
@@ -72,6 +77,11 @@ class Training:
     average: float = 0.0
     patience: int = 0
     restarts: int = 2
+    density_frames: float = 1.0
+    density_sample: float = 1.0
+    density_output: float = 1.0
+    prune_from: float = 0.1
+    prune_to: float = 0.6
     forget_bias: float = 1.0
     stretches: tuple[float, ...] = (0.94, 0.97, 1.0, 1.03, 1.06)
     varispeed: float = 0.0
@@ -83,6 +93,8 @@ class Training:
     excerpt: float = 8.0
     dither: float = 1.0
     heldout: int = 8
+    valid: float = 0.0
+    test: float = 0.0
     epoch_steps: int = 0
     save_steps: int = 50
     device: str = "auto"
@@ -105,6 +117,10 @@ class Training:
         for name, choices in (("device", DEVICES), ("precision", PRECISIONS), ("clip_mode", ("value", "norm"))):
             if (value := getattr(self, name)) not in choices:
                 raise ValueError(f"{name}: {value!r}: one of {', '.join(choices)} expected")
+        if self.test and not self.valid:
+            raise ValueError(f"test: {self.test!r}: together with valid, the share that epochs are judged by")
+        if self.prune_from > self.prune_to:
+            raise ValueError(f"prune_from: {self.prune_from!r}: at most prune_to ({self.prune_to!r}) expected")
         if 0 < self.moments < 16:
             raise ValueError(f"moments: {self.moments!r}: 16 to 64, or 0 for none, expected")
         if not self.stretches or not all(0.5 <= s <= 2.0 for s in self.stretches):
@@ -138,6 +154,11 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "average": (0.0, 0.99999),
     "patience": (0, 100_000),
     "restarts": (0, 100),
+    "density_frames": (0.01, 1.0),
+    "density_sample": (0.01, 1.0),
+    "density_output": (0.01, 1.0),
+    "prune_from": (0.0, 1.0),
+    "prune_to": (0.0, 1.0),
     "forget_bias": (-10.0, 10.0),
     "varispeed": (0.0, 12.0),
     "invert": (0.0, 1.0),
@@ -148,6 +169,8 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "excerpt": (0.05, 600.0),
     "dither": (0.0, 8.0),
     "heldout": (1, 1000),
+    "valid": (0.0, 0.5),
+    "test": (0.0, 0.5),
     "epoch_steps": (0, 1_000_000),
     "save_steps": (1, 100_000),
     "threads": (0, 256),

@@ -98,7 +98,7 @@ def _show_material(trainer: Trainer, run_dir: Path, say: Say) -> None:
     plan, material = trainer.plan, trainer.material
     for line in report(plan.sounds, material, plan.config):
         say(line)
-    windows = [(window.start, window.stop) for window in material.windows]
+    windows = sorted((window.start, window.stop) for window in (*material.windows, *material.tests))
     drawn = pictures.material(material.line, plan.config.sample_rate, windows, run_dir.resolve().name)
     files.write_whole(run_dir / "material.svg", drawn.encode())
 
@@ -136,9 +136,10 @@ def _loop(trainer: Trainer, run_dir: Path, say: Say) -> int:
     metrics = Metrics(run_dir / "metrics.jsonl", trainer.step) if team.first else NoMetrics()
     clock = _Clock()
     t, material = trainer.plan.training, trainer.material
+    tests = f" and {len(material.tests)} for the end" if material.tests else ""
     say(
-        f"{material.seconds:.1f} s of sound, {len(t.stretches)} speeds, {len(material.windows)} held-out windows; "
-        f"{trainer.epoch_steps} steps an epoch, {t.steps} in all"
+        f"{material.seconds:.1f} s of sound, {len(t.stretches)} speeds, {len(material.windows)} held-out windows"
+        f"{tests}; {trainer.epoch_steps} steps an epoch, {t.steps} in all"
     )
     wanted = Wanted(t.clips if team.first else 0, t.clip_seconds, t.clip_temperatures)
     with _signals() as caught, closing(Background(run_dir, wanted, say)) as clips:
@@ -184,10 +185,13 @@ def _close_epoch(trainer: Trainer, run_dir: Path, metrics: Metrics, say: Say) ->
         return
     path = run_dir / f"epoch-{trainer.epoch:03d}.safetensors"
     files.save(_with_moments(trainer, with_ranges(checkpoint), say), path)
-    metrics.add(step=trainer.step, epoch=trainer.epoch, epoch_train_bits=train_bits, **bits)
+    left = {"density": trainer.pruning.left} if trainer.pruning.left < 1.0 else {}
+    metrics.add(step=trainer.step, epoch=trainer.epoch, epoch_train_bits=train_bits, **bits, **left)
     metrics.draw()
     active = f", {bits['bits_active']:.3f} over active ones" if "bits_active" in bits else ""
     say(f"epoch {trainer.epoch}: {bits['bits']:.3f} bits a sample held out{active}; {train_bits:.3f} in training")
+    if "test_bits" in bits:
+        say(f"at the end: {bits['test_bits']:.3f} bits a sample of what was held out for it")
 
 
 def _with_moments(trainer: Trainer, checkpoint: files.Checkpoint, say: Say) -> files.Checkpoint:

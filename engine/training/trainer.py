@@ -25,6 +25,7 @@ from engine import checkpoint as files
 from engine.model import SampleRNN, State
 from engine.training.data import Material, Streams
 from engine.training.judging import held_out_bits
+from engine.training.pruning import Pruning
 from engine.training.recipes import Training
 from engine.training.runs import Plan, saved_head
 from engine.training.team import Team
@@ -70,6 +71,7 @@ class Trainer:
         self.step = 0
         self.best = (math.inf, 0)  # fewest held-out bits, and the epoch that had them
         self.averaged = {name: p.detach().clone() for name, p in self.learned.items()} if t.average else {}
+        self.pruning = Pruning(self.learned, t)
         self.epoch_tally = Tally()
         per_epoch = material.samples / (t.batch * t.seq_len)
         self.epoch_steps = t.epoch_steps or max(1, round(per_epoch))
@@ -125,6 +127,7 @@ class Trainer:
             group["lr"] = t.lr * rate(self.step, t)
         self.optimizer.step()
         self._average()
+        self.pruning.apply(self.step, self.averaged)
         self.state = [tuple(part.detach() for part in parts) for parts in after]
         self.step += 1
         self.epoch_tally.nats += nats
@@ -177,8 +180,15 @@ class Trainer:
         return drawn.to(self.device)
 
     def evaluate(self) -> dict[str, float]:
-        """Bits per sample on the held-out windows, unstretched: over all samples and over active ones."""
-        return held_out_bits(self.model, self.material.windows, self.plan.training)
+        """Bits per sample on the held-out windows, unstretched: over all samples and over active ones.
+
+        At the end of a run also on what was held out for that: ``test_bits``, ``test_bits_active``.
+        """
+        bits = held_out_bits(self.model, self.material.windows, self.plan.training)
+        if self.finished and self.material.tests:
+            tested = held_out_bits(self.model, self.material.tests, self.plan.training)
+            bits |= {f"test_{name}": value for name, value in tested.items()}
+        return bits
 
     def save(self, path: Path) -> None:
         """Everything that :meth:`restore` needs, in one file that is there whole or not at all; of the whole team."""
@@ -227,6 +237,7 @@ class Trainer:
             tuple(tensors[f"s/{i}/{j}"][:, self.mine].clone() for j in range(len(parts)))
             for i, parts in enumerate(self.state)
         ]
+        self.pruning = Pruning(self.learned, self.plan.training)
         self.step = int(head["step"])
         bits, epoch = head.get("best", [math.inf.hex(), 0])  # runs of older versions have none
         self.best = (float.fromhex(bits), int(epoch))
@@ -242,6 +253,8 @@ class Trainer:
             "nll_bits": bits["bits"],
             "nll_bits_active": bits.get("bits_active"),
             "train_bits": self.epoch_tally.bits(),
+            "density": self.pruning.left,
+            **{name: value for name, value in bits.items() if name.startswith("test_")},
             "settings": t.learning(),
         }
         title = t.title or ", ".join(path.stem for path in self.plan.sounds)

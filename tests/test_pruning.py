@@ -1,0 +1,112 @@
+"""Pruning: the least blocks go, in good time, for good; nothing else changes, and a run can be gone on with."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from engine import checkpoint as files
+from engine.config import ModelConfig
+from engine.model import SampleRNN
+from engine.training.pruning import COLUMNS, ROWS, Pruning, density, mask, progress
+from engine.training.recipes import Training
+from engine.training.running import run
+
+TINY = {
+    "sample_rate": "8000", "q_levels": "16", "frame_sizes": "2,4", "dim": "32", "emb_size": "4", "seq_len": "64",
+    "batch": "4", "excerpt": "0.1", "epoch_steps": "5", "save_steps": "3", "stretches": "1.0", "steps": "34",
+    "warmup": "0", "threads": "1", "clips": "0", "moments": "0", "density_frames": "0.25", "density_sample": "0.5",
+}  # fmt: skip
+
+
+def blocks(matrix):
+    """Which blocks of a matrix are not zero."""
+    flat = matrix.reshape(-1, matrix.shape[-1])
+    rows, columns = flat.shape
+    padded = np.pad(np.abs(flat), ((0, -rows % ROWS), (0, -columns % COLUMNS)))
+    return padded.reshape(padded.shape[0] // ROWS, ROWS, -1, COLUMNS).max(axis=(1, 3)) > 0
+
+
+def test_the_largest_blocks_stay():
+    matrix = torch.full((40, 10), 0.1)  # neither a whole number of blocks
+    matrix[16:32, 4:8] = -3.0
+    matrix[:16, 8:] = 2.0
+    matrix[32:, :4] = 0.2
+    kept = mask(matrix, 1 / 9)  # one of nine, and every sixteen rows keep one
+    want = torch.zeros_like(matrix)
+    want[16:32, 4:8] = want[:16, 8:] = want[32:, :4] = 1.0
+    assert torch.equal(kept, want)
+    assert mask(matrix, 1.0).all()
+
+
+def test_they_go_quickly_first_and_slowly_last():
+    t = Training(steps=100, prune_from=0.1, prune_to=0.6)
+    gone = [progress(step, t) for step in range(100)]
+    assert gone[:10] == [0.0] * 10
+    assert gone[59:] == [1.0] * 41
+    steps = np.diff(gone[9:60])
+    assert (steps > 0).all()
+    assert (np.diff(steps) < 0).all()
+
+
+def test_what_may_go():
+    t = Training(density_frames=0.2, density_sample=0.3, density_output=0.4)
+    config = ModelConfig(dim=32, frame_sizes=(4,), rnn="lstm", n_rnn=2, skip=True)
+    shares = {name: density(name, t) for name in SampleRNN(config).tensors}
+    assert {name for name, share in shares.items() if share == 0.3} == {"tier/0/up/weight_v", "mlp/hidden/weight_v"}
+    assert {name for name, share in shares.items() if share == 0.4} == {"mlp/output/weight_v"}
+    pruned = {
+        f"tier/0/{name}/weight_v" for name in ("rnn/0/ih", "rnn/0/hh", "rnn/1/ih", "rnn/1/hh", "skip/0", "skip/1")
+    }
+    assert {name for name, share in shares.items() if share == 0.2} == pruned
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sounds") / "tone.wav"
+    soundfile.write(path, 0.5 * np.sin(2 * np.pi * 200 * np.arange(5 * 8000) / 8000), 8000)
+    return path
+
+
+@pytest.mark.parametrize("more", [{}, {"weight_norm": "false"}, {"average": "0.9"}], ids=str)
+def test_a_pruned_run_has_blocks_of_nothing(sound, tmp_path, more):
+    assert run([sound], tmp_path / "run", "default", {**TINY, **more}, False, lambda line: None) == 0
+    last = files.load(tmp_path / "run" / "epoch-007.safetensors")
+    suffix = "weight" if "weight_norm" in more else "weight_v"
+    found = {name: blocks(last.tensors[f"{name}.{suffix}"]).mean() for name in ("tier.0.rnn.0.hh", "mlp.hidden")}
+    assert found == {"tier.0.rnn.0.hh": pytest.approx(0.25, abs=0.03), "mlp.hidden": pytest.approx(0.5, abs=0.03)}
+    assert blocks(last.tensors[f"mlp.output.{suffix}"]).all()
+    assert blocks(last.tensors[f"tier.0.input.{suffix}"]).all()
+    assert np.isfinite(last.training["nll_bits"])
+    assert last.training["density"] == pytest.approx(0.3, abs=0.05)
+    assert np.isfinite(last.weight("tier.0.rnn.0.hh")).all()
+
+
+def test_a_pruned_run_can_be_gone_on_with(sound, tmp_path):
+    """From a save between two looks, while blocks are still going."""
+    assert run([sound], tmp_path / "whole", "default", TINY, False, lambda line: None) == 0
+    older = {}
+
+    def keep(line):
+        if line.startswith("epoch 2"):
+            older["resume"] = (tmp_path / "parts" / "resume.safetensors").read_bytes()  # of step 9
+
+    assert run([sound], tmp_path / "parts", "default", TINY, False, keep) == 0
+    (tmp_path / "parts" / "resume.safetensors").write_bytes(older["resume"])
+    assert run([], tmp_path / "parts", "default", {}, True, lambda line: None) == 0
+    for name in ("resume.safetensors", "epoch-004.safetensors", "epoch-007.safetensors"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes(), name
+
+
+def test_what_is_gone_stays_gone():
+    torch.manual_seed(0)
+    learned = {"mlp/hidden/weight": torch.randn(64, 64)}
+    t = Training(steps=40, density_sample=0.25, prune_from=0.0, prune_to=0.5)
+    pruning, gone = Pruning(learned, t), torch.zeros(64, 64, dtype=torch.bool)
+    for step in range(40):
+        learned["mlp/hidden/weight"] += 0.1 * torch.randn(64, 64)  # an optimiser that knows nothing of this
+        pruning.apply(step, {})
+        now = learned["mlp/hidden/weight"] == 0
+        assert (now | ~gone).all()
+        gone = now
+    assert pruning.left == pytest.approx(0.25)
