@@ -1,16 +1,20 @@
-"""What the choices of a recipe are worth: the same network and steps, one choice changed at a time, several seeds.
+"""What the choices of a recipe are worth: the same sound and steps, one choice changed at a time, several seeds.
 
-    python tools/learning.py sounds/tabla.flac -o runs/learning/tabla [--steps 300] [--seeds 3] [--jobs 2]
+    python tools/learning.py sounds/tabla.flac -o runs/learning/tabla --steps 400
+    python tools/learning.py sounds/tabla.flac -o runs/learning/shapes --compare shapes --steps 250 --seeds 2
+    python tools/learning.py sounds/guitar.flac -o runs/learning/metal --compare metal --steps 250 --seeds 2
 
-Prints held-out bits over active samples, mean and range over the seeds, as a Markdown table. The held-out windows of a
-seed are the same sound in every row but "gaps left", which cuts none. Runs lie in the folder given; those that are
-there already are not made again.
+Prints a Markdown table: held-out bits over active samples, mean over the seeds; how far each seed is from the same seed
+of the first row (a seed also chooses the held-out windows, so that only the same seeds compare), where bits compare at
+all; seconds a step. Windows are the same sound in every row but "gaps left", which cuts none. Runs lie in the folder
+given; those that are there already are not made again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -19,15 +23,41 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BASE = {"threads": "1", "clips": "0", "moments": "0", "restarts": "0", "save_steps": "100"}
-CHOICES: dict[str, dict[str, str]] = {
-    "the default recipe": {},
-    "without stretched copies": {"stretches": "1.0"},
-    "varispeed and inversion instead of copies": {"stretches": "1.0", "varispeed": "1.0", "invert": "0.5"},
-    "copies and half of it turned round": {"invert": "0.5"},
-    "the rate left high": {"decay": "0.0"},
-    "averaged weights": {"average": "0.98"},
-    "averaged weights, the rate left high": {"average": "0.98", "decay": "0.0"},
-    "gaps left": {"gap": "0.0"},
+CHEAP = {"batch": "32", "keep": "0.25"}
+ELSEWHERE = ("gaps left", "mu-law with pre-emphasis")  # other windows, or another measure
+COMPARISONS: dict[str, tuple[str, dict[str, dict[str, str]]]] = {
+    "choices": (
+        "default",
+        {
+            "the default recipe": {},
+            "without stretched copies": {"stretches": "1.0"},
+            "the rate left high": {"decay": "0.0"},
+            "averaged weights": {"average": "0.98"},
+            "averaged weights, the rate left high": {"average": "0.98", "decay": "0.0"},
+            "gaps left": {"gap": "0.0"},
+            "mu-law with pre-emphasis": {"q_type": "mu-law", "preemphasis": "0.85"},
+        },
+    ),
+    "shapes": (
+        "default",
+        {
+            "dim 256": {},
+            "dim 384, hidden layers of 256": {"dim": "384", "mlp_dim": "256"},
+            "dim 512, hidden layers of 256": {"dim": "512", "mlp_dim": "256"},
+            "dim 512": {"dim": "512"},
+        },
+    ),
+    "metal": (
+        "live-metal",
+        {
+            "3 LSTM layers of 256": CHEAP,
+            "5 layers of 256": {**CHEAP, "n_rnn": "5"},
+            "5 layers of 192": {**CHEAP, "n_rnn": "5", "dim": "192"},
+            "GRU": {**CHEAP, "rnn": "gru"},
+            "without skip connections": {**CHEAP, "skip": "false"},
+            "rate 0.002": {**CHEAP, "lr": "0.002"},
+        },
+    ),
 }
 
 
@@ -35,33 +65,55 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sounds", type=Path, nargs="+")
     parser.add_argument("-o", dest="out", type=Path, required=True)
+    parser.add_argument("--compare", choices=COMPARISONS, default="choices")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    pairs = product(range(args.seeds), enumerate(CHOICES))
-    jobs = [(name, seed, args.out / f"{number}-{seed}") for seed, (number, name) in pairs]
+    recipe, choices = COMPARISONS[args.compare]
+    jobs = list(product(range(args.seeds), enumerate(choices)))
     with ThreadPoolExecutor(args.jobs) as pool:
-        bits = list(pool.map(lambda job: train(job[2], args.sounds, CHOICES[job[0]], job[1], args.steps), jobs))
-    names = ", ".join(path.stem for path in args.sounds)
-    print(f"| {args.steps} steps, {names} | bits, mean of {args.seeds} seeds | range |")
-    print("|---|---|---|")
-    for name in CHOICES:
-        found = [value for (choice, _, _), value in zip(jobs, bits, strict=True) if choice == name]
-        print(f"| {name} | {sum(found) / len(found):.3f} | {min(found):.3f} to {max(found):.3f} |")
+        done = pool.map(
+            lambda job: train(
+                args.out / f"{job[1][0]}-{job[0]}", args.sounds, recipe, choices[job[1][1]], job[0], args.steps
+            ),
+            jobs,
+        )
+        found = {(name, seed): result for (seed, (_, name)), result in zip(jobs, done, strict=True)}
+    print(table(list(choices), args.seeds, found, f"{args.steps} steps, {', '.join(p.stem for p in args.sounds)}"))
 
 
-def train(folder: Path, sounds: list[Path], choice: dict[str, str], seed: int, steps: int) -> float:
-    """Held-out bits over active samples at the end of a run, made if it is not there."""
+def table(choices: list[str], seeds: int, found: dict[tuple[str, int], tuple[float, float]], title: str) -> str:
+    """The Markdown table."""
+    lines = [
+        f"| {title} | bits, mean of {seeds} seeds | against the first row, each seed | s a step |",
+        "|---|---|---|---|",
+    ]
+    for name in choices:
+        bits = [found[name, seed][0] for seed in range(seeds)]
+        against = [f"{own - found[choices[0], seed][0]:+.3f}" for seed, own in enumerate(bits)]
+        shown = "" if name in (choices[0], *ELSEWHERE) else ", ".join(against)
+        step = statistics.median(found[name, seed][1] for seed in range(seeds))
+        lines.append(f"| {name} | {statistics.mean(bits):.3f} | {shown} | {step:.2f} |")
+    return "\n".join(lines)
+
+
+def train(
+    folder: Path, sounds: list[Path], recipe: str, choice: dict[str, str], seed: int, steps: int
+) -> tuple[float, float]:
+    """Held-out bits over active samples at the end of a run, made if it is not there, and seconds a step."""
     settings = {**BASE, "steps": str(steps), "epoch_steps": str(steps), "seed": str(seed), **choice}
-    command = [sys.executable, "-m", "instrument.cli", "train", *map(str, sounds), "-o", str(folder)]
-    command += [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    command = [sys.executable, "-m", "instrument.cli", "train"]
     if (folder / "settings.json").exists():
-        command = [*command[:4], "-o", str(folder), "--resume"]
+        command += ["-o", str(folder), "--resume"]
+    else:
+        command += [*map(str, sounds), "-o", str(folder), "--recipe", recipe]
+        command += [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return float(next(row["bits_active"] for row in reversed(rows) if "bits_active" in row))
+    bits = next(row["bits_active"] for row in reversed(rows) if "bits_active" in row)
+    return float(bits), statistics.median(row["seconds"] for row in rows if "seconds" in row)
 
 
 if __name__ == "__main__":
