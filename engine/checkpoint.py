@@ -195,7 +195,9 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
 
 
 def write_whole(path: Path, blob: bytes) -> None:
-    """Write a file so that a crash leaves either the old one or the new one. Raises OSError, leaving nothing new.
+    """Write a file so that a crash leaves either the old one or the new one.
+
+    Raises OSError with the file's name, leaving nothing new.
 
     A device or a pipe takes it as it is: it must not be replaced.
     """
@@ -209,9 +211,11 @@ def write_whole(path: Path, blob: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         scratch.replace(path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             scratch.unlink()
+        if isinstance(error, OSError):  # a write names no file, an open names the scratch one
+            raise OSError(error.errno, error.strerror, str(path)) from None
         raise
 
 

@@ -142,13 +142,13 @@ def store(path: Path, sounds: Sequence[Path], count: int, out: Path) -> int:
 
     Returns how many. Raises ValueError naming the file and what is wrong, OSError when it cannot be written.
     """
-    from engine.training import data
+    from engine.training import sounds as heard
     from engine.training.recipes import Training
 
     checkpoint = load(path)
     kept = checkpoint.training.get("settings", {})
-    gaps = {key: kept.get(key, 0.0) for key in ("gap", "gap_level")}
-    pieces = data.laid_out(sounds, checkpoint.config, Training(**gaps))
+    gaps = {key: kept.get(key, 0.0) for key in ("gap", "gap_level", "limit")}
+    pieces = heard.laid_out(sounds, checkpoint.config, Training(**gaps))
     found = take(checkpoint, np.concatenate(pieces), count)
     save(with_moments(checkpoint if "ranges" in checkpoint.playing else with_ranges(checkpoint), found), out)
     return len(found)

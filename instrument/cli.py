@@ -339,7 +339,7 @@ def _replay(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from engine.training import data, runs
+    from engine.training import runs, sounds
 
     if not args.sounds and not args.resume:
         raise ValueError("train: no sound files given")
@@ -347,7 +347,7 @@ def _train(args: argparse.Namespace) -> int:
     # torch takes seconds to import: what can be wrong without it is said first
     plan = runs.make_plan(args.sounds, args.out, args.recipe, overrides, args.resume)
     for path in plan.sounds:
-        data.check(path)
+        sounds.check(path)
     _need("torch")
     if args.dry_run:
         from engine.training import dryrun

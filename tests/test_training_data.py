@@ -10,7 +10,7 @@ import soundfile
 
 from engine.config import ModelConfig
 from engine.quantize import quantize
-from engine.training import data
+from engine.training import data, sounds
 from engine.training.recipes import Training
 
 RATE = 8000
@@ -54,7 +54,7 @@ def test_bad_files_are_named_in_one_line(tmp_path, number):
 def test_eight_bit_stereo_at_another_rate_loads(tmp_path):
     stereo = np.stack([noise(4, 1, 11025), noise(4, 2, 11025)], axis=1)
     path = written(tmp_path / "old.wav", stereo, rate=11025, subtype="PCM_U8")
-    audio = data.read(path, RATE)
+    audio = sounds.read(path, RATE)
     assert audio.ndim == 1
     assert len(audio) == pytest.approx(4 * RATE, abs=2)
     assert data.prepare([path], CONFIG, TRAINING).seconds == pytest.approx(4.0, abs=0.01)
@@ -63,10 +63,10 @@ def test_eight_bit_stereo_at_another_rate_loads(tmp_path):
 def test_offset_and_level_belong_to_the_data_set(tmp_path):
     loud, soft = noise(3, 1), noise(3, 2) * 0.1 + 0.3
     paths = [Path("loud.wav"), Path("soft.wav")]
-    a, b = data.cleaned([loud, soft], paths)
+    a, b = sounds.cleaned([loud, soft], paths)
     line = np.concatenate([a, b])
     assert abs(line.mean()) < 1e-4
-    assert np.abs(line).max() == pytest.approx(data.PEAK)
+    assert np.abs(line).max() == pytest.approx(sounds.PEAK)
     assert (b.mean() - a.mean()) / b.std() == pytest.approx((soft.mean() - loud.mean()) / soft.std(), rel=1e-3)
     assert a.std() / b.std() == pytest.approx(loud.std() / soft.std(), rel=1e-3)
 
@@ -74,7 +74,7 @@ def test_offset_and_level_belong_to_the_data_set(tmp_path):
 def test_long_gaps_are_cut_and_short_ones_kept():
     burst, rest = noise(0.5), np.zeros
     audio = np.concatenate([burst, rest(RATE), burst, rest(RATE // 20), burst]).astype(np.float32)
-    out = data.trimmed(audio, RATE, 0.08, -50.0)
+    out = sounds.trimmed(audio, RATE, 0.08, -50.0)
     assert len(out) == pytest.approx(1.5 * RATE + 0.08 * RATE + RATE // 20, abs=RATE // 50)
     np.testing.assert_array_equal(out[: RATE // 2], burst)
     np.testing.assert_array_equal(out[-RATE // 2 :], burst)
@@ -82,10 +82,10 @@ def test_long_gaps_are_cut_and_short_ones_kept():
 
 def test_active_means_sound_within_twenty_milliseconds():
     audio = np.concatenate([np.zeros(RATE), noise(1), np.zeros(RATE)]).astype(np.float32)
-    on = np.flatnonzero(data.active(audio, RATE))
+    on = np.flatnonzero(sounds.active(audio, RATE))
     assert on[0] == pytest.approx(RATE, abs=0.01 * RATE + 1)
     assert on[-1] == pytest.approx(2 * RATE, abs=0.01 * RATE + 1)
-    assert data.active(audio, RATE)[RATE : 2 * RATE].all()
+    assert sounds.active(audio, RATE)[RATE : 2 * RATE].all()
 
 
 def test_stretching_keeps_the_pitch_and_the_straight_line():
@@ -119,13 +119,44 @@ def test_shares_are_held_out_in_chunks(tmp_path):
         data.prepare([path], CONFIG, replace(shares, excerpt=40.0))
 
 
-@pytest.mark.parametrize("shares", [{}, {"valid": 0.1, "test": 0.1}], ids=str)
+def test_a_sound_that_comes_twice_is_learned_once(tmp_path):
+    """Or what is held out of the one is learned from the other."""
+    paths = [written(tmp_path / f"{name}.wav", noise(5, seed)) for name, seed in (("a", 1), ("b", 2), ("again", 1))]
+    material = data.prepare([*paths, paths[1]], CONFIG, TRAINING)
+    assert material.seconds == pytest.approx(10.0, abs=0.01)
+    assert material.left_out == (
+        "again.wav: the same sound as a.wav: learned once",
+        "b.wav: the same sound as b.wav: learned once",
+    )
+
+
+def test_channels_that_cancel_are_not_called_silent(tmp_path):
+    path = written(tmp_path / "anti.wav", np.stack([noise(3), -noise(3)], axis=1))
+    with pytest.raises(ValueError, match=r"anti\.wav: its channels cancel each other when mixed to mono: turn one"):
+        data.prepare([path], CONFIG, TRAINING)
+
+
+def test_a_limited_part_has_the_level_of_the_whole(tmp_path):
+    """Limited alone, so that no window has a say in it, and yet as loud and as dense as what is heard."""
+    audio = noise(20) * np.where(np.arange(20 * RATE) % 2000 < 20, 8, 1).astype(np.float32)
+    path = written(tmp_path / "peaks.wav", audio / np.abs(audio).max(), subtype="FLOAT")
+    free, held = (data.prepare([path], CONFIG, replace(TRAINING, limit=level)) for level in (0.0, -20.0))
+    loud = [np.sqrt(np.mean(np.square(np.concatenate([part.audio for part in m.parts])))) for m in (free, held)]
+    assert loud[1] > 2 * loud[0]
+    whole = float(np.sqrt(np.mean(np.square(held.line))))
+    assert loud[1] == pytest.approx(whole, rel=0.15)
+    assert max(float(np.abs(part.audio).max()) for part in held.parts if part.speed == 1.0) == pytest.approx(
+        sounds.PEAK
+    )
+
+
+@pytest.mark.parametrize("shares", [{}, {"valid": 0.1, "test": 0.1}, {"limit": -20.0}], ids=str)
 def test_no_copy_holds_a_trace_of_a_held_out_window(tmp_path, shares):
     """Everything held out is turned round in time: the training material stays the same to the bit."""
     audio = noise(20)
     training = replace(TRAINING, **shares)
     before = data.prepare([written(tmp_path / "a.wav", audio, subtype="FLOAT")], CONFIG, training)
-    assert bool(before.tests) == bool(shares)
+    assert bool(before.tests) == ("test" in shares)
     for window in (*before.windows, *before.tests):
         audio[window.start : window.stop] = audio[window.start : window.stop][::-1].copy()
     after = data.prepare([written(tmp_path / "a.wav", audio, subtype="FLOAT")], CONFIG, training)

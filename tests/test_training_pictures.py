@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from engine.training import data, pictures
+from engine.training import pictures, sounds
 from engine.training.running import run
 
 RATE = 8000
@@ -64,4 +64,4 @@ def test_a_run_says_and_shows_what_went_in(tmp_path):
 
 @pytest.mark.parametrize("path", sorted((Path(__file__).parent.parent / "sounds").glob("*.flac")), ids=lambda p: p.stem)
 def test_the_sounds_that_come_along_are_not_clipped(path):
-    assert data.clipped_share(path) < data.CLIPPED
+    assert sounds.clipped_share(path) < sounds.CLIPPED

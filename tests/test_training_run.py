@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -280,19 +281,22 @@ def test_mixed_precision_learns_as_much(sound, tmp_path):
 
 
 def test_a_full_disk_loses_nothing_that_was_saved(sound, tmp_path, monkeypatch):
-    """The run ends with the file's name; what was there before it is whole, and goes on to the same end."""
-    write, count = files.write_whole, []
+    """The run ends with the file's name and what to do; what was there before is whole, and goes on to the same end."""
+    sync, count = os.fsync, []
 
-    def full(path, blob):
-        count.append(path)
+    def full(file):
+        count.append(file)
         if len(count) == 6:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        write(path, blob)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as a write says it: without a name
+        sync(file)
 
     with monkeypatch.context() as patched:
-        patched.setattr(files, "write_whole", full)
-        with pytest.raises(OSError, match="No space left"):
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(
+            ValueError, match=r"run/metrics\.svg: No space left .* free some space, then --resume goes on"
+        ):
             run([sound], tmp_path / "run", "default", TINY, False, quiet)
+    assert not list((tmp_path / "run").glob(".*.safetensors.*")), "a scratch file was left"
     assert run([], tmp_path / "run", "default", {}, True, quiet) == 0
     assert run([sound], tmp_path / "whole", "default", TINY, False, quiet) == 0
     for name in ("resume.safetensors", "epoch-003.safetensors"):
@@ -360,19 +364,25 @@ def test_a_run_without_progress_ends_early(sound, tmp_path):
 def test_a_hopeless_run_is_begun_anew_with_the_next_seed(sound, tmp_path, monkeypatch):
     advance, said = Trainer.advance, []
 
+    folder = tmp_path / "run"
+
     def broken(self):
         if self.plan.training.seed == 0 and self.step == 7:
+            (folder / "clips" / "inner").mkdir(parents=True, exist_ok=True)
+            for name in ("mine", "epoch-001-t1.000-s0000"):
+                (folder / "clips" / f"{name}.flac").write_bytes(b"mine")
             raise Hopeless("broken")
         return advance(self)
 
     monkeypatch.setattr(Trainer, "advance", broken)
-    folder = tmp_path / "run"
     assert run([sound], folder, "default", TINY, False, said.append) == 0
     assert "broken; begun anew with seed 1" in said
     assert run([sound], tmp_path / "straight", "default", {**TINY, "seed": "1"}, False, quiet) == 0
     one, other = (path / "epoch-003.safetensors" for path in (folder, tmp_path / "straight"))
     np.testing.assert_array_equal(files.load(one).tensors["embedding"], files.load(other).tensors["embedding"])
     assert metrics(folder) == metrics(tmp_path / "straight")
+    assert (folder / "clips" / "mine.flac").read_bytes() == b"mine", "not the run's to take away"
+    assert not (folder / "clips" / "epoch-001-t1.000-s0000.flac").exists()
     assert json.loads((folder / "settings.json").read_text())["values"]["seed"] == 1
     with pytest.raises(ValueError, match="broken"):
         run([sound], tmp_path / "none", "default", {**TINY, "restarts": "0"}, False, quiet)
@@ -485,6 +495,7 @@ def test_settings_that_are_damaged(left, tmp_path, fault):
 def test_saved_states_that_are_damaged(left, tmp_path, fault):
     change, words = SAVED[fault]
     (tmp_path / "settings.json").write_bytes((left / "settings.json").read_bytes())
+    (tmp_path / "epoch-001.safetensors").touch()  # or it would begin at its first step
     if change:
         (tmp_path / "resume.safetensors").write_bytes(change((left / "resume.safetensors").read_bytes()))
     with pytest.raises(ValueError, match=r"resume\.safetensors: ") as caught:
@@ -507,6 +518,88 @@ def test_a_run_is_resumed_from_any_folder(sound, tmp_path, monkeypatch):
         run([], tmp_path / "run", "default", {"steps": "5"}, True, quiet)
     monkeypatch.chdir(sound.parent)
     assert run([], tmp_path / "run", "default", {"steps": "5"}, True, quiet) == 0
+
+
+def test_a_run_killed_before_its_first_save_begins_when_it_is_resumed(sound, tmp_path):
+    assert run([sound], tmp_path / "whole", "default", TINY, False, quiet) == 0
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "settings.json").write_bytes((tmp_path / "whole" / "settings.json").read_bytes())
+    assert run([], folder, "default", {}, True, quiet) == 0
+    assert_same_run(tmp_path / "whole", folder)
+
+
+def test_a_run_whose_state_is_gone_is_not_begun_over_its_epochs(left):
+    (left / "resume.safetensors").rename(left / "elsewhere")
+    try:
+        with pytest.raises(ValueError, match="missing: this run was never saved"):
+            run([], left, "default", {}, True, quiet)
+    finally:
+        (left / "elsewhere").rename(left / "resume.safetensors")
+
+
+def test_what_set_changes_of_a_resumed_run_is_remembered(sound, tmp_path):
+    folder = tmp_path / "run"
+    assert run([sound], folder, "default", {**TINY, "steps": "4"}, False, quiet) == 0
+    kept = json.loads((folder / "settings.json").read_text())
+
+    def stop(line):
+        if line.startswith("epoch 1"):
+            signal.raise_signal(signal.SIGINT)
+
+    assert run([], folder, "default", {"steps": "1e1", "clip_seconds": "2"}, True, stop) == 130
+    now = json.loads((folder / "settings.json").read_text())
+    assert (now["values"]["steps"], now["values"]["clip_seconds"]) == (10, 2.0)
+    assert {**now, "values": 0} == {**kept, "values": 0}
+    assert run([], folder, "default", {}, True, quiet) == 0
+    assert (folder / "epoch-002.safetensors").exists()
+
+
+def test_a_longer_plan_keeps_the_short_epoch_of_the_one_before(sound, tmp_path):
+    folder, said = tmp_path / "run", []
+    assert run([sound], folder, "default", {**TINY, "steps": "7"}, False, quiet) == 0
+    short = (folder / "epoch-002.safetensors").read_bytes()
+    assert run([], folder, "default", {"steps": "10"}, True, said.append) == 0
+    assert (folder / "epoch-002.step-7.safetensors").read_bytes() == short
+    assert files.load(folder / "epoch-002.safetensors").training["steps"] == 10
+    assert "epoch-002.safetensors of the shorter plan is epoch-002.step-7.safetensors now" in said
+
+
+def test_one_training_at_a_time_writes_a_folder(sound, tmp_path):
+    folder, found = tmp_path / "run", []
+
+    def another(line):
+        if line.startswith("epoch 1"):
+            with pytest.raises(ValueError, match="run: another training is writing it: stop that one first") as caught:
+                run([], folder, "default", {}, True, quiet)
+            found.append(caught)
+
+    assert run([sound], folder, "default", TINY, False, another) == 0
+    assert found
+    assert run([], folder, "default", {"steps": "15"}, True, quiet) == 0
+
+
+@pytest.mark.parametrize("key", ["lr", "seq_len", "batch"])
+def test_settings_changed_behind_a_run_s_back_are_named(left, tmp_path, key):
+    folder = tmp_path / "run"
+    shutil.copytree(left, folder)
+    saved = json.loads((folder / "settings.json").read_text())
+    saved["values"][key] *= 2
+    (folder / "settings.json").write_text(json.dumps(saved))
+    with pytest.raises(ValueError, match=rf"settings\.json: not the settings .* begun with: {key} .* expected"):
+        make_plan([], folder, "default", {}, True)
+
+
+def test_damaged_metrics_do_no_harm(sound, tmp_path):
+    folder = tmp_path / "run"
+    assert run([sound], folder, "default", {**TINY, "steps": "10"}, False, quiet) == 0
+    good = metrics(folder)
+    lines = [b"\xff\xfe", b'{"step": 5, "bits": "x"}', b'{"step": "5"}', b'{"step": 5, "train_bits": null}', b"[]"]
+    with (folder / "metrics.jsonl").open("ab") as file:
+        file.write(b"\n".join([*lines, b""]))
+    assert run([], folder, "default", {"steps": "15"}, True, quiet) == 0
+    assert metrics(folder)[: len(good)] == good
+    assert metrics(folder)[-1]["step"] == 15
 
 
 def test_two_frames_are_enough_for_a_step(sound, tmp_path):

@@ -22,7 +22,7 @@ from engine.checkpoint import Checkpoint, load  # noqa: E402
 from engine.generator import make_generator  # noqa: E402
 from engine.listening.descriptors import log_mel  # noqa: E402
 from engine.quantize import dequantize, levels  # noqa: E402
-from engine.training import data  # noqa: E402
+from engine.training import sounds  # noqa: E402
 from engine.training.recipes import Training  # noqa: E402
 
 
@@ -37,8 +37,8 @@ def main() -> None:
     checkpoint = load(args.checkpoint)
     temperature = args.temperature or checkpoint.playing.get("temperature", 1.0)
     kept = checkpoint.training.get("settings", {})
-    training = Training(**{key: kept.get(key, 0.0) for key in ("gap", "gap_level")})
-    audio = np.concatenate(data.laid_out(args.sounds, checkpoint.config, training))
+    training = Training(**{key: kept.get(key, 0.0) for key in ("gap", "gap_level", "limit")})
+    audio = np.concatenate(sounds.laid_out(args.sounds, checkpoint.config, training))
     found = moments.of(checkpoint) or moments.take(checkpoint, audio, args.count)
     right = [own(checkpoint, found, audio, temperature, seed) for seed in range(args.seeds)]
     share = np.mean(right)

@@ -110,7 +110,7 @@ class _Against:
     @classmethod
     def of(cls, run_dir: Path, sample_rate: int, say: Say) -> _Against:
         """The sounds that the settings name; those that are gone are named and done without."""
-        from engine.training.data import read
+        from engine.training.sounds import read
 
         sounds = []
         for path in source_paths(run_dir):

@@ -1,4 +1,4 @@
-"""Sound files to training batches: read, cleaned, split by source time, stretched, drawn as a function of (seed, step).
+"""Sound to training batches: split by source time, stretched, drawn as a function of (seed, step).
 
 The split comes before the stretching: held-out windows are cut out of the source, and each remaining part is
 stretched alone, so that no copy can hold a trace of one. State is never carried from one part to another. Nothing
@@ -19,17 +19,10 @@ from numpy.typing import NDArray
 from engine.config import ModelConfig
 from engine.quantize import quantize
 from engine.training.recipes import Training
+from engine.training.sounds import PEAK, SILENT, Audio, active, heard, limited, names_of
 
-Audio = NDArray[np.float32]
-
-PEAK = 0.9  # of full scale, for the loudest sample of the data set; stretching overshoots a little
 MIN_SECONDS = 2.0  # of sound, after trimming
-ACTIVE_LEVEL = 1 / 128  # RMS over ACTIVE_SECONDS from which sound is active: one step of 8 linear bits
-ACTIVE_SECONDS = 0.02
 CONTEXT_SECONDS = 0.25  # run through the network before a held-out window counts
-CLIPPED = 1e-3  # share of a file from which it is said to be clipped
-_LOUD = 0.25  # extremes below this are no clipping
-_SILENT = 1e-4  # peak below which a data set is silence: -80 dB, under half a step of 12 bits
 
 
 @dataclass(frozen=True)
@@ -66,7 +59,8 @@ class Material:
     windows: tuple[Window, ...]
     tests: tuple[Window, ...]  # for the end of a run; none but with a ``test`` share
     seconds: float
-    line: Audio = field(repr=False)  # the sound as it is learned, files end to end
+    line: Audio = field(repr=False)  # the sound as it is heard, files end to end
+    left_out: tuple[str, ...] = ()  # a line for each file that is another one's sound
 
     @property
     def samples(self) -> int:
@@ -88,151 +82,30 @@ def prepare(sounds: Sequence[Path], config: ModelConfig, training: Training) -> 
     Raises:
         ValueError: one line naming the file, or the data set, and what is wrong with it.
     """
-    pieces = laid_out(sounds, config, training)
+    sound = heard(sounds, config, training)
+    pieces = sound.pieces
     seconds = sum(map(len, pieces)) / config.sample_rate
     if seconds < MIN_SECONDS:
         raise ValueError(
-            f"{_names(sounds)}: {seconds:.1f} s of sound without its gaps: at least {MIN_SECONDS} s expected"
+            f"{names_of(sounds)}: {seconds:.1f} s of sound without its gaps: at least {MIN_SECONDS} s expected"
         )
     spans = _choose_windows([len(piece) for piece in pieces], config.sample_rate, training)
     if not spans:
         raise ValueError(
-            f"{_names(sounds)}: valid, test: shares of {seconds:.0f} s that hold no chunk of {training.excerpt:g} s "
+            f"{names_of(sounds)}: valid, test: shares of {seconds:.0f} s that hold no chunk of {training.excerpt:g} s "
             "(excerpt) each: more sound, larger shares or shorter excerpts expected"
         )
-    parts = tuple(_parts(pieces, spans, config, training))
+    parts = tuple(_levelled(_parts(sound.unlimited, spans, config, training), training))
     if not parts:
         raise ValueError(
-            f"{_names(sounds)}: no part is longer than seq_len ({training.seq_len}): set a smaller seq_len"
+            f"{names_of(sounds)}: no part is longer than seq_len ({training.seq_len}): a smaller seq_len, or less held "
+            "out, expected"
         )
     line = np.concatenate(pieces)
     windows = [_window(line, a, b, config) for a, b in spans]
     later = _for_the_end(len(windows), training)
     now = tuple(window for k, window in enumerate(windows) if k not in later)
-    return Material(parts, now, tuple(windows[k] for k in later), seconds, line)
-
-
-def report(sounds: Sequence[Path], material: Material, config: ModelConfig) -> list[str]:
-    """Lines about what went in: files, what is left of them, how loud it is, and what looks wrong."""
-    import soundfile
-
-    lines = []
-    for path in sounds:
-        about = soundfile.info(path)
-        kind = f"{about.samplerate} Hz, {about.channels} channel{'s' * (about.channels > 1)}"
-        clipped = clipped_share(path)
-        warning = f"; {clipped:.1%} of it is clipped: a cleaner recording sounds better" if clipped > CLIPPED else ""
-        lines.append(f"{path.name}: {about.frames / about.samplerate:.1f} s, {kind}{warning}")
-    level = 10 * np.log10(np.mean(np.square(material.line, dtype=np.float64)) + 1e-12)
-    sounding = active(material.line, config.sample_rate).mean()
-    lines.append(f"{material.seconds:.1f} s without gaps, RMS {level:.0f} dB, {sounding:.0%} of it active")
-    return lines
-
-
-def clipped_share(path: Path) -> float:
-    """Share of samples that lie in flat tops: three or more equal ones running at the file's own extremes."""
-    import soundfile
-
-    audio = soundfile.read(path, dtype="float32", always_2d=True)[0]
-    top = np.abs(audio).max()
-    at = np.abs(audio) >= top * (1 - 1e-4)
-    runs = at[:-2] & at[1:-1] & at[2:]
-    return float(3 * runs.sum() / max(1, audio.size)) if top > _LOUD else 0.0
-
-
-def laid_out(sounds: Sequence[Path], config: ModelConfig, training: Training) -> list[Audio]:
-    """The sounds as a network hears them: read, cleaned, gaps trimmed. Raises ValueError as :func:`prepare` does."""
-    if not sounds:
-        raise ValueError("no sound files given")
-    pieces = cleaned([read(path, config.sample_rate) for path in sounds], sounds)
-    if training.limit:
-        limited = [_limited(piece, config.sample_rate, training.limit) for piece in pieces]
-        pieces = cleaned(limited, sounds)
-    if training.gap:
-        pieces = [trimmed(piece, config.sample_rate, training.gap, training.gap_level) for piece in pieces]
-    return pieces
-
-
-def _limited(audio: Audio, sample_rate: int, threshold: float) -> Audio:
-    """Peaks over ``threshold`` dB of full scale held down (pedalboard's limiter, 100 ms of release)."""
-    import pedalboard
-
-    limiter = pedalboard.Limiter(threshold_db=threshold, release_ms=100.0)
-    return np.asarray(limiter(audio[None], sample_rate), dtype=np.float32).reshape(-1)
-
-
-def check(path: Path) -> None:
-    """Raise ValueError, with its name, for what is no sound file; by its header, at once."""
-    import soundfile
-
-    if path.is_dir():
-        raise ValueError(f"{path}: a folder: name the sound files in it")
-    if not path.is_file():
-        raise ValueError(f"{path}: {'not a file' if path.exists() else 'no such file'}: a sound file expected")
-    try:
-        soundfile.info(path)
-    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-        raise ValueError(f"{path}: no sound file that libsndfile reads ({str(error).splitlines()[0]})") from None
-
-
-def read(path: Path, sample_rate: int) -> Audio:
-    """One file as mono float32 at ``sample_rate``. Raises ValueError with the file's name."""
-    import soundfile
-    import soxr
-
-    check(path)
-    try:
-        audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-        raise ValueError(f"{path}: no sound file that libsndfile reads ({str(error).splitlines()[0]})") from None
-    if not len(audio):
-        raise ValueError(f"{path}: empty: it holds no samples")
-    if not np.isfinite(audio).all():
-        raise ValueError(f"{path}: holds samples that are no finite numbers")
-    mono = audio.mean(axis=1)
-    if rate != sample_rate:
-        mono = soxr.resample(mono, rate, sample_rate, quality="VHQ")
-    return np.asarray(mono, dtype=np.float32)
-
-
-def cleaned(pieces: list[Audio], sounds: Sequence[Path]) -> list[Audio]:
-    """DC out and peak set, over the whole data set: files keep their levels and offsets relative to each other."""
-    for path, piece in zip(sounds, pieces, strict=True):
-        if np.ptp(piece) == 0:
-            what = "silent" if piece[0] == 0 else f"constant: every sample is {piece[0]:.4g}"
-            raise ValueError(f"{path}: {what}")
-    line = np.concatenate(pieces).astype(np.float64)
-    mean = line.mean()
-    peak = np.abs(line - mean).max()
-    if peak < _SILENT:
-        raise ValueError(f"{_names(sounds)}: silent: no sample above {20 * np.log10(_SILENT):.0f} dB")
-    return [((piece - mean) * (PEAK / peak)).astype(np.float32) for piece in pieces]
-
-
-def trimmed(audio: Audio, sample_rate: int, gap: float, level_db: float) -> Audio:
-    """``audio`` with every silence longer than ``gap`` seconds cut to that, out of its middle."""
-    hop = max(1, sample_rate // 200)  # 5 ms
-    blocks = np.abs(np.pad(audio, (0, -len(audio) % hop))).reshape(-1, hop).max(axis=1)
-    quiet = np.concatenate([[False], blocks < 10 ** (level_db / 20), [False]])
-    edges = np.flatnonzero(np.diff(quiet.astype(np.int8)))
-    keep = np.ones(len(audio), dtype=bool)
-    half = round(gap * sample_rate / 2)
-    for first, last in zip(edges[::2] * hop, edges[1::2] * hop, strict=True):
-        keep[first + half : max(first + half, last - half)] = False
-    return audio[keep]
-
-
-def active(audio: Audio, sample_rate: int) -> NDArray[np.bool_]:
-    """Which samples lie in sound rather than silence: RMS over 20 ms around them from ACTIVE_LEVEL up."""
-    width = max(1, round(ACTIVE_SECONDS * sample_rate))
-    power = np.concatenate([[0.0], np.cumsum(np.square(audio, dtype=np.float64))])
-    first = np.clip(np.arange(len(audio)) - width // 2, 0, None)
-    last = np.clip(first + width, None, len(audio))
-    return np.asarray((power[last] - power[first]) >= ACTIVE_LEVEL**2 * (last - first))
-
-
-def _names(sounds: Sequence[Path]) -> str:
-    return str(sounds[0]) if len(sounds) == 1 else f"{sounds[0]} and {len(sounds) - 1} more"
+    return Material(parts, now, tuple(windows[k] for k in later), seconds, line, sound.left_out)
 
 
 def _choose_windows(lengths: list[int], rate: int, training: Training) -> list[tuple[int, int]]:
@@ -297,12 +170,21 @@ def _parts(pieces: list[Audio], spans: list[tuple[int, int]], config: ModelConfi
                 cuts += [start - offset - config.lookback, stop - offset + config.lookback]
         cuts.append(len(piece))
         for a, b in zip(cuts[::2], cuts[1::2], strict=True):
+            own = limited(piece[a:b], config.sample_rate, training.limit) if b - a >= shortest else piece[a:b]
             for speed in training.stretches if b - a >= shortest else ():
-                audio = stretched(piece[a:b], config.sample_rate, speed)
+                audio = stretched(own, config.sample_rate, speed)
                 if len(audio) >= shortest:
                     parts.append(Part(audio, offset + a, offset + b, speed))
         offset += len(piece)
     return parts
+
+
+def _levelled(parts: list[Part], training: Training) -> list[Part]:
+    """Parts that a limiter held down, brought to the level of the whole; by themselves, so that no window has a say."""
+    if not training.limit:
+        return parts
+    peak = max((float(np.abs(part.audio).max()) for part in parts if part.speed == 1.0), default=PEAK)
+    return [replace(part, audio=part.audio * np.float32(PEAK / max(peak, SILENT))) for part in parts]
 
 
 def stretched(audio: Audio, sample_rate: int, speed: float) -> Audio:

@@ -18,7 +18,8 @@ class Metrics:
         self._path = path
         self._board = _tensorboard(path.parent)
         if path.exists():
-            lines = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
+            text = path.read_text(encoding="utf-8", errors="replace")
+            lines = [line for line in text.splitlines() if (row := _row(line)) and row["step"] <= step]
             files.write_whole(path, "".join(f"{line}\n" for line in lines).encode())
 
     def add(self, **values: float) -> None:
@@ -30,7 +31,8 @@ class Metrics:
 
     def draw(self) -> None:
         """``metrics.svg``, of all there is so far."""
-        rows = [json.loads(line) for line in self._path.read_text().splitlines()]
+        lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
+        rows = [row for line in lines if (row := _row(line))]
         drawn = pictures.metrics(rows, self._path.parent.resolve().name)
         files.write_whole(self._path.with_suffix(".svg"), drawn.encode())
 
@@ -57,9 +59,11 @@ def _tensorboard(run_dir: Path) -> Any:
     return SummaryWriter(str(run_dir / "tensorboard"))
 
 
-def _step_of(line: str) -> float:
-    """The step of a line of metrics; infinity for one that a crash cut short."""
+def _row(line: str) -> dict[str, float] | None:
+    """A line of metrics; None for one that a crash cut short or that is damaged otherwise."""
     try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return math.inf
+        row = json.loads(line)
+        whole = isinstance(row, dict) and "step" in row and all(type(value) in (int, float) for value in row.values())
+        return row if whole and all(map(math.isfinite, row.values())) else None
+    except (ValueError, RecursionError):
+        return None

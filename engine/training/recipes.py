@@ -275,8 +275,9 @@ def parsed(key: str, text: str, default: object) -> Any:
             of = type(default[0])
             return tuple(of(part) for part in text.strip("()[] ").split(",") if part.strip())
         if isinstance(default, (int, float)):
-            return type(default)(text)
-    except (ValueError, KeyError):
+            number = float(text)
+            return int(number) if isinstance(default, int) and number == int(number) else type(default)(text)
+    except (ValueError, KeyError, OverflowError):
         kind = "true or false" if isinstance(default, bool) else "numbers" if isinstance(default, tuple) else "a number"
         raise ValueError(f"--set {key}: {text!r}: {kind} like {_shown(default)} expected") from None
     return text

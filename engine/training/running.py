@@ -1,18 +1,17 @@
 """A run from its folder to its end: prepared, stepped, judged, saved, begun anew, interrupted and gone on with.
 
-A run is a folder: ``settings.json``, ``epoch-NNN.safetensors``, ``metrics.jsonl`` and ``resume.safetensors``. Runs on
-the caller's thread; signals only set a flag that the loop reads between steps. What a step is, is the trainer's.
+Runs on the caller's thread; signals only set a flag that the loop reads between steps. What a step is, is the
+trainer's; the folder's order, engine.training.folder's.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
@@ -25,9 +24,11 @@ from engine.listening.background import Background
 from engine.listening.clips import Wanted
 from engine.playing import with_ranges
 from engine.training import pictures
-from engine.training.data import prepare, report
+from engine.training.data import prepare
+from engine.training.folder import METRICS, begin, begin_anew, claimed, disk_faults_named, keep_earlier, remember
 from engine.training.metrics import Metrics, NoMetrics
-from engine.training.runs import RESUME, SETTINGS, Plan, make_plan
+from engine.training.runs import RESUME, Plan, make_plan
+from engine.training.sounds import report
 from engine.training.team import Team, assembled
 from engine.training.trainer import Hopeless, Tally, Trainer
 
@@ -58,7 +59,7 @@ def run(sounds: list[Path], run_dir: Path, recipe: str, overrides: dict[str, str
         torch.set_num_threads(plan.training.threads)
     torch.set_flush_denormal(True)
     try:
-        with assembled() as team:
+        with assembled() as team, disk_faults_named(run_dir):
             return _train(plan, run_dir, resume, say if team.first else _unsaid, team)
     finally:
         torch.set_flush_denormal(False)  # it is the whole thread's, and whoever called has other sums to do
@@ -70,46 +71,53 @@ def _unsaid(_line: str) -> None:
 
 def _train(plan: Plan, run_dir: Path, resume: bool, say: Say, team: Team) -> int:
     """A run, or the rest of one, begun anew with the next seed where that seems hopeless. Returns the exit code."""
-    while True:
-        count = len(plan.sounds)
-        say(f"preparing {count} sound file{'s' * (count > 1)} at {len(plan.training.stretches)} speeds ...")
-        trainer = Trainer(plan, prepare(plan.sounds, plan.config, plan.training), team)
-        team.wait()  # all have looked at the folder before it is made
-        if resume:
-            trainer.restore(run_dir / RESUME)
-        elif team.first:
-            run_dir.mkdir(parents=True, exist_ok=True)
-            files.write_whole(run_dir / SETTINGS, json.dumps(plan.to_json(), indent=2).encode())
-            _show_material(trainer, run_dir, say)
-        if not resume:
-            trainer.save(run_dir / RESUME)  # whenever it is killed, it can be gone on with
-        try:
-            return _loop(trainer, run_dir, say)
-        except Hopeless as fault:
-            if not plan.training.restarts or trainer.epoch > trainer.trial_epochs:
-                raise ValueError(str(fault)) from None  # what has been learned by then is nobody's to throw away
+    trainer = _prepared(plan, say, team)
+    team.wait()  # all have looked at the folder before it is made
+    with claimed(run_dir) if team.first else nullcontext():
+        if team.first:
+            (remember if resume else begin)(run_dir, plan)
+        team.wait()
+        while True:
+            if (run_dir / RESUME).exists():
+                trainer.restore(run_dir / RESUME)
+            else:
+                trainer.save(run_dir / RESUME)  # whenever it is killed, it can be gone on with
+                if team.first:
+                    _show_material(trainer, run_dir, say)
+            try:
+                return _loop(trainer, run_dir, say)
+            except Hopeless as fault:
+                if not plan.training.restarts or trainer.epoch > trainer.trial_epochs:
+                    raise ValueError(str(fault)) from None  # what has been learned by then is nobody's to throw away
+                team.wait()
+                plan = _next_seed(plan)
+                if team.first:
+                    begin_anew(run_dir, plan)
+                say(f"{fault}; begun anew with seed {plan.training.seed}")
             team.wait()
-            plan, resume = _begun_anew(plan, run_dir), False
-            say(f"{fault}; begun anew with seed {plan.training.seed}")
+            trainer = _prepared(plan, say, team)
+
+
+def _prepared(plan: Plan, say: Say, team: Team) -> Trainer:
+    count = len(plan.sounds)
+    say(f"preparing {count} sound file{'s' * (count > 1)} at {len(plan.training.stretches)} speeds ...")
+    return Trainer(plan, prepare(plan.sounds, plan.config, plan.training), team)
 
 
 def _show_material(trainer: Trainer, run_dir: Path, say: Say) -> None:
     """What went in, in words, and as ``material.svg``."""
     plan, material = trainer.plan, trainer.material
-    for line in report(plan.sounds, material, plan.config):
+    for line in (*report(plan.sounds, material.line, plan.config), *material.left_out):
         say(line)
     windows = sorted((window.start, window.stop) for window in (*material.windows, *material.tests))
     drawn = pictures.material(material.line, plan.config.sample_rate, windows, run_dir.resolve().name)
     files.write_whole(run_dir / "material.svg", drawn.encode())
 
 
-def _begun_anew(plan: Plan, run_dir: Path) -> Plan:
-    """The plan with the next seed and a restart less; what the run has written is gone."""
-    old = (*run_dir.glob("epoch-*.safetensors"), *run_dir.glob("clips/*"), run_dir / "metrics.jsonl", run_dir / RESUME)
-    for path in old:
-        path.unlink(missing_ok=True)
+def _next_seed(plan: Plan) -> Plan:
+    """The plan with the next seed and a restart less."""
     t = plan.training
-    return replace(plan, training=replace(t, seed=t.seed + 1, restarts=t.restarts - 1))
+    return replace(plan, training=replace(t, seed=(t.seed + 1) % 2**63, restarts=t.restarts - 1))
 
 
 @dataclass
@@ -133,7 +141,7 @@ class _Clock:
 
 def _loop(trainer: Trainer, run_dir: Path, say: Say) -> int:
     team = trainer.team
-    metrics = Metrics(run_dir / "metrics.jsonl", trainer.step) if team.first else NoMetrics()
+    metrics = Metrics(run_dir / METRICS, trainer.step) if team.first else NoMetrics()
     clock = _Clock()
     t, material = trainer.plan.training, trainer.material
     tests = f" and {len(material.tests)} for the end" if material.tests else ""
@@ -143,8 +151,8 @@ def _loop(trainer: Trainer, run_dir: Path, say: Say) -> int:
     )
     wanted = Wanted(t.clips if team.first else 0, t.clip_seconds, t.clip_temperatures)
     with _signals() as caught, closing(Background(run_dir, wanted, say)) as clips:
-        if trainer.step >= trainer.epoch_steps:
-            clips.add(trainer.step // trainer.epoch_steps)  # whose clips the interruption may have cost
+        if closed := trainer.epoch if trainer.finished else trainer.step // trainer.epoch_steps:
+            clips.add(closed)  # whose clips the interruption may have cost
         if trainer.finished:
             say("this run is finished already")
         while not trainer.finished and not team.any(bool(caught)):
@@ -184,6 +192,8 @@ def _close_epoch(trainer: Trainer, run_dir: Path, metrics: Metrics, say: Say) ->
     if not trainer.team.first:
         return
     path = run_dir / f"epoch-{trainer.epoch:03d}.safetensors"
+    if earlier := keep_earlier(path, trainer.step):
+        say(f"{path.name} of the shorter plan is {earlier.name} now")
     files.save(_with_moments(trainer, with_ranges(checkpoint), say), path)
     left = {"density": trainer.pruning.left} if trainer.pruning.left < 1.0 else {}
     metrics.add(step=trainer.step, epoch=trainer.epoch, epoch_train_bits=train_bits, **bits, **left)

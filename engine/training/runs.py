@@ -17,7 +17,8 @@ from engine.config import ModelConfig
 from engine.training.recipes import BESIDE, Training, build, known_keys, parsed, resolve, typed
 
 SETTINGS, RESUME = "settings.json", "resume.safetensors"
-CHANGEABLE = ("steps", "save_steps", "threads", "device", "precision", *BESIDE)  # by --set with --resume
+ABOUT = ("title", "author", "licence")
+CHANGEABLE = ("steps", "save_steps", "threads", "device", "precision", *ABOUT, *BESIDE)  # by --set with --resume
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,10 @@ def make_plan(sounds: list[Path], run_dir: Path, recipe: str, overrides: Mapping
     """
     if resume:
         plan = _resumed_plan(sounds, run_dir, overrides)
-        saved_head(run_dir / RESUME, plan.config)
-        return plan
+        if (run_dir / RESUME).exists() or any(run_dir.glob("epoch-*.safetensors")):
+            head = saved_head(run_dir / RESUME, plan.config)
+            _check_same(run_dir / SETTINGS, plan.training, head.get("settings", {}))
+        return plan  # killed before its first save: it begins at its first step
     config, training = resolve(recipe, overrides)
     if run_dir.exists():
         raise ValueError(f"{run_dir}: exists already: name a new folder, or --resume to go on with this run")
@@ -67,6 +70,15 @@ def saved_head(path: Path, config: ModelConfig) -> dict[str, Any]:
         raise ValueError(f"{path}: {error.strerror or error}") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}; --resume cannot go on: start the run anew in another folder") from None
+
+
+def _check_same(path: Path, training: Training, begun: Mapping[str, Any]) -> None:
+    """Raise ValueError for settings that are not those the saved steps were made with, if those are known."""
+    now = training.learning()
+    other = [key for key, value in begun.items() if key not in CHANGEABLE and now.get(key, value) != value]
+    if other:
+        was = ", ".join(f"{key} {str(begun[key])[:50]}" for key in other[:5])
+        raise ValueError(f"{path}: not the settings that this run was begun with: {was} expected")
 
 
 def _checked_head(header: dict[str, Any], config: ModelConfig) -> dict[str, Any]:

@@ -192,6 +192,7 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         """Everything that :meth:`restore` needs, in one file that is there whole or not at all; of the whole team."""
+        t = self.plan.training
         states = [[self.team.gather(part) for part in parts] for parts in self.state]
         if not self.team.first:
             return
@@ -208,6 +209,7 @@ class Trainer:
             "steps": self.epoch_tally.steps,
             "best": [self.best[0].hex(), self.best[1]],
             "material": self.material.fingerprint(),
+            "settings": t.learning(),
         }
         files.write_whole(path, save_tensors(tensors, {"samplernn-resume": json.dumps(head)}))
 
