@@ -61,6 +61,7 @@ class Controller:
         initial: ``initial[voice][code]`` at the start, natural units; the table's defaults if left out.
         ring_frames: capacity of the audio ring, for telemetry.
         keep_state: a switch keeps the recurrent state where architectures agree, instead of priming.
+        history: voices move through the bank by their maturity too.
         now: the time, for tests.
     """
 
@@ -78,6 +79,7 @@ class Controller:
         initial: Sequence[Sequence[float]] | None = None,
         ring_frames: int = 0,
         keep_state: bool = False,
+        history: bool = False,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.bank, self.voices, self.sample_rate, self.latency = list(bank), voices, sample_rate, latency
@@ -93,7 +95,7 @@ class Controller:
         self._serials, self._asked = itertools.count(1), dict[int, float]()
         self._latencies: deque[float] = deque(maxlen=KEPT)
         self._programs: list[int | None] = list(start or [0] * voices)
-        self._silent = False
+        self._silent, self._history = False, history
         self._movement = Movement(self, initial)
         self._actions: dict[str, Callable[[list[Value], Voices], Act]] = {
             "checkpoint": self._checkpoint,
@@ -221,6 +223,12 @@ class Controller:
         place = len(found) - 1
         return {f"p{p}": round(1000.0 * found[round(place * p / 100)], 3) for p in (1, 50, 99)}
 
+    def grow(self, name: str) -> None:
+        """One checkpoint more, which lies ready behind the bank (``Performance.add``): it can be asked for now."""
+        with self._lock:
+            self.bank.append(name)
+            self.send(Command(self.sample(self.now()), Op.GROW, number=len(self.bank)), None)
+
     # --- the session's control thread
 
     def pump(self) -> None:
@@ -242,6 +250,8 @@ class Controller:
             sample, moment = self._link.clock()
             for event in events:
                 asked = self._asked.pop(event.serial, None) if event.serial else None
+                if self._history and event.op in (Op.SWITCHED, Op.SETTLED):
+                    self._moved(event)
                 if event.flags & REFUSED:
                     self._refused(event)
                 elif asked is not None and moment > 0.0:
@@ -356,6 +366,11 @@ class Controller:
         if not 1 <= voice <= self.voices:
             raise ValueError(f"no voice {shorten(voice)}; there {_are(self.voices)}, from 1")
         return (voice - 1,)
+
+    def _moved(self, event: Event) -> None:
+        """A voice went where nobody put it: what it plays is for the loop to say."""
+        if self._programs[event.voice] != event.number:
+            self._programs[event.voice] = None
 
     def _refused(self, event: Event) -> None:
         if event.op == Op.SWITCH:

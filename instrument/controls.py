@@ -57,6 +57,7 @@ class Op(IntEnum):
     RESUME = 6
     STOP = 7  # ramp = closing fade, 0 for the usual one
     MOMENT = 8  # number = index of a moment in the network's checkpoint
+    GROW = 9  # number = checkpoints in the bank from here on: those that lie ready behind it join
     PRIMED = 20  # event: number = bank index, value = samples it was primed with
     SWITCHED = 21  # event: crossfade begins; number = bank index, ramp = its true length, flags as for SWITCH
     FUSE = 22  # event: parameter = 0 a number that is not finite, 1 runaway level
@@ -93,7 +94,7 @@ class Command:
         parameter: code of a live parameter (SET), mode (RESEED).
         value: natural units (SET).
         ramp: samples; SET: 0 is the usual glide, 1 an immediate step; SWITCH: crossfade.
-        number: bank index (SWITCH), seed (SEED, 64 bits), moment (MOMENT).
+        number: bank index (SWITCH), seed (SEED, 64 bits), moment (MOMENT), size of the bank (GROW).
         flags: KEEP_STATE (SWITCH); events also ALREADY, REFUSED, OVERTAKEN.
         late: events only: how many samples after ``at`` was asked for.
         serial: any number; the event of a command carries the same.
@@ -114,6 +115,15 @@ class Command:
 @dataclass(frozen=True)
 class Event(Command):
     """What happened; ``at`` is the session sample where it really took effect."""
+
+
+@dataclass(frozen=True)
+class Joined(Event):
+    """A GROW that took effect, with the checkpoint that joined: its name in the bank, its file, the file's sha256."""
+
+    name: str = ""
+    path: str = ""
+    sha256: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 The first line is the head: what was fixed before the first sample (:class:`Head`). Every other line is one event at the
 session sample where it took effect, fields left out where they hold the default of
-:class:`instrument.controls.Event`; a line of op ``MARK`` only says how far the set had come, so that a set whose
+:class:`instrument.controls.Event`; a ``GROW`` names the checkpoint that joined as well
+(:class:`instrument.controls.Joined`); a line of op ``MARK`` only says how far the set had come, so that a set whose
 machine died can be played again up to there. Floats are written as Python's ``repr``, the shortest decimal that
 reads back to the same 64 bits.
 
@@ -160,11 +161,14 @@ def read(path: Path) -> tuple[Head, list[Event], int]:
     if not lines:
         raise ValueError(f"{path}: not a log: its first line is missing")
     head = _at(path, 1, _head, lines[0])
+    from instrument.controls import Joined
+
     events: list[Event] = []
-    last = 0
+    last, programs = 0, len(head.bank)
     for number, text in enumerate(lines[1:], start=2):
-        event = _at(path, number, _event, text, len(head.bank), head.voices)
+        event = _at(path, number, _event, text, programs, head.voices)
         last = max(last, event.at)
+        programs += isinstance(event, Joined)
         if event.op:
             events.append(event)
     ended = [event.at for event in events if event.op == ENDED]
@@ -243,25 +247,44 @@ def _is_number(value: object) -> bool:
 
 
 def _event(text: str, programs: int, voices: int) -> Event:
-    from instrument.controls import REFUSED, Event, Op
+    from instrument.controls import REFUSED, Event, Joined, Op
 
     data = _table(text)
-    known = {field.name for field in fields(Event)}
+    op = _op(data.get("op"))
+    joins = op == Op.GROW and not _integer(data, "flags") & REFUSED
+    kind = Joined if joins else Event
+    known = {field.name for field in fields(kind)}
     for name in data:
         if name not in known:
             raise ValueError(f"{name}: unknown field")
     for name in _INTEGERS:
-        if type(data.get(name, 0)) is not int or not -(1 << 63) <= data.get(name, 0) < 1 << 64:
-            raise ValueError(f"{name}: {shorten(data[name])}: a 64-bit integer expected")
+        _integer(data, name)
     for name in ("value", "late"):
         if not _is_number(data.get(name, 0.0)):
             raise ValueError(f"{name}: {shorten(data[name])}: a number expected")
-    event = Event(**{**data, "at": data.get("at", -1), "op": _op(data.get("op"))})
+    if joins and not _is_entry(data):
+        raise ValueError("path and sha256 of the checkpoint that joined expected")
+    event = kind(**{**data, "at": data.get("at", -1), "op": op})
+    _check_event(event, programs, voices)
+    return event
+
+
+def _check_event(event: Event, programs: int, voices: int) -> None:
+    from instrument.controls import REFUSED, Joined, Op
+
     if event.at < 0 or not -1 <= event.voice < voices:
         raise ValueError(f"at {event.at}, voice {event.voice}: a session sample and a voice of {voices} expected")
     if event.op == Op.SWITCH and not event.flags & REFUSED and not 0 <= event.number < programs:
         raise ValueError(f"number: {event.number}: a program below {programs} expected")
-    return event
+    if isinstance(event, Joined) and event.number != programs + 1:
+        raise ValueError(f"number: {event.number}: {programs + 1} checkpoints expected in the bank with this one")
+
+
+def _integer(data: Mapping[str, Any], name: str) -> int:
+    value = data.get(name, 0)
+    if type(value) is not int or not -(1 << 63) <= value < 1 << 64:
+        raise ValueError(f"{name}: {shorten(value)}: a 64-bit integer expected")
+    return value
 
 
 def _op(name: object) -> int:
@@ -271,6 +294,6 @@ def _op(name: object) -> int:
         return 0
     if isinstance(name, int) and not isinstance(name, bool):
         return name
-    if name in Op.__members__:
-        return Op[str(name)]
+    if isinstance(name, str) and name in Op.__members__:
+        return Op[name]
     raise ValueError(f"op: {str(name)[:40]!r}: one of {', '.join(Op.__members__)} expected")

@@ -7,7 +7,7 @@ the controller. The fields' rules are in :mod:`instrument.patch_rules`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,6 +149,12 @@ def open_target(target: str | Path | None = None) -> Patch:
     return load(path)
 
 
+def run_folder(target: str | Path | None) -> Path | None:
+    """The run whose epochs :func:`open_target` makes a bank of; None where it does something else."""
+    path = None if target is None else find(str(target))
+    return path.resolve() if path is not None and path.is_dir() else None
+
+
 def load(path: str | Path) -> Patch:
     """The patch in the YAML file ``path``. Raises ValueError: file, field, what is wrong."""
     path = Path(path)
@@ -212,7 +218,7 @@ def from_data(data: object, path: Path | None) -> Patch:
     Raises ValueError starting with the field.
     """
     fields = patch_rules.PATCH.read(data, "patch")
-    bank = _bank(fields["bank"], path)
+    bank = _bank(fields["bank"], path, bool(fields.get("history", False)))
     voices = fields.get("voices", 1)
     sweeps = {name: _sweep(name, found, voices) for name, found in fields.get("sweeps", {}).items()}
     names = [entry.name for entry in bank]
@@ -236,7 +242,7 @@ def from_data(data: object, path: Path | None) -> Patch:
 # --- references between the parts -------------------------------------------------------------------------------------
 
 
-def _bank(files: tuple[str, ...], path: Path | None) -> tuple[Entry, ...]:
+def _bank(files: tuple[str, ...], path: Path | None, history: bool) -> tuple[Entry, ...]:
     entries: list[Entry] = []
     runs = [Path(file).parent for file in files if EPOCH.fullmatch(Path(file).name)]
     for i, file in enumerate(files):
@@ -246,8 +252,9 @@ def _bank(files: tuple[str, ...], path: Path | None) -> tuple[Entry, ...]:
         except ValueError as error:
             raise ValueError(f"bank[{i}]: {error}") from None
         taken = [entry.name for entry in entries]
-        name = found.stem if runs.count(Path(file).parent) > 1 else _entry_name(found)
-        entries.append(Entry(_unused(name, taken), file, found))
+        of_many = runs.count(Path(file).parent) > 1 or (history and EPOCH.fullmatch(Path(file).name))
+        name = found.stem if of_many else _entry_name(found)
+        entries.append(Entry(unused(name, taken), file, found))
     return tuple(entries)
 
 
@@ -256,7 +263,7 @@ def _entry_name(path: Path) -> str:
     return path.parent.name or path.stem if EPOCH.fullmatch(path.name) else path.stem
 
 
-def _unused(name: str, taken: list[str]) -> str:
+def unused(name: str, taken: Sequence[str]) -> str:
     """``name``, or ``name-2`` ... if another has it."""
     names = (name, *(f"{name}-{n}" for n in range(2, len(taken) + 3)))
     return next(free for free in names if free not in taken)

@@ -59,7 +59,13 @@ def latest_epoch(run: Path) -> Path:
 
 def epochs(run: Path) -> list[Path]:
     """The ``epoch-NNN.safetensors`` of a run folder in their order. Raises ValueError if it holds none."""
-    found = [(int(match[1]), file) for file in run.iterdir() if (match := EPOCH.fullmatch(file.name))]
+    found = epochs_so_far(run)
     if not found:
         raise ValueError(f"{run}: a folder without epoch-NNN.safetensors; name a run folder, a checkpoint or a patch")
+    return found
+
+
+def epochs_so_far(run: Path) -> list[Path]:
+    """The same, be it none. Raises OSError where there is no such folder."""
+    found = [(int(match[1]), file) for file in run.iterdir() if (match := EPOCH.fullmatch(file.name))]
     return [file for _, file in sorted(found)]

@@ -64,6 +64,7 @@ class Plan:
         osc: (host, port) to listen on, or None.
         block: frames of a device callback.
         latency_ms: L.
+        follows: the run folder that is played, whose new epochs join; None for any other target.
         latency_from: who asked for it, an option or a patch's field; empty where nobody did.
     """
 
@@ -81,6 +82,7 @@ class Plan:
     block: int
     latency_ms: float
     latency_from: str
+    follows: Path | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -122,6 +124,7 @@ def make(options: Options) -> Plan:
         block=options.block or patch.output.block,
         latency_ms=latency,
         latency_from=asked,
+        follows=patches.run_folder(options.target),
     )
 
 

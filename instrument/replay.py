@@ -45,11 +45,12 @@ def run(path: Path, out: Path) -> None:
         raise ValueError(f"{path}: not a sample was played in it, as far as it tells")
     if not any(event.op == log.ENDED for event in events):
         console.complain(f"{path}: has no end, as if the set had been killed: replaying what is known of it")
-    checkpoints = find_bank(path, head)
+    joined = joins(events)
+    checkpoints = find_bank(path, [*head.bank, *joined])
     console.say(f"replaying {last / head.sample_rate:.1f} s of {path} with {len(checkpoints)} checkpoints ...")
     try:
         with compiling.shown(console.say):
-            performance = prepare(head, checkpoints)
+            performance = prepare(head, checkpoints, [entry["name"] for entry in joined])
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     try:
@@ -82,12 +83,20 @@ def _kept(file: SoundFile, out: Path, work: Callable[[], list[Event]]) -> list[E
         raise
 
 
-def find_bank(path: Path, head: log.Head) -> tuple[Checkpoint, ...]:
+def joins(events: Sequence[Event]) -> list[dict[str, str]]:
+    """The checkpoints that joined while it was played, in their order, as the head says those of the bank."""
+    from instrument.controls import Joined
+
+    joined = [event for event in events if isinstance(event, Joined)]
+    return [{"name": event.name, "path": event.path, "sha256": event.sha256} for event in joined]
+
+
+def find_bank(path: Path, entries: Sequence[dict[str, str]]) -> tuple[Checkpoint, ...]:
     """The log's checkpoints, wherever they are now: where they were, or beside the log, or in the shipped bank.
 
     Raises ValueError for a file that is missing, or that is another one by its hash.
     """
-    return tuple(_find(path, entry) for entry in head.bank)
+    return tuple(_find(path, entry) for entry in entries)
 
 
 def _find(path: Path, entry: dict[str, str]) -> Checkpoint:
@@ -105,15 +114,18 @@ def _find(path: Path, entry: dict[str, str]) -> Checkpoint:
     raise ValueError(f"{path}: bank: {there[0]} is not the file that was played (its sha256 differs)")
 
 
-def prepare(head: log.Head, checkpoints: Sequence[Checkpoint]) -> Performance:
-    """A performance as it was before its first sample, offline. Raises ValueError when this machine cannot."""
+def prepare(head: log.Head, checkpoints: Sequence[Checkpoint], joining: Sequence[str] = ()) -> Performance:
+    """A performance as it was before its first sample, offline. Raises ValueError when this machine cannot.
+
+    The last checkpoints are those that join while it plays, by these names.
+    """
     from instrument import bank
     from instrument.audio.performance import Performance
 
-    names = [entry.get("name", "") for entry in head.bank]
+    names = [*(entry.get("name", "") for entry in head.bank), *joining]
     slots = bank.make_slots(checkpoints, names, head.backend, head.precision, head.voices)
-    return Performance(
-        slots,
+    performance = Performance(
+        slots[: len(head.bank)],
         sample_rate=head.sample_rate,
         voices=head.voices,
         seed=head.seed,
@@ -122,7 +134,11 @@ def prepare(head: log.Head, checkpoints: Sequence[Checkpoint]) -> Performance:
         offline=True,
         timing=head.timing,
         history=bool(head.patch.get("history")),
+        joining=len(joining),
     )
+    for slot in slots[len(head.bank) :]:
+        performance.add(slot)
+    return performance
 
 
 def play(performance: Performance, file: SoundFile, events: Sequence[Event], last: int, rate: int) -> list[Event]:

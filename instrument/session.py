@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from instrument import compiling, console, latency, plan, report
 from instrument.faults import Faults
+from instrument.following import Follower
 from instrument.interrupts import Interrupts
 from instrument.keeping import check_free, set_aside
 from instrument.plan import Options, Plan
@@ -35,6 +36,7 @@ STATUS_S = 0.2
 MARK_S = 5.0  # how much of a set a dying machine may take from its log
 POLL_S = 0.05  # the main thread's look at the render thread
 NOTHING = "none"
+JOINING = 64  # epochs of a run that may join while it is played: 2 to 60 MB each
 NAMED = 8  # checkpoints whose names are all said
 SWITCH_S = 0.0005  # how long one Python thread may keep the others waiting; a gesture has 2 ms to reach the ring
 PATIENCE_S = 3.0  # what the end may take beyond the ring's length
@@ -78,6 +80,7 @@ class Session:
         self.recorder: Recorder | None = None
         self.log: EventLog | None = None
         self.osc = ""  # where it listens
+        self.follower: Follower | None = None
         self._closers = contextlib.ExitStack()
         self._closed = False
         self._started = False
@@ -117,6 +120,7 @@ class Session:
             block=p.block,
             tap=bool(self._recorded()),
             history=p.patch.history,
+            joining=JOINING if p.follows else 0,
         )
         self._closers.callback(self.performance.close)
         make_clock(self.link, p.block)  # the kernels that read the ring too, before there is anything in it
@@ -158,7 +162,10 @@ class Session:
             initial=p.parameters,
             ring_frames=self.performance.ring_frames,
             keep_state=p.patch.switch == "keep",
+            history=p.patch.history,
         )
+        if p.follows:
+            self.follower = Follower(p, p.follows, self.performance, self.controller, self.complain)
         self.housekeeping = Housekeeping(self)
 
     @property
@@ -214,6 +221,8 @@ class Session:
         self._start_osc()
         self._start_midi()
         self._announce()
+        if self.follower:
+            self.follower.start()
 
     def _end_at(self, samples: int) -> None:
         from instrument.controls import Command, Op
@@ -289,6 +298,8 @@ class Session:
             last.callback(console.wipe)  # nobody draws any more
             if self._started:
                 last.callback(self.housekeeping.finish)
+                if self.follower:
+                    last.callback(self.follower.finish)
                 last.callback(self._fade_out)
 
     def _fade_out(self) -> None:
@@ -358,7 +369,7 @@ class Session:
                 "precision": self.plan.precision,
                 "threads": 1,
                 "priority": f"{self.priority}{', processors kept awake' * self.awake}",
-                "checkpoint": self.plan.names[voice.slot],
+                "checkpoint": self.controller.bank[voice.slot],
                 "first_sample_s": (first - report.process_start()) if first else 0.0,
                 "control_latency_ms": self.controller.control_latency(),
                 "output": self.output.name,
@@ -411,6 +422,8 @@ class Housekeeping:
     def _events(self) -> None:
         session = self._session
         while events := session.link.events():
+            if session.follower:
+                events = session.follower.noted(events)
             if session.log:
                 session.log.events(events)
             session.controller.heard(events)
@@ -419,10 +432,14 @@ class Housekeeping:
 
     def _tell(self, event: Any) -> None:
         """What nobody asked for is said aloud."""
-        from instrument.controls import Op
+        from instrument.controls import Joined, Op
 
         at = event.at / self._session.sample_rate
-        if event.op == Op.FUSE:
+        if isinstance(event, Joined):
+            stem = Path(event.path).stem
+            anew = "" if event.name == stem else f": {stem} was written anew"
+            self._session.say(f"{event.name} joined as program {event.number - 1}{anew}")
+        elif event.op == Op.FUSE:
             why = "runaway level" if event.parameter else "a number that is not finite"
             self._session.complain(f"voice {event.voice + 1} was reset at {at:.1f} s: {why}")
         elif event.op == Op.EVENTS_LOST:
@@ -444,5 +461,5 @@ class Housekeeping:
 
         s = self._session
         latency = 1000 * s.performance.latency / s.sample_rate
-        fixed = status.Fixed(s.plan.names, latency, s.performance.ring_frames, s.sample_rate)
+        fixed = status.Fixed(s.controller.bank, latency, s.performance.ring_frames, s.sample_rate)
         console.draw(status.line(s.link.telemetry(), fixed, shutil.get_terminal_size().columns))

@@ -50,6 +50,26 @@ def test_after_a_refused_switch_the_checkpoint_is_what_plays(link, desk):
     assert desk.get("checkpoint") == desk.get("voice/1/checkpoint") == "glass"  # telemetry's
 
 
+def test_a_checkpoint_that_joins_can_be_asked_for(link, desk):
+    with pytest.raises(ValueError, match="epoch-4"):
+        desk.trigger("checkpoint", "epoch-4")
+    link.now += 1.0
+    desk.grow("epoch-4")
+    desk.trigger("checkpoint", "epoch-4")
+    at = RATE + LATENCY
+    assert link.take() == [Command(at, Op.GROW, number=4), Command(at, Op.SWITCH, ramp=2205, number=3)]
+    assert desk.get("checkpoint") == "epoch-4"
+    assert desk.control_latency() is None
+
+
+def test_where_maturity_led_a_voice_is_for_the_loop_to_say(link):
+    desk = make_controller(link, history=True, start=[2, 2])
+    desk.heard([Event(5, Op.SWITCHED, 0, number=2), Event(6, Op.SETTLED, 1, number=0)])
+    assert (desk.get("voice/1/checkpoint"), desk.get("voice/2/checkpoint")) == ("drones", "glass")  # telemetry's
+    desk.trigger("checkpoint", "drones")
+    assert [command.number for command in link.take()] == [2]
+
+
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_values_clip_and_what_is_no_number_is_refused(link, desk, name):
     p = PARAMETERS[name]

@@ -1,5 +1,6 @@
 """The event log reads back what was written, to the bit, and names what is wrong with one that was damaged."""
 
+import itertools
 import json
 import math
 import re
@@ -14,8 +15,8 @@ from hypothesis import strategies as st
 
 from instrument import bank, log
 from instrument.audio.timing import Timing
-from instrument.controls import DEFAULTS, REFUSED, Event, Op
-from instrument.replay import commands_of, compare, differences, gaps
+from instrument.controls import DEFAULTS, REFUSED, Event, Joined, Op
+from instrument.replay import commands_of, compare, differences, gaps, joins
 
 HEAD = log.Head(
     sample_rate=44100,
@@ -39,25 +40,32 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("log")
 
 
-EVENTS = st.builds(
+FIELDS = {
+    "at": st.integers(0, 1 << 50),
+    "voice": st.integers(-1, 1),
+    "parameter": st.integers(0, 3),
+    "value": st.floats(allow_nan=False, allow_infinity=False),
+    "ramp": st.integers(0, 1 << 40),
+    "late": st.floats(0, 1e9),
+    "serial": st.integers(0, 1 << 40),
+}
+OTHERS = st.builds(
     Event,
-    at=st.integers(0, 1 << 50),
-    op=st.sampled_from([int(op) for op in Op if op != Op.ENDED]),
-    voice=st.integers(-1, 1),
-    parameter=st.integers(0, 3),
-    value=st.floats(allow_nan=False, allow_infinity=False),
-    ramp=st.integers(0, 1 << 40),
+    **FIELDS,
+    op=st.sampled_from([int(op) for op in Op if op not in (Op.ENDED, Op.GROW)]),
     number=st.just(0),
     flags=st.integers(0, 7),
-    late=st.floats(0, 1e9),
-    serial=st.integers(0, 1 << 40),
 )
+REFUSALS = st.builds(Event, **FIELDS, op=st.just(Op.GROW), number=st.integers(-9, 9), flags=st.just(REFUSED))
+JOINED = st.builds(Joined, **FIELDS, op=st.just(Op.GROW), name=st.text(), path=st.text(min_size=1), sha256=st.just("7"))
 
 
 @settings(max_examples=30, deadline=None, phases=(Phase.generate, Phase.shrink))
-@given(events=st.lists(EVENTS, max_size=12))
+@given(events=st.lists(st.one_of(OTHERS, REFUSALS, JOINED), max_size=12))
 def test_events_come_back_to_the_bit(folder: Path, events: list[Event]) -> None:
     path = folder / "set.jsonl"
+    bank = itertools.count(len(HEAD.bank) + 1)
+    events = [replace(event, number=next(bank)) if isinstance(event, Joined) else event for event in events]
     written = log.EventLog(path, HEAD)
     written.events(events)
     written.mark(1 << 51)
@@ -83,6 +91,7 @@ def test_the_end_is_the_length_and_a_cut_line_is_what_a_dying_machine_leaves(tmp
 
 
 GOOD = json.dumps({"samplernn_log": 1, **asdict(HEAD)})
+JOINS = '\n{"at": 1, "op": "GROW", "number": 2, "path": "b", "sha256": "5"}\n'
 BAD = {
     "": "its first line is missing",
     "hello\n": "line 1: no JSON",
@@ -112,6 +121,15 @@ BAD = {
     GOOD + '\n{"at": 1, "op": "SET", "value": "x"}\n': "line 2: value: 'x'",
     GOOD + '\n{"at": 1, "op": "SWITCH", "number": 3}\n': "line 2: number: 3",
     GOOD + '\n{"at": 1, "op": "SET", "colour": 3}\n': "line 2: colour",
+    GOOD + '\n{"at": 1, "op": "SET", "path": "x"}\n': "line 2: path: unknown field",
+    GOOD + '\n{"at": 1, "op": [1]}\n': "line 2: op: '[1]'",
+    GOOD + '\n{"at": 1, "op": "GROW", "number": 2}\n': "line 2: path and sha256",
+    GOOD + '\n{"at": 1, "op": 9, "number": 2}\n': "line 2: path and sha256",
+    GOOD + '\n{"at": 1, "op": "GROW", "number": 2, "flags": "4"}\n': "line 2: flags: '4'",
+    GOOD + '\n{"at": 1, "op": "GROW", "number": 2, "path": "b", "sha256": 5}\n': "line 2: path and sha256",
+    GOOD + '\n{"at": 1, "op": "GROW", "number": 3, "path": "b", "sha256": "5"}\n': "line 2: number: 3: 2 checkpoints",
+    GOOD + JOINS + '{"at": 2, "op": "SWITCH", "number": 2}\n': "line 3: number: 2: a program below 2",
+    GOOD + JOINS + JOINS.strip() + "\n": "line 3: number: 2: 3 checkpoints",
     GOOD + "\n" + "[" * 100_000 + "\n": "line 2",
 }
 
@@ -145,6 +163,31 @@ def test_a_head_with_anything_in_it_is_read_or_refused_in_one_line(folder: Path,
     except ValueError as error:
         said = str(error)
     assert not said or re.fullmatch(r"\S*odd\.jsonl: line 1: [^\n]{1,200}", said)
+
+
+@given(data=st.data())
+def test_an_epoch_that_joined_with_anything_in_it_is_read_or_refused_in_one_line(
+    folder: Path, data: st.DataObject
+) -> None:
+    line = {**json.loads(JOINS), "name": "b"}
+    for _ in range(data.draw(st.integers(1, 3))):
+        line[data.draw(st.sampled_from([*line, "late", "flags", "x"]))] = data.draw(ODD)
+    (folder / "odd.jsonl").write_text(f"{GOOD}\n{json.dumps(line)}\n")
+    said = ""
+    try:
+        _, events, _ = log.read(folder / "odd.jsonl")
+        assert [(e.number, e.path) for e in events if isinstance(e, Joined)] in ([], [(2, line["path"])])
+    except ValueError as error:
+        said = str(error)
+    assert not said or re.fullmatch(r"\S*odd\.jsonl: line 2: [^\n]{1,400}", said)
+
+
+def test_programs_that_joined_can_be_switched_to(tmp_path: Path) -> None:
+    path = tmp_path / "set.jsonl"
+    path.write_text(f'{GOOD}{JOINS}{{"at": 2, "op": "SWITCH", "number": 1}}\n')
+    _, events, _ = log.read(path)
+    assert joins(events) == [{"name": "", "path": "b", "sha256": "5"}]
+    assert [(c.op, c.number) for c in commands_of(events)] == [(Op.GROW, 2), (Op.SWITCH, 1)]
 
 
 @pytest.mark.parametrize(("text", "words"), BAD.items(), ids=range(len(BAD)))

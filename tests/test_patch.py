@@ -257,6 +257,9 @@ def test_a_checkpoint_or_a_run_is_a_patch_too(folder, monkeypatch):
     assert [entry.name for entry in history.bank] == [entry.path.stem for entry in history.bank]
     assert (history.history, history.switch, history.program(1)) == (True, "keep", len(history.bank) - 1)
     assert [binding.to for binding in history.midi] == ["temperature", "maturity"]
+    (folder / "runs/young").mkdir()
+    (folder / "runs/young/epoch-001.safetensors").touch()
+    assert [entry.name for entry in patch.open_target(folder / "runs/young").bank] == ["epoch-001"]
     for target, text in ((folder / "runs", "folder without epoch"), (folder / "no.safetensors", "no such checkpoint")):
         with pytest.raises(ValueError, match=text):
             patch.open_target(target)

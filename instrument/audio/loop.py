@@ -20,6 +20,7 @@ from numba import njit
 
 from engine.cpu.memory import flush_denormals, restore_denormals
 from instrument.audio.dsp import network_index
+from instrument.audio.history import grow, join
 from instrument.audio.memory import INNER, get_i64, monotonic_ns, set_i64, usleep
 from instrument.audio.mix import NOT_FINITE, blow, fall_gain, mix
 from instrument.audio.pending import echo, next_at, overtake, publish, take_commands, tell
@@ -60,8 +61,6 @@ from instrument.audio.voices import (
 from instrument.controls import (
     ALREADY,
     GAIN,
-    KEEP_STATE,
-    MATURITY,
     MUTE,
     PAN,
     PARAMETERS,
@@ -85,9 +84,10 @@ from instrument.shared import (
     store_release,
 )
 
-_SET, _SWITCH, _RESEED, _MOMENT = int(Op.SET), int(Op.SWITCH), int(Op.RESEED), int(Op.MOMENT)
+_SET, _SWITCH, _RESEED = int(Op.SET), int(Op.SWITCH), int(Op.RESEED)
+_MOMENT, _GROW = int(Op.MOMENT), int(Op.GROW)
 _PANIC, _RESUME, _STOP, _ENDED = np.int64(Op.PANIC), np.int64(Op.RESUME), np.int64(Op.STOP), np.int64(Op.ENDED)
-_REFUSED, _ALREADY, _KEEP_STATE = np.int64(REFUSED), np.int64(ALREADY), np.int64(KEEP_STATE)
+_REFUSED, _ALREADY = np.int64(REFUSED), np.int64(ALREADY)
 _FIGURES_EVERY = 1 << 14  # samples between two readings of the histogram
 
 
@@ -227,23 +227,6 @@ def change_voices(core: Record) -> None:
 
 
 @njit(**INNER)
-def grow(core: Record) -> None:
-    """Where the bank is a training history, every voice plays the epoch that its maturity says, once it says another.
-
-    Looked at on the grid only, which a replay has too.
-    """
-    if core.history == 0 or core.phase != PLAYING or core.mix % core.turn != 0:
-        return
-    for v in range(core.voices):
-        voice = voice_at(core.voice_memory, v)
-        maturity = glide_value(glide_at(core.glide_memory, v * PARAMETERS + MATURITY), core.mix + core.delay)
-        k = int(maturity * (core.slots - 1) + 0.5)
-        if k != voice.grown:
-            voice.grown = k
-            switch(core, v, k, core.growing, _KEEP_STATE)
-
-
-@njit(**INNER)
 def step_fuse(core: Record, v: int) -> None:
     """Faded out: reset the voice, where it was going. Faded in: all is well."""
     voice = voice_at(core.voice_memory, v)
@@ -333,6 +316,9 @@ def apply_front(core: Record) -> None:
             apply_switch(core, c, front, note_late(core, late))
         elif c.op == _MOMENT:
             apply_moment(core, c, front, note_late(core, late))
+        elif c.op == _GROW:
+            echo(core, front, c, ZERO, note_late(core, late))
+            join(core, c.number)
         else:
             echo(core, front, c, ZERO, note_late(core, late))
             for v in range(first_voice(c), last_voice(core, c) + 1):
@@ -352,11 +338,13 @@ def note_late(core: Record, late: int) -> int:
 
 @njit(**INNER)
 def well_formed(core: Record, c: Record) -> bool:
-    """Whether voice, slot or mode exist."""
+    """Whether voice, slot, mode or room exist."""
     if c.voice < -1 or c.voice >= core.voices:
         return False
     if c.op == _SWITCH:
         return c.number >= 0 and c.number < core.slots
+    if c.op == _GROW:
+        return c.number > core.slots and c.number <= core.room
     return c.op != _RESEED or c.parameter <= 2
 
 

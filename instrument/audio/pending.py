@@ -35,7 +35,7 @@ from instrument.shared import (
 
 _COMMAND_WORDS = COMMAND.itemsize // 8
 _SET, _SWITCH, _RESUME = int(Op.SET), int(Op.SWITCH), int(Op.RESUME)
-_RESEED, _SEED, _MOMENT = int(Op.RESEED), int(Op.SEED), int(Op.MOMENT)
+_RESEED, _SEED, _MOMENT, _GROW = int(Op.RESEED), int(Op.SEED), int(Op.MOMENT), int(Op.GROW)
 _EVENTS_LOST, _VOID = np.int64(Op.EVENTS_LOST), np.int64(REFUSED | OVERTAKEN)
 
 
@@ -50,7 +50,7 @@ def take_commands(core: Record, written: int) -> None:
         ahead = op == _SET and ((kind >> 32) & 0xFFFF) in (TEMPERATURE, MATURITY)
         if op in (_SWITCH, _RESUME) and read + 1 < core.overtaken:
             refuse(core, base)
-        elif ahead or op in (_SWITCH, _RESEED, _SEED, _MOMENT):
+        elif ahead or op in (_SWITCH, _RESEED, _SEED, _MOMENT, _GROW):
             place(core.words, base, core.front, core.front_count)
             core.front_count += 1
         else:

@@ -92,6 +92,7 @@ class Performance:
         offline: no device and no clock: :meth:`render_to` makes the sound, as fast as it can.
         timing: the table of an earlier set's ``timing`` instead of a measurement.
         history: the bank is a training run's, its epochs in order: `maturity` moves through it.
+        joining: how many slots may join the bank later, see :meth:`add`.
 
     Raises:
         ValueError: naming the argument that is wrong.
@@ -112,6 +113,7 @@ class Performance:
         offline: bool = False,
         timing: Mapping[str, Any] | None = None,
         history: bool = False,
+        joining: int = 0,
     ) -> None:
         start = [0] * voices if start is None else start
         _check(slots, voices, start, sample_rate, ring_frames, block)
@@ -119,6 +121,7 @@ class Performance:
         self._turn = turn_of(slots, sample_rate)
         self.ring_frames = max(ring_frames, block + self._turn)
         self._offline, self._history = offline, history
+        self._seed, self._room = seed, len(slots) + joining
         for slot in slots:
             slot.prepare(sample_rate, self._turn)
         self._timing = self._make_timing(timing)
@@ -211,6 +214,31 @@ class Performance:
             parts.append(frames[:count].copy())
             if ended or count == 0:
                 return np.concatenate(parts)
+
+    def add(self, slot: Slot) -> int:
+        """Ready ``slot`` to join behind the bank, and return how many there are with it: for the GROW that lets it in.
+
+        Any one control thread, while it plays; the loop looks at nothing of it before that GROW. The rules that it
+        obeys are those of the bank's last at the start: nothing is measured now, since a replay could not know it.
+
+        Raises:
+            ValueError: another architecture, rate or precision than the bank's last, too few lanes, or no room.
+        """
+        count = len(self.slots)
+        if count >= self._room:
+            raise ValueError(f"{slot.name}: no room: this set has room for {self._room} checkpoints")
+        if slot.architecture != self.slots[-1].architecture or slot.program.voices < self.voices:
+            raise ValueError(f"{slot.name}: made otherwise than {self.slots[-1].name}: cannot join it")
+        slot.prepare(self.sample_rate, self._turn)
+        slot.begin(self._seed)
+        slot.describe(_record(self._memory["slot_memory"], count))
+        self.slots = (*self.slots, slot)
+        return count + 1
+
+    @property
+    def full(self) -> bool:
+        """Whether no more slots may join."""
+        return len(self.slots) >= self._room
 
     def stop(self) -> None:
         """Closing fade, then ENDED; returns at once."""
@@ -317,7 +345,7 @@ class Performance:
             "voice_memory": _make_voices(start, self._grown(parameters)),
             "deck_memory": self._make_decks(start),
             "glide_memory": _make_glides(self.voices, parameters),
-            "limits": np.array(self._timing.crossfade, np.int64),
+            "limits": self._make_limits(),
             "out": np.full((MAX_TURN, 2), 0.0, np.float32),
             "times": np.zeros(TIMES, np.int64),
         }
@@ -339,6 +367,7 @@ class Performance:
             "rate": rate,
             "voices": self.voices,
             "slots": len(self.slots),
+            "room": self._room,
             "turn": timing.turn,
             "delay": timing.delay,
             "mix": -timing.delay,
@@ -376,18 +405,31 @@ class Performance:
         return int(np.clip(0.25e6 * frames / self.sample_rate, 50, 1000))
 
     def _make_slots(self) -> NDArray[np.void]:
-        records = np.zeros(len(self.slots), SLOT)
+        """Descriptors, (room,); those that may join have nothing yet but the timing of the bank's last."""
+        records, last = np.zeros(self._room, SLOT), len(self.slots) - 1
+        for i in range(self._room):
+            records["prime_rate"][i] = self._timing.prime_rate[min(i, last)]
+            records["prime_length"][i] = self._timing.prime_length[min(i, last)]
         for i, slot in enumerate(self.slots):
-            slot.describe(records[i : i + 1].view(np.recarray)[0])
-            records["prime_rate"][i] = self._timing.prime_rate[i]
-            records["prime_length"][i] = self._timing.prime_length[i]
+            slot.describe(_record(records, i))
         return records
+
+    def _make_limits(self) -> NDArray[np.int64]:
+        """Longest crossfade from slot to slot, (room, room); what may join obeys the rules of the bank's last."""
+        rows = np.minimum(np.arange(self._room), len(self.slots) - 1)
+        limits: NDArray[np.int64] = np.array(self._timing.crossfade, np.int64)[np.ix_(rows, rows)]
+        return limits
 
     def _make_decks(self, start: Sequence[int]) -> NDArray[np.void]:
         decks = np.zeros(2 * self.voices, DECK)
         for v, k in enumerate(start):
             decks["slot"][2 * v : 2 * v + 2] = k
         return decks
+
+
+def _record(records: NDArray[np.void], i: int) -> Any:
+    """One element, to write to by its fields' names."""
+    return records[i : i + 1].view(np.recarray)[0]
 
 
 def _blend(samples: float) -> float:

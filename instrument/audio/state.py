@@ -40,9 +40,10 @@ def _record(integers: str, floats: str) -> np.dtype[np.void]:
 
 CORE = _record(
     # fixed at the start
-    "rate voices slots turn delay ahead hop nap offline glide opening closing fall fuse past history growing "
+    "rate voices slots room turn delay ahead hop nap offline glide opening closing fall fuse past history growing "
+    # (room: of the bank, with the slots that may join behind the first `slots`)
     # addresses: shared words and float32 samples; arrays of records; two lists of COMMAND, latest first; crossfade
-    # limits (slots, slots); float64 of one turn's mix, of the limiter's rings; float32 frames of one turn; histogram
+    # limits (room, room); float64 of one turn's mix, of the limiter's rings; float32 frames of one turn; histogram
     "words samples slot_memory voice_memory deck_memory glide_memory front later limits "
     "left right need held late_left late_right out times "
     # where we are

@@ -237,7 +237,7 @@ def begin_switch(core: Record, v: int, k: int, ramp: int, flags: int) -> None:
     voice.switch_origin = front
     shortest = max(1, core.rate // 500)
     voice.fade_length = max(
-        shortest, min(ramp if ramp > 0 else core.glide, get_i64(core.limits, a.slot * core.slots + k))
+        shortest, min(ramp if ramp > 0 else core.glide, get_i64(core.limits, a.slot * core.room + k))
     )
     if flags & KEEP_STATE and old.architecture == new.architecture:
         take_state(core, v, old, new)
