@@ -64,8 +64,8 @@ def test_a_checkpoint_that_joins_can_be_asked_for(link, desk):
 
 def test_where_maturity_led_a_voice_is_for_the_loop_to_say(link):
     desk = make_controller(link, history=True, start=[2, 2])
-    desk.heard([Event(5, Op.SWITCHED, 0, number=2), Event(6, Op.SETTLED, 1, number=0)])
-    assert (desk.get("voice/1/checkpoint"), desk.get("voice/2/checkpoint")) == ("drones", "glass")  # telemetry's
+    desk.heard([Event(5, Op.SWITCHED, 0, number=0), Event(6, Op.SETTLED, 1, number=2)])
+    assert (desk.get("voice/1/checkpoint"), desk.get("voice/2/checkpoint")) == ("glass", "drones")  # telemetry's
     desk.trigger("checkpoint", "drones")
     assert [command.number for command in link.take()] == [2]
 

@@ -47,7 +47,9 @@ def test_the_newest_is_taken_up_at_its_sample_with_the_state_of_the_one_before(a
 def test_it_is_silent_until_it_is_let_in():
     """Ready behind the bank, it is nobody's: neither by maturity nor by name."""
     p = history([slot("gru")], [slot("gru", weights=1)], seed=SEED)
-    _, events = play(p, 6000, [Command(1000, Op.SWITCH, number=1), Command(2000, Op.SET, parameter=MATURITY, value=0.5)])
+    _, events = play(
+        p, 6000, [Command(1000, Op.SWITCH, number=1), Command(2000, Op.SET, parameter=MATURITY, value=0.5)]
+    )
     assert [(e.op, e.flags) for e in events] == [(Op.SWITCH, REFUSED), (Op.SET, 0)]
     _, events = play(p, 12_000, [Command(8000, Op.GROW, number=2), Command(8000, Op.SWITCH, number=1)])
     assert [(e.op, e.flags & REFUSED) for e in events if e.op in (Op.GROW, Op.SWITCH)] == [(Op.GROW, 0), (Op.SWITCH, 0)]
