@@ -25,9 +25,18 @@ if TYPE_CHECKING:
     from instrument.controls import Event
 
 LOOK_S = 0.5  # between two looks at the folder
+MOST, FEWEST = 64, 8  # epochs that may join, be they large or small
+MEMORY = 1 << 30  # bytes that they may take together, where that leaves room for the fewest
+A_WEIGHT = 3  # bytes of a slot for each weight of its network
 PATIENCE_S = 3.0  # what a hanging disk may add to the end
 
 State = tuple[int, int, int]
+
+
+def room_for(checkpoint: Checkpoint) -> int:
+    """How many epochs like ``checkpoint`` may join."""
+    weights = sum(tensor.size for tensor in checkpoint.tensors.values())
+    return min(MOST, max(FEWEST, MEMORY // (A_WEIGHT * weights)))
 
 
 class Folder:
@@ -122,7 +131,7 @@ class Follower:
             try:
                 self._turn()
             except Exception as error:  # a fault here must cost no more than a line
-                self._faults.report(f"{self._run}: {type(error).__name__}: {' '.join(str(error).split())}")
+                self._faults.report(f"{self._run}: {_words(error)}")
 
     def _turn(self) -> None:
         try:
@@ -149,6 +158,8 @@ class Follower:
             self._join(path, checkpoint)
         except ValueError as error:
             self._complain(f"{error}: it does not join")
+        except Exception as error:  # whatever is wrong with one, the next may join
+            self._complain(f"{path}: {_words(error)}: it does not join")
 
     def _check(self, path: Path, checkpoint: Checkpoint) -> None:
         """Raises ValueError for a network that cannot take over the memory of the bank's."""
@@ -165,3 +176,7 @@ class Follower:
         self._read.add(checkpoint.sha256)
         self._joined[count] = {"name": name, "path": str(path), "sha256": checkpoint.sha256}
         self._controller.grow(name)
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from instrument import compiling, console, latency, plan, report
 from instrument.faults import Faults
-from instrument.following import Follower
+from instrument.following import Follower, room_for
 from instrument.interrupts import Interrupts
 from instrument.keeping import check_free, set_aside
 from instrument.plan import Options, Plan
@@ -36,7 +36,6 @@ STATUS_S = 0.2
 MARK_S = 5.0  # how much of a set a dying machine may take from its log
 POLL_S = 0.05  # the main thread's look at the render thread
 NOTHING = "none"
-JOINING = 64  # epochs of a run that may join while it is played: 2 to 60 MB each
 NAMED = 8  # checkpoints whose names are all said
 SWITCH_S = 0.0005  # how long one Python thread may keep the others waiting; a gesture has 2 ms to reach the ring
 PATIENCE_S = 3.0  # what the end may take beyond the ring's length
@@ -120,7 +119,7 @@ class Session:
             block=p.block,
             tap=bool(self._recorded()),
             history=p.patch.history,
-            joining=JOINING if p.follows else 0,
+            joining=room_for(p.checkpoints[-1]) if p.follows else 0,
         )
         self._closers.callback(self.performance.close)
         make_clock(self.link, p.block)  # the kernels that read the ring too, before there is anything in it

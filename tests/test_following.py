@@ -14,10 +14,9 @@ from networks import network
 from test_session import ROOT, check_left, options, play, play_out, there, wait_for_line, wait_until
 
 from engine.checkpoint import Checkpoint, save
-from instrument import log, plan, replay
-from instrument import session as sessions
+from instrument import following, log, plan, replay
 from instrument.controls import KEEP_STATE, Joined, Op
-from instrument.following import Folder
+from instrument.following import Folder, room_for
 from instrument.session import Session
 
 
@@ -138,6 +137,23 @@ def test_what_cannot_join_is_a_line_and_the_music_goes_on(run: Path, tmp_path: P
     check_replay(tmp_path)
 
 
+def test_a_fault_of_ours_keeps_no_other_epoch_out(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = following.load
+
+    def tired(path: Path) -> Checkpoint:
+        if path.name == "epoch-004.safetensors":
+            raise MemoryError("no more\nof it")
+        return load(path)
+
+    monkeypatch.setattr(following, "load", tired)
+    with Set(run, tmp_path) as playing:
+        put(run, 4)
+        put(run, 5)
+        playing.hear("epoch-004.safetensors: MemoryError: no more of it: it does not join")
+        playing.arrive(3)
+    check_replay(tmp_path)
+
+
 def test_a_run_begun_anew_joins_behind_what_it_was(run: Path, tmp_path: Path) -> None:
     with Set(run, tmp_path) as playing:
         for epoch in (1, 2, 3):
@@ -164,7 +180,7 @@ def test_a_folder_that_goes_is_a_line_and_followed_again_when_it_comes_back(run:
 
 
 def test_a_full_bank_is_said_once(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "JOINING", 2)
+    monkeypatch.setattr(following, "MOST", 2)
     with Set(run, tmp_path) as playing:
         for epoch in (4, 5, 6):
             put(run, epoch)
@@ -231,6 +247,13 @@ def test_a_file_that_is_written_as_it_was_joins_once(run: Path, tmp_path: Path) 
         put(run, 4)
         playing.hear("epoch-004 joined as program 3")
     assert len([line for line in playing.said if "joined" in line]) == 1
+
+
+def test_large_networks_get_less_room() -> None:
+    """A gigabyte, at three bytes a weight."""
+    for millions, room in ((2, 64), (10, 35), (27, 13), (400, 8)):
+        weights = {"all": np.broadcast_to(np.float16(0), millions * 1_000_000)}
+        assert room_for(Checkpoint(network("gru").config, weights)) == room
 
 
 # --- the whole of it
