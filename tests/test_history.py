@@ -9,7 +9,7 @@ from test_audio_networks import SEED, made, slot, sound_of
 
 from engine.generator import make_generator
 from engine.quantize import dequantize
-from instrument.audio.performance import GROWING_S
+from instrument.audio.performance import GROWING_S, Performance
 from instrument.audio.slots import Slot
 from instrument.controls import KEEP_STATE, MATURITY, OVERTAKEN, REFUSED, Command, Op
 from instrument.replay import commands_of
@@ -84,11 +84,16 @@ def test_every_voice_goes_where_its_maturity_says_unless_it_was_put_elsewhere():
 
 
 def test_what_joins_obeys_the_rules_of_the_last_that_was_measured():
-    p = history([slot("gru"), slot("gru", weights=1)], [slot("gru", weights=2)], start=[1], fade=700, prime_length=1000)
-    _, events = play(p, 12_000, [Command(4000, Op.GROW, number=3), Command(6000, Op.SWITCH, number=0)])
-    _, more = play(p, 20_000, [Command(14_000, Op.SWITCH, number=2, ramp=5000)])
-    assert [e.ramp for e in events + more if e.op == Op.SWITCHED] == [700, 700, 700]
-    assert [e.value for e in more if e.op == Op.PRIMED] == [1500]
+    slots = [slot("gru"), slot("gru", weights=1)]
+    timing = offline(slots).timing | {"prime_length": [800, 1000], "prime_rate": [2, 3]}
+    timing["crossfade"] = [[300, 400], [500, 600]]
+    p = Performance(slots, sample_rate=RATE, offline=True, timing=timing, history=True, joining=2, start=[1])
+    p.add(slot("gru", weights=2))
+    commands = [Command(4000, Op.GROW, number=3)]
+    commands += [Command(at, Op.SWITCH, number=k, ramp=5000) for at, k in ((8000, 0), (14_000, 2), (20_000, 1))]
+    _, events = play(p, 26_000, commands)
+    assert [(e.number, e.ramp) for e in events if e.op == Op.SWITCHED] == [(2, 600), (0, 500), (2, 400), (1, 600)]
+    assert [(e.number, e.value) for e in events if e.op == Op.PRIMED] == [(0, 1600), (2, 1500), (1, 1500)]
 
 
 def test_neither_cuts_nor_a_replay_change_anything():
