@@ -16,7 +16,7 @@ class Metrics:
 
     def __init__(self, path: Path, step: int) -> None:
         self._path = path
-        self._board = _tensorboard(path.parent)
+        self._board = _tensorboard(path.parent, step)
         if path.exists():
             text = path.read_text(encoding="utf-8", errors="replace")
             lines = [line for line in text.splitlines() if (row := _row(line)) and row["step"] <= step]
@@ -50,13 +50,13 @@ class NoMetrics(Metrics):
         pass
 
 
-def _tensorboard(run_dir: Path) -> Any:
-    """A writer for TensorBoard if that is installed, else None."""
+def _tensorboard(run_dir: Path, step: int) -> Any:
+    """A writer for TensorBoard, of what comes after ``step``, if that is installed; else None."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(run_dir / "tensorboard"))
+    return SummaryWriter(str(run_dir / "tensorboard"), purge_step=step + 1)
 
 
 def _row(line: str) -> dict[str, float] | None:
