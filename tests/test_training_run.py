@@ -81,6 +81,20 @@ def test_interrupted_and_resumed_equals_uninterrupted(sound, tmp_path, shape):
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
+def test_minutes_become_the_steps_that_fit_into_them(sound, tmp_path, monkeypatch):
+    """Measured once: a run that is resumed elsewhere has the same plan."""
+    monkeypatch.setattr(running, "step_seconds", lambda *_: 2.0)
+    said = []
+    more = {**{key: value for key, value in TINY.items() if key != "steps"}, "minutes": "0.25"}
+    assert run([sound], tmp_path / "run", "default", more, False, said.append) == 0
+    assert said[0] == "7 steps of 2.00 s fit into 0.25 minutes here"
+    values = json.loads((tmp_path / "run" / "settings.json").read_text())["values"]
+    assert (values["steps"], values["minutes"]) == (7, 0.0)
+    assert metrics(tmp_path / "run")[-1]["step"] == 7
+    assert resolve("default", {})[1].minutes > 0
+    assert resolve("default", {"steps": "9"})[1].minutes == 0
+
+
 def test_a_crash_loses_only_what_was_not_saved(sound, tmp_path):
     """Going on from an older save drops the metrics that lie beyond it and writes them again."""
     assert run([sound], tmp_path / "whole", "default", TINY, False, quiet) == 0

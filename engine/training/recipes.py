@@ -21,6 +21,8 @@ class Training:
 
     Attributes:
         steps: optimiser steps of the whole run; the learning rate reaches zero at the last.
+        minutes: length of the run instead: as many steps as this machine makes in that time, measured when it begins
+            and fixed from then on; 0 for ``steps``. ``--set steps=N`` puts a recipe's minutes out of force.
         batch: streams read side by side.
         seq_len: samples of one truncated back-propagation.
         lr: Adam's learning rate at its highest.
@@ -66,6 +68,7 @@ class Training:
     """
 
     steps: int = 3000
+    minutes: float = 0.0
     batch: int = 64
     seq_len: int = 1024
     lr: float = 1e-3
@@ -144,6 +147,7 @@ BESIDE = ("clips", "clip_seconds", "clip_temperatures", "moments")  # settings t
 
 _LIMITS: dict[str, tuple[float, float]] = {
     "steps": (1, 10_000_000),
+    "minutes": (0.0, 100_000.0),
     "batch": (1, 4096),
     "seq_len": (1, 1 << 20),
     "lr": (0.0, 1.0),
@@ -250,6 +254,8 @@ def resolve(recipe: str, overrides: Mapping[str, str]) -> tuple[ModelConfig, Tra
         if key not in known:
             raise ValueError(f"--set {key}: unknown setting; {_choose(key, known)}")
         values[key] = parsed(key, text, known[key])
+    if "steps" in overrides and "minutes" not in overrides:
+        values["minutes"] = 0.0
     return build(values)
 
 

@@ -25,6 +25,7 @@ from engine.listening.clips import Wanted
 from engine.playing import with_ranges
 from engine.training import pictures
 from engine.training.data import prepare
+from engine.training.dryrun import step_seconds
 from engine.training.folder import METRICS, begin, begin_anew, claimed, disk_faults_named, keep_earlier, remember
 from engine.training.metrics import Metrics, NoMetrics
 from engine.training.runs import RESUME, Plan, make_plan
@@ -60,6 +61,7 @@ def run(sounds: list[Path], run_dir: Path, recipe: str, overrides: dict[str, str
     torch.set_flush_denormal(True)
     try:
         with assembled() as team, disk_faults_named(run_dir):
+            plan = _with_steps(plan, say, team)
             return _train(plan, run_dir, resume, say if team.first else _unsaid, team)
     finally:
         torch.set_flush_denormal(False)  # it is the whole thread's, and whoever called has other sums to do
@@ -96,6 +98,17 @@ def _train(plan: Plan, run_dir: Path, resume: bool, say: Say, team: Team) -> int
                 say(f"{fault}; begun anew with seed {plan.training.seed}")
             team.wait()
             trainer = _prepared(plan, say, team)
+
+
+def _with_steps(plan: Plan, say: Say, team: Team) -> Plan:
+    """The plan with as many steps as fit into its minutes here."""
+    t = plan.training
+    if not t.minutes:
+        return plan
+    seconds = team.mean(step_seconds(plan.config, replace(t, batch=max(1, t.batch // team.size))))  # one plan for all
+    steps = max(1, int(60.0 * t.minutes / seconds))
+    say(f"{steps} steps of {seconds:.2f} s fit into {t.minutes:g} minutes here")
+    return replace(plan, training=replace(t, steps=steps, minutes=0.0))
 
 
 def _prepared(plan: Plan, say: Say, team: Team) -> Trainer:

@@ -42,13 +42,15 @@ class Team:
                 dist.all_reduce(tensor)
                 tensor.div_(self.size)
 
+    def mean(self, value: float) -> float:
+        """Of every process's own."""
+        told = torch.tensor([value], dtype=torch.float64)
+        self.average([told])
+        return told.item()
+
     def any(self, flag: bool) -> bool:
         """Whether any process says so."""
-        if self.size == 1:
-            return flag
-        told = torch.tensor([float(flag)], device="cuda" if dist.get_backend() == "nccl" else "cpu")
-        dist.all_reduce(told)
-        return bool(told.item())
+        return self.mean(float(flag)) > 0.0
 
     def gather(self, part: Tensor) -> Tensor:
         """Every process's part along axis 1, in the order of the ranks."""
@@ -73,7 +75,7 @@ def assembled() -> Iterator[Team]:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield Team(dist.get_rank(), size)
     finally:
