@@ -18,20 +18,32 @@ import statistics
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+from safetensors import safe_open  # noqa: E402
+
+from engine.model import SampleRNN  # noqa: E402
+from engine.training.data import prepare  # noqa: E402
+from engine.training.judging import held_out_bits  # noqa: E402
+from engine.training.runs import make_plan  # noqa: E402
+
 BASE = {"threads": "1", "clips": "0", "moments": "0", "restarts": "0", "save_steps": "100"}
 CHEAP = {"batch": "32", "keep": "0.25"}
 ELSEWHERE = ("gaps left", "mu-law with pre-emphasis")  # other windows, or another measure
-COMPARISONS: dict[str, tuple[str, dict[str, dict[str, str]]]] = {
+# a name instead of settings: that run's weights as they are, not their average, which changes nothing of the steps
+COMPARISONS: dict[str, tuple[str, dict[str, dict[str, str] | str]]] = {
     "choices": (
         "default",
         {
-            "the default recipe": {},
+            "the default recipe": "averaged weights",
             "without stretched copies": {"stretches": "1.0"},
-            "the rate left high": {"decay": "0.0"},
+            "the rate left high": "averaged weights, the rate left high",
             "averaged weights": {"average": "0.98"},
             "averaged weights, the rate left high": {"average": "0.98", "decay": "0.0"},
             "gaps left": {"gap": "0.0"},
@@ -72,16 +84,24 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     recipe, choices = COMPARISONS[args.compare]
-    jobs = list(product(range(args.seeds), enumerate(choices)))
+    names = list(choices)
+    jobs = [(seed, name) for seed, name in product(range(args.seeds), names) if isinstance(choices[name], dict)]
+
+    def folder(seed: int, name: str) -> Path:
+        return args.out / f"{names.index(name)}-{seed}"
+
+    def made(job: tuple[int, str]) -> tuple[float, float]:
+        settings = choices[job[1]]
+        assert isinstance(settings, dict)
+        return train(folder(*job), args.sounds, recipe, settings, job[0], args.steps)
+
     with ThreadPoolExecutor(args.jobs) as pool:
-        done = pool.map(
-            lambda job: train(
-                args.out / f"{job[1][0]}-{job[0]}", args.sounds, recipe, choices[job[1][1]], job[0], args.steps
-            ),
-            jobs,
-        )
-        found = {(name, seed): result for (seed, (_, name)), result in zip(jobs, done, strict=True)}
-    print(table(list(choices), args.seeds, found, f"{args.steps} steps, {', '.join(p.stem for p in args.sounds)}"))
+        found = {(name, seed): result for (seed, name), result in zip(jobs, pool.map(made, jobs), strict=True)}
+    for seed, name in product(range(args.seeds), names):
+        of = choices[name]
+        if isinstance(of, str):
+            found[name, seed] = (bits_as_they_are(folder(seed, of)), found[of, seed][1])
+    print(table(names, args.seeds, found, f"{args.steps} steps, {', '.join(p.stem for p in args.sounds)}"))
 
 
 def table(choices: list[str], seeds: int, found: dict[tuple[str, int], tuple[float, float]], title: str) -> str:
@@ -106,6 +126,9 @@ def train(
     settings = {**BASE, "steps": str(steps), "epoch_steps": str(steps), "seed": str(seed), **choice}
     command = [sys.executable, "-m", "instrument.cli", "train"]
     if (folder / "settings.json").exists():
+        planned = json.loads((folder / "settings.json").read_text())["values"]["steps"]
+        if planned != steps:
+            sys.exit(f"{folder}: a run of {planned} steps: another folder, or --steps {planned}, expected")
         command += ["-o", str(folder), "--resume"]
     else:
         command += [*map(str, sounds), "-o", str(folder), "--recipe", recipe]
@@ -114,6 +137,17 @@ def train(
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     bits = next(row["bits_active"] for row in reversed(rows) if "bits_active" in row)
     return float(bits), statistics.median(row["seconds"] for row in rows if "seconds" in row)
+
+
+def bits_as_they_are(folder: Path) -> float:
+    """Held-out bits over active samples of a run's last weights before averaging."""
+    plan = make_plan([], folder, "", {}, resume=True)
+    material = prepare(plan.sounds, plan.config, replace(plan.training, stretches=(1.0,)))
+    model = SampleRNN(plan.config)
+    with safe_open(folder / "resume.safetensors", "pt") as file, torch.no_grad():
+        for name, parameter in model.tensors.items():
+            parameter.copy_(file.get_tensor(f"p/{name}"))
+    return held_out_bits(model, material.windows, plan.training)["bits_active"]
 
 
 if __name__ == "__main__":
