@@ -129,6 +129,40 @@ def child(sound, folder, resume, steps):
     return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.soak
+def test_killed_at_any_step_and_resumed_equals_uninterrupted(sound, tmp_path):
+    """SIGKILL ten times in one run, wherever it then is; every file of the run is the same in the end."""
+    steps, rng, kills = "1500", np.random.default_rng(7), 0
+    ended(child(sound, tmp_path / "whole", "no", steps))
+    folder, resume = tmp_path / "parts", "no"
+    while kills < 10:
+        process = child(sound, folder, resume, steps)
+        wanted = int(rng.integers(1, 140)) + saved_step(folder)
+        while saved_step(folder) < wanted and process.poll() is None:
+            pass
+        assert process.poll() is None, "it was over before it was killed"
+        process.kill()
+        process.communicate()
+        kills, resume = kills + 1, "yes"
+    ended(child(sound, folder, "yes", steps))
+    assert_same_run(tmp_path / "whole", folder)
+
+
+def ended(process):
+    """Wait for a child to end well."""
+    _, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+
+
+def saved_step(folder):
+    """The step of a run's last save; 0 before there is one."""
+    try:
+        head = files.header_of(folder / "resume.safetensors")
+        return json.loads(head["__metadata__"]["samplernn-resume"])["step"]
+    except (OSError, ValueError):
+        return 0
+
+
 def test_ctrl_c_finishes_the_step_saves_and_says_so(sound, tmp_path):
     process = child(sound, tmp_path / "run", "no", "100000")
     assert process.stdout is not None
@@ -219,7 +253,10 @@ def test_the_seeds_recipes_are_what_the_seeds_say():
     assert (config.rnn, config.frame_sizes, config.skip, config.h0) == ("lstm", (16,), True, "random")
     assert (training.forget_bias, training.batch, config.sample_rate) == (3.0, 128, 16000)
     assert (training.valid, training.test, training.excerpt) == (0.06, 0.06, 8.0)
-    config, _ = resolve("poster", {})
+    config, training = resolve("poster", {})
+    assert (training.batch, training.seq_len, training.decay, training.clips) == (128, 1024, 0.0, 5)
+    assert len(training.stretches) > 2
+    assert (config.rnn, config.n_rnn, config.h0) == ("gru", 1, "learned")
     assert (config.frame_sizes, config.dim, config.emb_size, config.sample_rate) == ((8, 16), 1024, 256, 44100)
 
 
