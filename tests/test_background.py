@@ -1,7 +1,11 @@
 """Clips during a training: by a child, newest epoch first, and nothing of what is learned depends on them."""
 
 import os
+import signal
+import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -37,6 +41,7 @@ class Child:
     """A child that ends when the test says so."""
 
     all: ClassVar[list["Child"]] = []
+    stdin = None
 
     def __init__(self, words, stderr, env, **_):
         self.epoch, self.stderr, self.returncode = int(words[4]), stderr, None
@@ -106,3 +111,42 @@ def test_the_child_makes_the_clips_politely(tmp_path, monkeypatch, capsys):
     assert [clip.path.name for clip in clips_of(tmp_path)] == ["epoch-001-t1.000-s0001.flac"]
     assert background.main([str(tmp_path), "9", "1", "0.25", "1.0"]) == 1
     assert capsys.readouterr() == ("", f"{tmp_path}: no epoch 9: it has 1 to 1\n")
+
+
+TRAINER = """
+import sys, time
+from pathlib import Path
+from engine.listening.background import Background
+from engine.listening.clips import Wanted
+clips = Background(Path(sys.argv[1]), Wanted(64, 3600.0, (1.0,)), print)
+clips.add(1)
+print(clips._child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def lives(pid):
+    """Whether a process is there and no zombie."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
+    return bool(state) and not state.startswith("Z")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals and ps are Unix's")
+def test_the_child_does_not_outlive_a_trainer_that_is_killed(tmp_path):
+    """Else a resumed run would start a second one on the same clips."""
+    save(network("gru"), tmp_path / "epoch-001.safetensors")
+    command = [sys.executable, "-c", TRAINER, str(tmp_path)]
+    with subprocess.Popen(command, cwd=Path(__file__).parent.parent, stdout=subprocess.PIPE, text=True) as trainer:
+        pid = int(trainer.stdout.readline())
+        until = time.monotonic() + 60
+        while not (tmp_path / "clips").exists() and time.monotonic() < until:  # it is at work
+            time.sleep(0.1)
+        assert lives(pid)
+        trainer.kill()
+    until = time.monotonic() + 30
+    while lives(pid) and time.monotonic() < until:
+        time.sleep(0.1)
+    survived = lives(pid)
+    if survived:
+        os.kill(pid, signal.SIGKILL)
+    assert not survived

@@ -2,7 +2,8 @@
 
 One child at a time; when the training is ahead of it the newest epoch is next. At the end the last epoch is waited for,
 and the ones that were passed over are named. The child reads files and writes files: a run learns the same to the bit
-with clips and without. Used on the trainer's thread, between steps. A child that fails is one line and no more.
+with clips and without. Used on the trainer's thread, between steps. A child that fails is one line and no more. A child
+ends when its trainer has, however that came about: its stdin is a pipe that nobody writes to, and that closes then.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -83,7 +85,7 @@ class Background:
             self._child = subprocess.Popen(
                 words,
                 env={**os.environ, "PYTHONPATH": path},
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=self._errors,
                 start_new_session=True,  # Ctrl-C is the trainer's; it ends the child itself
@@ -101,8 +103,9 @@ class Background:
         self._forget()
 
     def _forget(self) -> None:
-        if self._errors is not None:
-            self._errors.close()
+        for file in (self._errors, self._child.stdin if self._child else None):
+            if file is not None:
+                file.close()
         self._child = self._errors = None
 
 
@@ -126,5 +129,13 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _end_with_the_trainer() -> None:
+    """Wait for the end of stdin; a clip that is being written then is left unwritten."""
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=_end_with_the_trainer, daemon=True).start()
     sys.exit(main())
