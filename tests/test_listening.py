@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,14 @@ import soundfile
 from networks import network
 
 from engine.checkpoint import save
+from engine.config import ModelConfig
 from engine.listening import clips, report
 from engine.listening.clips import Wanted
 from engine.listening.descriptors import Figures, figures
 from engine.listening.traps import Source, recurrence
 from engine.listening.verdicts import CLASSES, FLAGS, THRESHOLDS, suggestion, verdicts
+from engine.training.recipes import Training
+from engine.training.sounds import laid_out
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 import labelled
@@ -186,6 +190,51 @@ def test_without_its_source_a_clip_is_judged_all_the_same(folder, settings):
     assert row["class"] in CLASSES
     gone = settings is not None and "gone" in settings
     assert [line[:39] for line in said] == ["without a source: gone.wav: no such file"[:39]] * gone
+
+
+@pytest.mark.parametrize("heard", [{"limit": -20.0}, {"gap": 0.05, "gap_level": -30.0}, {}])
+def test_clips_are_held_against_the_source_as_it_was_learned(folder, heard):
+    """Limited, without its gaps, and with its level set: the network has never heard another."""
+    settings = json.loads((folder / "settings.json").read_text())
+    (folder / "settings.json").write_text(json.dumps({**settings, "values": heard}))
+    sound = Path(settings["sounds_at"][0])
+    learned = laid_out([sound], ModelConfig(sample_rate=RATE), Training(**{"gap": 0.0, **heard}))
+    found = report._Against.of(folder, RATE, pytest.fail).source
+    np.testing.assert_array_equal(found.audio, np.concatenate(learned))
+
+
+def test_a_source_that_was_moved_is_looked_for_under_its_typed_name(folder, monkeypatch, tmp_path):
+    """As --resume does."""
+    settings = json.loads((folder / "settings.json").read_text())
+    settings["sounds_at"] = [str(tmp_path / "gone" / name) for name in settings["sounds"]]
+    (folder / "settings.json").write_text(json.dumps(settings))
+    monkeypatch.chdir(folder)
+    assert report.source_paths(folder) == [Path(settings["sounds"][0])]
+    assert report._Against.of(folder, RATE, pytest.fail).source is not None
+
+
+def test_what_was_judged_against_the_raw_source_is_judged_anew(folder):
+    report.listen(folder, [1])
+    path = folder / "audition" / "listening.jsonl"
+    path.write_text(path.read_text().replace(f' {report.JUDGING}"', '"'))
+    assert report.listen(folder, [1]) == 3
+
+
+def test_thresholds_that_the_set_does_not_choose_are_told(monkeypatch, capsys):
+    """And the tool fails, so that what the program goes by cannot drift from what was measured."""
+    monkeypatch.setattr(labelled, "labelled", lambda small: ([], {}))
+    monkeypatch.setattr(labelled, "choose", lambda heard: THRESHOLDS)
+    monkeypatch.setattr(sys, "argv", ["labelled.py"])
+    assert labelled.main() == 0
+    monkeypatch.setattr(labelled, "choose", lambda heard: replace(THRESHOLDS, silent_db=-50.0))
+    assert labelled.main() == 1
+    told = f"engine/listening/verdicts.py: silent_db: -50.0 chosen, {THRESHOLDS.silent_db} in the program\n"
+    assert capsys.readouterr().err == told
+
+
+def test_no_kind_of_sound_is_left_out_of_the_negatives():
+    made, _ = labelled.labelled(small=True)
+    assert {clip.source for clip in made if clip.kind == "source"} == set(labelled.sources())
 
 
 def test_a_long_source_is_heard_in_stretches():

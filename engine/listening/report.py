@@ -24,6 +24,7 @@ from engine.listening.verdicts import suggestion, verdicts
 
 LONGEST_SOURCE = 300.0  # seconds; of longer ones as much is taken in STRETCHES spread evenly
 STRETCHES = 30
+JUDGING = 2  # one more when clips are to be judged anew: 2 holds them against the source as it was learned
 
 
 def listen(run_dir: Path, epochs: Iterable[int], say: Say = lambda line: None) -> int:
@@ -85,8 +86,8 @@ def append(run_dir: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _mark(tag: dict[str, Any], beside: int) -> str:
-    """What a judgement rests on: the clip's network and length, and how many were judged together."""
-    return f"{str(tag.get('checkpoint', ''))[:12]} {tag.get('seconds')} {beside}"
+    """What a judgement rests on: the clip's network and length, how many were judged together, and how."""
+    return f"{str(tag.get('checkpoint', ''))[:12]} {tag.get('seconds')} {beside} {JUDGING}"
 
 
 def _read(path: Path) -> tuple[NDArray[np.float64], int] | None:
@@ -109,20 +110,23 @@ class _Against:
 
     @classmethod
     def of(cls, run_dir: Path, sample_rate: int, say: Say) -> _Against:
-        """The sounds that the settings name; those that are gone are named and done without."""
-        from engine.training.sounds import read
+        """The sounds that the settings name, as the network heard them; those that are gone are named and left out."""
+        from engine.training.hearing import as_trained
+        from engine.training.sounds import check
 
         sounds = []
         for path in source_paths(run_dir):
             try:
-                sounds.append(read(path, sample_rate).astype(np.float64))
+                check(path)
+                sounds.append(path)
             except ValueError as fault:
                 say(f"without a source: {fault}")
         if not sounds:
             return cls(sample_rate, None)
         try:
-            return cls(sample_rate, Source(_thinned(np.concatenate(sounds), sample_rate), sample_rate))
-        except ValueError as fault:
+            heard = as_trained(sounds, sample_rate, _settings(run_dir).get("values")).astype(np.float64)
+            return cls(sample_rate, Source(_thinned(heard, sample_rate), sample_rate))
+        except (ValueError, ImportError) as fault:
             say(f"without the source: {fault}")
             return cls(sample_rate, None)
 
@@ -137,12 +141,25 @@ class _Against:
 
 
 def source_paths(run_dir: Path) -> list[Path]:
-    """The sounds of a run where its settings say they are; none where they say nothing."""
+    """The sounds of a run: where they were when it began, or else under the names that were typed, as --resume looks.
+
+    None where its settings say nothing.
+    """
+    settings = _settings(run_dir)
+    typed = settings.get("sounds")
+    there = settings.get("sounds_at", typed)
+    if not (isinstance(typed, list) and isinstance(there, list) and len(typed) == len(there)):
+        return []
+    return [Path(str(at)) if Path(str(at)).exists() else Path(str(name)) for at, name in zip(there, typed, strict=True)]
+
+
+def _settings(run_dir: Path) -> dict[str, Any]:
+    """What ``settings.json`` of a run holds; nothing where it cannot be read."""
     try:
         settings = json.loads((run_dir / "settings.json").read_text(encoding="utf-8"))
-        return [Path(str(name)) for name in settings.get("sounds_at", settings["sounds"])]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return []
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return settings if isinstance(settings, dict) else {}
 
 
 def _thinned(audio: NDArray[np.float64], rate: int) -> NDArray[np.float64]:
