@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.checkpoint import MOMENTS, Checkpoint, check_moments, load, save
+from engine.checkpoint import MOMENTS, Checkpoint, check_moments, load
 from engine.config import ModelConfig
 from engine.playing import with_ranges
 from engine.quantize import quantize
@@ -137,18 +137,14 @@ def _padded(tokens: NDArray[np.int32], config: ModelConfig) -> NDArray[np.int32]
     return np.concatenate([np.full(missing, config.q_zero, np.int32), tokens]) if missing else tokens
 
 
-def store(path: Path, sounds: Sequence[Path], count: int, out: Path) -> int:
-    """``samplernn moments``: the checkpoint at ``path`` with moments of ``sounds``, trimmed as its training did.
+def anew(path: Path, sounds: Sequence[Path], count: int) -> Checkpoint:
+    """The checkpoint at ``path`` with ``count`` moments of ``sounds``, as its training heard them.
 
-    Returns how many. Raises ValueError naming the file and what is wrong, OSError when it cannot be written.
+    Raises ValueError naming the file and what is wrong.
     """
-    from engine.training import sounds as heard
-    from engine.training.recipes import Training
+    from engine.training.hearing import as_trained
 
     checkpoint = load(path)
-    kept = checkpoint.training.get("settings", {})
-    gaps = {key: kept.get(key, 0.0) for key in ("gap", "gap_level", "limit")}
-    pieces = heard.laid_out(sounds, checkpoint.config, Training(**gaps))
-    found = take(checkpoint, np.concatenate(pieces), count)
-    save(with_moments(checkpoint if "ranges" in checkpoint.playing else with_ranges(checkpoint), found), out)
-    return len(found)
+    heard = as_trained(sounds, checkpoint.config.sample_rate, checkpoint.training.get("settings"))
+    found = take(checkpoint, heard, count)
+    return with_moments(checkpoint if "ranges" in checkpoint.playing else with_ranges(checkpoint), found)

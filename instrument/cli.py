@@ -13,33 +13,64 @@ import argparse
 import importlib.util
 import math
 import os
+import re
+import shutil
 import signal
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from instrument import console
 from instrument.interrupts import Interrupted, Resending, leaving
 
+if TYPE_CHECKING:
+    from engine.checkpoint import Checkpoint
+
 EXTRAS = {"torch": "train", "pedalboard": "train", "starlette": "train", "uvicorn": "train", "triton": "cuda"}
+FIRST_SETTINGS = {  # that most people change first
+    "steps": "how long it learns",
+    "dim": "how large the network is: larger ones learn more, and play slower",
+    "gap_level": "dB of full scale under which sound counts as silence, and is cut",
+    "clip_temperatures": "of the clips after every epoch: lower is tamer, 1 as it has learned",
+    "title, author": "of the sound, for the checkpoints",
+}
 BACKENDS = ("auto", "cpu", "cuda", "reference")
+FILE = re.compile(r"-[^-\d].*\.\w+")  # begins like an option and ends like a file
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse with errors of one line, each from the command that it is about."""
+    """argparse with errors of one line, each from the command that it is about.
+
+    Attributes:
+        more: makes what --help says at its end, when it is asked for.
+    """
+
+    more: Callable[[], str] | None = None
+    _given: Sequence[str] = ()
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse's, but what is not known is this command's error, not the outermost one's."""
+        self._given = sys.argv[1:] if args is None else args
         found, rest = super().parse_known_args(args, namespace)
         if rest:
             self.error(f"unknown argument {' '.join(rest)}")
         return found, rest
 
     def error(self, message: str) -> NoReturn:
-        console.complain(f"{self.prog}: {message} (see {self.prog} --help)")
+        console.complain(f"{self.prog}: {message}{self._dashed()} (see {self.prog} --help)")
         raise SystemExit(2)
+
+    def _dashed(self) -> str:
+        """What to type for a file whose name passes for an option."""
+        words = (word for word in self._given if FILE.fullmatch(word) and word[:2] not in self._option_string_actions)
+        return "".join(f"; if {word} is a file: ./{word}" for word in list(words)[:1])
+
+    def format_help(self) -> str:
+        """As argparse's, with ``more``."""
+        return super().format_help() + (f"\n{self.more()}\n" if self.more else "")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -156,9 +187,11 @@ def _add_play(commands: Commands) -> None:
     p.add_argument("target", nargs="?", metavar="PATCH|CHECKPOINT|RUN_DIR", help="default: patches/default.yaml")
     p.add_argument("--seconds", type=_positive, metavar="N", help="stop after N seconds")
     p.add_argument("--output", default="auto", metavar="auto|null|FILE|DEVICE", help="where the sound goes")
-    p.add_argument("--record", type=Path, metavar="FILE", help="also write what is heard to a .wav or .flac")
-    p.add_argument("--log", type=Path, metavar="FILE", help="write the event log, which `samplernn replay` plays again")
-    p.add_argument("--report", type=Path, metavar="FILE.json", help="write figures of the set when it ends")
+    p.add_argument("--record", type=_file, metavar="FILE", help="also write what is heard to a .wav or .flac")
+    p.add_argument(
+        "--log", type=_file, metavar="FILE", help="write the event log, which `samplernn replay` plays again"
+    )
+    p.add_argument("--report", type=_file, metavar="FILE.json", help="write figures of the set when it ends")
     p.add_argument("--seed", type=_seed, metavar="N", help="the dice of voice 1; default: the patch's, else drawn")
     p.add_argument("--voices", type=_count(64), metavar="N", help="voices, 1 to 64; default: the patch's")
     p.add_argument("--backend", choices=BACKENDS, default="auto", help="auto or cpu; the others do not play yet")
@@ -172,46 +205,68 @@ def _add_play(commands: Commands) -> None:
 def _add_render(commands: Commands) -> None:
     p = _command(commands, "render", _render, "write clips of a checkpoint, faster or slower than real time")
     p.add_argument("checkpoint", metavar="CHECKPOINT|RUN_DIR")
-    p.add_argument("-o", dest="out", type=Path, required=True, metavar="FILE", help=".wav or .flac")
+    p.add_argument("-o", dest="out", type=_file, required=True, metavar="FILE", help=".wav or .flac")
     p.add_argument("--seconds", type=_positive, default=10.0, metavar="N", help="of each clip; default 10")
     p.add_argument("--temperature", type=_temperature, default=(1.0, 1.0), metavar="T[:T]", help="constant, or a ramp")
     p.add_argument("--seed", type=_seed, default=0, metavar="N", help="of the first clip; the next ones have N+1 ...")
     p.add_argument("--clips", type=_count(64), default=1, metavar="N", help="FILE becomes FILE-01 ... when more than 1")
-    p.add_argument("--prime", type=Path, metavar="FILE", help="run this sound through the network first")
+    p.add_argument("--prime", type=_file, metavar="FILE", help="run this sound through the network first")
     p.add_argument("--backend", choices=BACKENDS, default="auto", help="auto, cpu or reference; cuda not yet")
     p.add_argument("--precision", metavar="NAME", help="int8 (default) or fp32")
 
 
 def _add_replay(commands: Commands) -> None:
     p = _command(commands, "replay", _replay, "play a set again from its log, bit for bit, into a file")
-    p.add_argument("log", type=Path, metavar="LOG")
-    p.add_argument("-o", dest="out", type=Path, required=True, metavar="FILE", help=".wav or .flac")
+    p.add_argument("log", type=_file, metavar="LOG")
+    p.add_argument("-o", dest="out", type=_file, required=True, metavar="FILE", help=".wav or .flac")
 
 
 def _add_train(commands: Commands) -> None:
     p = _command(commands, "train", _train, "train a network on sound files (needs the extra 'train')")
-    p.add_argument("sounds", type=Path, nargs="*", metavar="SOUND", help="may be left out with --resume")
-    p.add_argument("-o", dest="out", type=Path, required=True, metavar="RUN_DIR")
+    p.add_argument("sounds", type=_file, nargs="*", metavar="SOUND", help="may be left out with --resume")
+    p.add_argument("-o", dest="out", type=_file, required=True, metavar="RUN_DIR")
     p.add_argument("--recipe", default="default", metavar="NAME", help="a named set of choices, or a .yaml file")
     p.add_argument(
-        "--set", dest="overrides", type=_setting, action="append", default=[], metavar="key=value", help="change one"
+        "--set",
+        dest="overrides",
+        type=_setting,
+        action="append",
+        default=[],
+        metavar="key=value",
+        help="change a setting; as often as needed",
     )
     p.add_argument("--resume", action="store_true", help="go on where RUN_DIR was left")
     p.add_argument("--dry-run", action="store_true", help="only measure what it would take; nothing is written")
+    p.more = _recipes_and_settings
+
+
+def _recipes_and_settings() -> str:
+    """The end of ``train --help``."""
+    from engine.training import recipes
+
+    lines = ["recipes:", *(_entry(name, recipes.load(name).about) for name in recipes.names())]
+    lines += ["", "settings, a few of those that docs/settings.md lists and explains:"]
+    lines += [_entry(key, about) for key, about in FIRST_SETTINGS.items()]
+    return "\n".join(lines)
+
+
+def _entry(name: str, about: str) -> str:
+    width = max(40, shutil.get_terminal_size().columns - 2)
+    return textwrap.fill(about, width, initial_indent=f"  {name:<20}  ", subsequent_indent=" " * 24)
 
 
 def _add_audition(commands: Commands) -> None:
     p = _command(
         commands, "audition", _audition, "listen to a run's clips in a browser, rate them, make patches of them"
     )
-    p.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    p.add_argument("run_dir", type=_file, metavar="RUN_DIR")
     p.add_argument("--port", type=_count(65535), metavar="N", help="of the page on this machine; default: a free one")
     p.add_argument("--no-browser", action="store_true", help="only print the address")
 
 
 def _add_clips(commands: Commands) -> None:
     p = _command(commands, "clips", _clips, "make clips of a run's epochs, those that are missing")
-    p.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    p.add_argument("run_dir", type=_file, metavar="RUN_DIR")
     p.add_argument("--epoch", type=_count(999_999), nargs="+", default=[], metavar="N", help="default: every epoch")
     p.add_argument("--temperature", type=_number, nargs="+", metavar="T", help="default: the run's settings say")
     p.add_argument("--seconds", type=_positive, metavar="N", help="of each clip; default: the run's settings say")
@@ -222,16 +277,16 @@ def _add_clips(commands: Commands) -> None:
 def _add_moments(commands: Commands) -> None:
     p = _command(commands, "moments", _moments, "store places of a sound in a checkpoint, for pads to jump to")
     p.add_argument("checkpoint", metavar="CHECKPOINT|RUN_DIR")
-    p.add_argument("sounds", type=Path, nargs="*", metavar="SOUND", help="default, in a run's folder: the run's own")
+    p.add_argument("sounds", type=_file, nargs="*", metavar="SOUND", help="default, in a run's folder: the run's own")
     p.add_argument("--count", type=_count(64), default=32, metavar="N", help="16 to 64; default 32")
-    p.add_argument("-o", dest="out", type=Path, metavar="FILE", help="default: into the checkpoint itself")
+    p.add_argument("-o", dest="out", type=_file, metavar="FILE", help="default: into the checkpoint itself")
 
 
 def _add_import(commands: Commands) -> None:
     p = _command(commands, "import", _import, "bring a network of samplernn-pytorch over (needs the extra 'train')")
-    p.add_argument("file", type=Path, metavar="FILE", help="its saved state_dict")
+    p.add_argument("file", type=_file, metavar="FILE", help="its saved state_dict")
     p.add_argument("--sample-rate", type=_count(384_000), required=True, metavar="N", help="Hz; the file does not say")
-    p.add_argument("-o", dest="out", type=Path, required=True, metavar="CHECKPOINT", help=".safetensors")
+    p.add_argument("-o", dest="out", type=_file, required=True, metavar="CHECKPOINT", help=".safetensors")
 
 
 def _add_info(commands: Commands) -> None:
@@ -268,6 +323,12 @@ def _add_wires(commands: Commands) -> None:
 
 
 # --- argument types: ArgumentTypeError carries the line --------------------------------------------------------------
+
+
+def _file(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError(f"{text!r}: a name expected")
+    return Path(text)
 
 
 def _positive(text: str) -> float:
@@ -339,6 +400,7 @@ def _replay(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
+    from engine.listening import clips
     from engine.training import runs, sounds
 
     if not args.sounds and not args.resume:
@@ -346,6 +408,8 @@ def _train(args: argparse.Namespace) -> int:
     overrides = dict(args.overrides)
     # torch takes seconds to import: what can be wrong without it is said first
     plan = runs.make_plan(args.sounds, args.out, args.recipe, overrides, args.resume)
+    t = plan.training
+    clips.Wanted(t.clips, t.clip_seconds, t.clip_temperatures)  # what its names cannot tell apart is refused
     for path in plan.sounds:
         sounds.check(path)
     _need("torch")
@@ -405,20 +469,30 @@ def _moments(args: argparse.Namespace) -> None:
     if out.suffix != ".safetensors" or not out.parent.is_dir():
         raise ValueError(f"{out}: a name that ends in .safetensors, in a folder that is there, expected")
     with compiling.shown(_show):
-        count = moments.store(path, sounds, args.count, out)
-    _show(f"{count} moments in {out}")
+        found = moments.anew(path, sounds, args.count)
+    _keep(found, out, aside=args.out is not None)
+    _show(f"{args.count} moments in {out}")
 
 
 def _import(args: argparse.Namespace) -> None:
     if args.out.suffix != ".safetensors" or not args.out.parent.is_dir():
         raise ValueError(f"{args.out}: a name that ends in .safetensors, in a folder that is there, expected")
-    from engine.checkpoint import save
     from engine.foreign import check_file, load_foreign
 
     check_file(args.file)
     _need("torch")
-    save(load_foreign(args.file, args.sample_rate), args.out)
+    _keep(load_foreign(args.file, args.sample_rate), args.out)
     _show(f"wrote {args.out}")
+
+
+def _keep(checkpoint: Checkpoint, out: Path, aside: bool = True) -> None:
+    """Save ``checkpoint`` as ``out``; what was there is renamed, unless it is ``checkpoint`` itself with less in it."""
+    from engine.checkpoint import save
+    from instrument.keeping import set_aside
+
+    if aside and (kept := set_aside(out)):
+        console.say(f"{out} was there already: it is {kept} now")
+    save(checkpoint, out)
 
 
 def _info(args: argparse.Namespace) -> None:

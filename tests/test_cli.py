@@ -14,6 +14,8 @@ import pytest
 import soundfile
 
 from engine.checkpoint import save
+from engine.training import recipes
+from instrument.cli import FIRST_SETTINGS
 
 BAD_ARGUMENTS = [
     ([], "COMMAND"),
@@ -33,6 +35,11 @@ BAD_ARGUMENTS = [
     (["replay", "x.jsonl"], "-o"),
     (["patch"], "ACTION"),
     (["train", "x.wav", "-o", "run", "--set", "dim"], "'dim'"),
+    (["train", "-dash.wav", "-o", "run"], "unknown argument -dash.wav; if -dash.wav is a file: ./-dash.wav"),
+    (["render", "x.safetensors", "-o", "-dash.wav"], "if -dash.wav is a file: ./-dash.wav"),
+    (["import", "-dash.pt", "--sample-rate", "8000", "-o", "x.safetensors"], "if -dash.pt is a file: ./-dash.pt"),
+    (["train", "x.wav", "-o", ""], "argument -o: '': a name expected"),
+    (["play", "--record", ""], "argument --record: '': a name expected"),
 ]
 FAULTS = [
     (["info", "missing.safetensors"], "missing.safetensors"),
@@ -67,6 +74,7 @@ FAULTS = [
     (["train", "pyproject.toml", "-o", "tests"], "tests: exists already"),
     (["train", "-o", "run", "--resume"], "run: no run to resume"),
     (["train", "-o", "{left}", "--resume"], "resume.safetensors: missing: this run was never saved"),
+    (["train", "pyproject.toml", "-o", "run", "--set", "clip_temperatures=0.9001,1"], "0.9001: at most three decimals"),
     (["import", "missing.pt", "--sample-rate", "16000", "-o", "x.wav"], "x.wav"),
     (["import", "missing.pt", "--sample-rate", "16000", "-o", "x.safetensors"], "missing.pt: no such file"),
     (["import", "tests", "--sample-rate", "16000", "-o", "x.safetensors"], "tests: not a file"),
@@ -202,6 +210,16 @@ def test_help_names_every_command() -> None:
         "osc",
     ):
         assert f"\n    {command} " in done.stdout
+
+
+def test_the_help_of_training_names_recipes_and_where_settings_are_explained() -> None:
+    done = samplernn("train", "--help")
+    assert done.returncode == 0
+    for name in recipes.names():
+        assert f"\n  {name} " in done.stdout
+        assert recipes.load(name).about.split(",")[0][:30] in done.stdout
+    assert "docs/settings.md" in done.stdout
+    assert set(recipes.known_keys()) >= {key for keys in FIRST_SETTINGS for key in keys.split(", ")}
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])

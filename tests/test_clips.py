@@ -100,7 +100,8 @@ def test_clips_that_cannot_be_made_are_one_line(folder, monkeypatch):
         clips.make(folder, 7, WANTED)
     with pytest.raises(ValueError, match=r"no run: it holds no epoch-NNN\.safetensors"):
         clips.make(folder / "clips", 1, WANTED)
-    for wrong in ({"clips": -1}, {"seconds": 0.0}, {"temperatures": ()}, {"temperatures": (3.0,)}):
+    unfit = ((), (3.0,), (0.9001, 0.9004))
+    for wrong in ({"clips": -1}, {"seconds": 0.0}, *({"temperatures": each} for each in unfit)):
         with pytest.raises(ValueError, match="expected"):
             Wanted(**{"clips": 1, "seconds": 1.0, "temperatures": (1.0,), **wrong})
 
@@ -125,3 +126,15 @@ def test_the_command_makes_what_is_missing(folder, capfd):
     assert [clip.seed for clip in clips.clips_of(folder)] == [5, 6, 5, 6]
     assert cli.main([*line, "--temperature", "3"]) == 1
     assert capfd.readouterr().err == "samplernn: clip_temperatures: (3.0,): one or more from 0 to 2 expected\n"
+    assert cli.main([*line, "--temperature", "0.9001", "0.9004"]) == 1
+    words = "clip_temperatures: 0.9001: at most three decimals expected: clips are named by them"
+    assert capfd.readouterr().err == f"samplernn: {words}\n"
+
+
+def test_a_clip_of_another_temperature_is_not_taken_for_the_one_of_its_name(folder):
+    """As older versions made them, who took 0.9001 for 0.9."""
+    [path] = clips.make(folder, 1, Wanted(1, 0.25, (0.9,)))
+    audio, rate = soundfile.read(path)
+    clips.write_clip(path, audio, rate, {**clips.tag_of(path), "temperature": 0.9001})
+    assert clips.make(folder, 1, Wanted(1, 0.25, (0.9,))) == [path]
+    assert clips.tag_of(path)["temperature"] == 0.9

@@ -105,3 +105,16 @@ def test_what_torch_warns_of_is_not_shown(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "load", load_with_a_warning)
     with pytest.raises(ValueError, match=r"deepsound-16\.pt: torch cannot read it safely"):
         load_foreign(VECTORS / "deepsound-16.pt", 16000)
+
+
+def test_what_bore_the_name_is_renamed(tmp_path, capfd):
+    from instrument import cli
+
+    out = tmp_path / "x.safetensors"
+    line = ["import", str(VECTORS / "deepsound-16.pt"), "--sample-rate", "16000", "-o", str(out)]
+    out.write_bytes(b"months of work")
+    assert cli.main(line) == 0
+    kept = tmp_path / "x.old.safetensors"
+    assert kept.read_bytes() == b"months of work"
+    assert capfd.readouterr().out == f"{out} was there already: it is {kept} now\nwrote {out}\n"
+    assert load(out).config.sample_rate == 16000

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 from networks import network
 
 import engine
@@ -11,6 +12,9 @@ from engine import moments
 from engine.checkpoint import load, save
 from engine.generator import make_generator
 from engine.moments import Moments
+from engine.training.recipes import Training
+from engine.training.sounds import laid_out
+from instrument import cli
 
 RATE = 44100
 
@@ -122,3 +126,33 @@ def test_jumps_that_cannot_be():
         with pytest.raises(ValueError, match=words):
             generator.jump(voice, mind, behind)
     assert isinstance(moments.take(network("gru"), bursts(rate=generator.config.sample_rate), 16), Moments)
+
+
+@pytest.mark.parametrize("heard", [{"limit": -20.0}, {"gap": 0.2, "gap_level": -30.0}, {}])
+def test_moments_are_of_the_sound_as_its_training_heard_it(heard, tmp_path, monkeypatch):
+    """Limited and cut as then; the sound as it is for a network that says nothing of its training."""
+    checkpoint, sound = network("gru"), tmp_path / "bursts.wav"
+    soundfile.write(sound, bursts(rate=RATE), RATE)
+    save(replace(checkpoint, training={"settings": heard}), tmp_path / "x.safetensors")
+    take, taken_of = moments.take, []
+    monkeypatch.setattr(moments, "take", lambda *given: taken_of.append(given[1]) or take(*given))
+    assert cli.main(["moments", str(tmp_path / "x.safetensors"), str(sound), "--count", "16"]) == 0
+    wanted = laid_out([sound], checkpoint.config, Training(**{"gap": 0.0, **heard}))
+    np.testing.assert_array_equal(taken_of[0], np.concatenate(wanted))
+
+
+def test_what_bore_the_name_is_renamed_but_the_checkpoint_itself_is_added_to(tmp_path, capfd):
+    path, other, sound = tmp_path / "x.safetensors", tmp_path / "y.safetensors", tmp_path / "bursts.wav"
+    soundfile.write(sound, bursts(rate=RATE), RATE)
+    save(network("gru"), path)
+    save(network("gru", 1), other)
+    before = other.read_bytes()
+    line = ["moments", str(path), str(sound), "--count", "16"]
+    assert cli.main([*line, "-o", str(other)]) == 0
+    kept = tmp_path / "y.old.safetensors"
+    assert kept.read_bytes() == before
+    assert f"{other} was there already: it is {kept} now\n" in capfd.readouterr().out
+    assert len(moments.of(load(other))) == 16
+    assert cli.main(line) == 0
+    assert len(moments.of(load(path))) == 16
+    assert sorted(tmp_path.glob("*.safetensors")) == sorted([path, kept, other])

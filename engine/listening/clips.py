@@ -37,7 +37,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be made of an epoch: ``clips`` of ``seconds`` at each temperature, with seeds from ``seed`` on."""
+    """What is to be made of an epoch: ``clips`` of ``seconds`` at each temperature, with seeds from ``seed`` on.
+
+    Raises ValueError: temperatures are 0 to 2 with at most three decimals, as the clips' names have them.
+    """
 
     clips: int
     seconds: float
@@ -51,6 +54,10 @@ class Wanted:
             raise ValueError(f"clip_seconds: {self.seconds!r}: from 0.25 to 3600 expected")
         if not self.temperatures or not all(0 <= t <= 2 for t in self.temperatures):
             raise ValueError(f"clip_temperatures: {self.temperatures!r}: one or more from 0 to 2 expected")
+        if finer := [t for t in self.temperatures if t != round(t, 3)]:
+            raise ValueError(
+                f"clip_temperatures: {finer[0]!r}: at most three decimals expected: clips are named by them"
+            )
 
     def each(self) -> list[tuple[float, int]]:
         """Temperature and seed of every clip."""
@@ -122,7 +129,8 @@ def make(run_dir: Path, epoch: int, wanted: Wanted, say: Say = lambda line: None
 
 def _is_there(folder: Path, epoch: int, temperature: float, seed: int, seconds: float, made_by: Checkpoint) -> bool:
     tag = tag_of(folder / clip_name(epoch, temperature, seed))
-    return (tag.get("seconds"), tag.get("checkpoint")) == (seconds, made_by.sha256)
+    made = (tag.get("temperature"), tag.get("seconds"), tag.get("checkpoint"))
+    return made == (temperature, seconds, made_by.sha256)
 
 
 def _batch(
