@@ -1,6 +1,7 @@
 """Runs to audition, made of nothing, and the page's server beside the test."""
 
 import contextlib
+import io
 import json
 import subprocess
 import sys
@@ -25,7 +26,7 @@ def make_run(
     (folder / "clips").mkdir(parents=True)
     (folder / "audition").mkdir()
     t = np.arange(int(seconds * RATE)) / RATE
-    sound = _flac(folder / "clip.flac", 0.3 * np.sin(2 * np.pi * (300 + 200 * t) * t) * np.exp(-6 * (t % 0.25)))
+    sound = flac(0.3 * np.sin(2 * np.pi * (300 + 200 * t) * t) * np.exp(-6 * (t % 0.25)))
     soundfile.write(folder / "source.flac", np.random.default_rng(1).normal(0, 0.1, RATE), RATE)
     heard = []
     for epoch in range(1, epochs + 1):
@@ -44,13 +45,14 @@ def make_run(
     return folder
 
 
-def _flac(path: Path, audio: np.ndarray) -> bytes:
-    with soundfile.SoundFile(path, "w", RATE, 1, "PCM_16") as file:
-        file.comment = json.dumps({"step": 100, "backend": "cpu", "precision": "int8"})
+def flac(audio: np.ndarray, network: str = "") -> bytes:
+    """A clip's file, with what it says of itself; ``network`` is the sha256 of the one that made it."""
+    blob = io.BytesIO()
+    with soundfile.SoundFile(blob, "w", RATE, 1, "PCM_16", format="FLAC") as file:
+        tag = {"step": 100, "backend": "cpu", "precision": "int8"}
+        file.comment = json.dumps({**tag, "checkpoint": network} if network else tag)
         file.write(audio)
-    data = path.read_bytes()
-    path.unlink()
-    return data
+    return blob.getvalue()
 
 
 def _lines(path: Path, lines: Sequence[object]) -> None:

@@ -87,6 +87,43 @@ def test_ratings_survive(folder: Path) -> None:
     assert set(lines[0]) == {"clip", "class", "score", "note", "at"}
 
 
+def test_who_says_one_thing_takes_nothing_else_back(folder: Path) -> None:
+    """Two pages, or two servers: each says only what was said there, and of every field the last word counts."""
+    one, other = Run(folder), Run(folder)
+    one.rate({"clip": A, "note": "a door"})
+    assert other.rate({"clip": A, "score": 3}) == {"class": None, "score": 3, "note": "a door"}
+    one.rate({"clip": A, "class": "gnarly"})
+    other.rate({"clip": A, "class": None})
+    assert clips(one)[A]["rating"] == {"class": None, "score": 3, "note": "a door"}
+    lines = [json.loads(line) for line in (folder / "audition" / "ratings.jsonl").read_text("utf-8").splitlines()]
+    assert [sorted({*line} - {"clip", "at"}) for line in lines] == [["note"], ["score"], ["class"], ["class"]]
+
+
+def test_a_rating_is_of_the_network_that_was_heard(folder: Path) -> None:
+    """A run that is begun anew makes clips of the same names; what was said of the old ones stays in the file."""
+    first, second = "1a" * 32, "2b" * 32
+    run, path, silence = Run(folder), folder / "clips" / A, np.zeros(4000)
+    path.write_bytes(auditions.flac(silence, first))
+    run.rate({"clip": A, "score": 6})
+    path.write_bytes(auditions.flac(silence + 0.1, second))
+    assert clips(run)[A]["rating"]["score"] is None
+    assert run.rate({"clip": A, "note": "new"}) == {"class": None, "score": None, "note": "new"}
+    run.rate({"clip": A, "checkpoint": first, "class": "wind"})  # said by a page that had the old one
+    assert clips(run)[A]["rating"] == {"class": None, "score": None, "note": "new"}
+    path.write_bytes(auditions.flac(silence, first))
+    assert clips(Run(folder))[A]["rating"] == {"class": "wind", "score": 6, "note": ""}
+    lines = [json.loads(line) for line in (folder / "audition" / "ratings.jsonl").read_text("utf-8").splitlines()]
+    assert [line["checkpoint"] for line in lines] == [first, second, first]
+
+
+def test_ratings_of_an_older_version_are_shown(folder: Path) -> None:
+    """They do not say of which network they are."""
+    kept = folder / "audition" / "ratings.jsonl"
+    kept.write_text(json.dumps({"clip": A, "class": "wind", "score": 2, "note": "", "at": "2026-01-01T00:00:00+00:00"}))
+    (folder / "clips" / A).write_bytes(auditions.flac(np.zeros(4000), "1a" * 32))
+    assert clips(Run(folder))[A]["rating"] == {"class": "wind", "score": 2, "note": ""}
+
+
 def test_a_torn_last_line_takes_nothing_with_it(folder: Path) -> None:
     run, kept = Run(folder), folder / "audition" / "ratings.jsonl"
     run.rate({"clip": A, "class": None, "score": 3, "note": ""})
@@ -113,6 +150,8 @@ def test_a_full_disk_is_told_and_loses_nothing(folder: Path) -> None:
         ({"clip": A, "score": True}, "score"),
         ({"clip": A, "class": "nice"}, "class"),
         ({"clip": A, "note": "x" * 3000}, "note"),
+        ({"clip": A, "note": "half \ud83d"}, "note"),
+        ({"clip": A, "checkpoint": "../../x"}, "checkpoint"),
         ([], "clip"),
     ],
 )
@@ -191,7 +230,7 @@ def test_a_patch_never_replaces_one_unasked(folder: Path) -> None:
     assert [p.name for p in folder.iterdir() if "part" in p.name] == []
 
 
-@pytest.mark.parametrize("name", ["", "../x", "a/b", "a\\b", ".x", "-x", "x ", "a\nb", "x" * 101])
+@pytest.mark.parametrize("name", ["", "../x", "a/b", "a\\b", ".x", "-x", "x ", "a\nb", "x" * 101, "\ud83d"])
 def test_a_patchs_name_is_no_path(name: str, folder: Path) -> None:
     with pytest.raises(ValueError, match=r"^name: "):
         patchwriter.write(Run(folder), name, [A])
@@ -288,6 +327,11 @@ def test_what_writes_needs_the_pages_token(served: tuple[int, Path]) -> None:
     assert not (folder / "audition" / "ratings.jsonl").exists()
     assert ask(port, "/api/rate", token, "POST", rating)[0] == 200
     assert ask(port, "/api/rate", token, "POST", {**rating, "score": 9})[0] == 422
+    status, _, told = ask(port, "/api/rate", token, "POST", {**rating, "note": "half \ud83d"})
+    assert (status, json.loads(told)) == (
+        422,
+        {"error": "note: half a character in it, a lone surrogate: whole ones expected"},
+    )
     assert ask(port, "/api/rate", token, "POST", "x" * 100_000)[0] == 413
     asked = {"name": "p", "clips": [A], "together": False, "replace": False}
     assert [ask(port, "/api/patch", token, "POST", asked)[0] for _ in range(2)] == [200, 409]

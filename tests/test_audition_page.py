@@ -124,6 +124,105 @@ def test_a_rating_survives_a_reload(page: Any, port: int, run: Path) -> None:
     until(lambda: ratings(run)[name] == {**wanted, "class": None, "score": None}, "it is taken back")
 
 
+def test_two_pages_take_nothing_from_each_other(page: Any, port: int, run: Path) -> None:
+    other = page.context.new_page()
+    show(page, port)
+    show(other, port)
+    other.route("**/api/run", lambda route: route.fulfill(status=304))  # it learns of nothing that is said elsewhere
+    press(page, "ArrowDown", "ArrowDown", "e")
+    page.keyboard.type("a door")
+    press(page, "Enter", "v")
+    name = here(page)
+    until(lambda: ratings(run)[name]["class"] == "voice", "the first page's words are kept")
+    other.bring_to_front()
+    press(other, "ArrowDown", "ArrowDown", "3")
+    until(lambda: ratings(run)[name]["score"] == 3, "the second page's word is kept")
+    assert ratings(run)[name] == {"class": "voice", "score": 3, "note": "a door"}
+    until(lambda: other.input_value(".sheet:not([hidden]) .note") == "a door", "and it shows what the first one said")
+    other.close()
+
+
+def test_an_answer_from_before_a_save_takes_nothing_back(page: Any, port: int, run: Path) -> None:
+    show(page, port)
+    press(page, "End")
+    name = here(page)
+    held: list[Any] = []
+    page.route("**/api/run", lambda route: held.append((route, route.fetch())), times=1)
+    Run(run).rate({"clip": name, "note": "by another page"})  # so that there is news
+    until(lambda: page.wait_for_timeout(50) or held, "the page asks")
+    press(page, "4")
+    until(lambda: page.wait_for_timeout(50) or ratings(run)[name]["score"] == 4, "the score is kept")
+    page.wait_for_timeout(100)
+    route, answer = held[0]
+    route.fulfill(response=answer)
+    page.wait_for_timeout(300)
+    assert page.inner_text(f'.card[data-clip="{name}"] .score') == "4"
+    assert page.input_value(".sheet:not([hidden]) .note") == "by another page"
+
+
+def test_what_is_refused_is_told_and_not_sent_again(page: Any, port: int, run: Path) -> None:
+    show(page, port)
+    sent: list[str] = []
+    page.on("request", lambda asked: sent.append(asked.url) if asked.url.endswith("/api/rate") else None)
+    page.evaluate(
+        "(() => { const note = document.querySelector('.sheet:not([hidden]) .note'); note.value = 'half \\ud83d';"
+        " note.dispatchEvent(new Event('change')); })()"
+    )
+    until(lambda: "not kept: note: half a character" in page.inner_text("#notices"), "it is told")
+    page.wait_for_timeout(5000)  # the page has asked for news since
+    assert len(sent) == 1
+    assert page.input_value(".sheet:not([hidden]) .note") == ratings(run)[here(page)]["note"]
+    press(page, "5")
+    until(lambda: ratings(run)[here(page)]["score"] == 5, "and what is said next is kept")
+    assert "not kept" not in page.inner_text("#notices")
+
+
+def test_single_characters_can_be_switched_off(page: Any, port: int, run: Path) -> None:
+    show(page, port)
+    press(page, "PageDown", "ArrowLeft")
+    name = here(page)
+    before = ratings(run)[name]
+    page.focus("#keyed")
+    press(page, "Enter", "2", "h", "f")
+    page.focus(f'.card[data-clip="{name}"]')
+    press(page, "2", "h", "f", "?")
+    assert page.is_hidden("#filters")
+    assert page.is_hidden("#keys")
+    page.reload()
+    page.wait_for_selector(".card.here")
+    press(page, "2", "f", "ArrowRight")
+    assert here(page) != name
+    assert ratings(run)[name] == before
+    assert page.get_attribute("#keyed", "aria-pressed") == "false"
+    page.focus("#keyed")
+    press(page, " ", "f")
+    assert page.is_visible("#filters")
+
+
+UNFIT = """[
+  [...document.querySelectorAll('[role=gridcell], [role=columnheader], [role=rowheader]')]
+    .filter((e) => !e.parentElement.matches('[role=row]')),
+  [...document.querySelectorAll('[role=row]')].filter((e) => !e.parentElement.matches('[role=grid]')),
+  [...document.querySelectorAll('[role=grid] > :not([role=row]), [role=row] > :not([role])')],
+  [...document.querySelectorAll('[tabindex]')].filter((e) => !e.matches('[role=button][aria-label]')),
+].flat().map((e) => e.outerHTML.slice(0, 80))"""
+
+
+def test_the_clips_are_a_grid_of_rows_or_a_wall_of_buttons(page: Any, port: int) -> None:
+    """As WAI-ARIA 1.2 has them: cells in rows, rows in the grid, and nothing that takes the focus without a role."""
+    show(page, port)
+    assert page.get_attribute("#grid", "role") == "grid"
+    cells = page.evaluate("[...document.querySelectorAll('[role=row]')].map((row) => row.children.length)")
+    assert set(cells) == {3}  # the epoch, and a cell for each temperature
+    assert page.evaluate(UNFIT) == []
+    press(page, "f")
+    page.keyboard.type("distance")
+    until(lambda: page.query_selector("#grid.wall"), "the wall stands")
+    assert page.get_attribute("#grid", "role") == "group"
+    assert page.query_selector("[role=gridcell]") is None
+    assert page.evaluate(UNFIT) == []
+
+
 def test_a_patch_is_written_that_passes_its_check(page: Any, port: int, run: Path) -> None:
     show(page, port)
     press(page, "End", "p", "ArrowUp", "p", "Enter")

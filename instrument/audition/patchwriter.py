@@ -130,7 +130,13 @@ def _check_count(choices: Sequence[Choice], together: bool) -> None:
 
 def _file_name(name: str) -> str:
     """``name``, if it can be a file's everywhere. Raises ValueError."""
-    bad = not name or name != name.strip() or name[0] in ".-" or name.endswith(".") or len(name.encode()) > 100
+    bad = (
+        not name
+        or name != name.strip()
+        or name[0] in ".-"
+        or name.endswith(".")
+        or len(name.encode(errors="replace")) > 100
+    )
     if bad or any(c in _FORBIDDEN or not c.isprintable() for c in name):
         raise ValueError(f"name: {name[:40]!r}: 1 to 100 letters, digits, spaces, - or _ expected")
     return name

@@ -2,7 +2,8 @@
 
 Any thread; standard library and soundfile. Everything but the ratings belongs to the training and is only read, again
 when it changed, so that a run can be listened to while it goes on. The ratings are lines of a plain file, appended and
-flushed to the disk; the last line of a clip counts, and what a crash tore is skipped. Nothing here knows of HTTP.
+flushed to the disk, each with what was said just then of the clip of one network; of every field the last word counts,
+so that two pages can be at it, and what a crash tore is skipped. Nothing here knows of HTTP.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import math
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import soundfile
 
@@ -28,10 +29,12 @@ SCORES = range(1, 7)  # 6 is the best
 MAX_NOTE = 2000  # characters
 # numbers of a line of listening.jsonl
 MEASURED = ("level_db", "brightness_hz", "flatness", "onsets_per_s", "pitch", "entropy_bits", "distance")
-_HEAD = ("step", "backend", "precision")
+_HEAD = ("step", "backend", "precision", "checkpoint")
+_HASH = re.compile(r"[0-9a-f]{0,64}", re.ASCII)
 _MAX_TABLE = 1 << 26  # bytes of a table that are read: 781 clips take a quarter of a megabyte
 
 Table = dict[str, dict[str, Any]]
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -106,43 +109,54 @@ class Run:
             }
 
     def rate(self, said: object) -> dict[str, Any]:
-        """Keep what a human said of a clip, ``{"clip", "class", "score", "note"}``; returns it as it was kept.
+        """Keep what a human said of a clip: ``clip`` and any of ``class``, ``score`` and ``note``.
+
+        ``checkpoint`` may name the network that was heard, by its sha256; else it is the one that the clip is of now.
+        Returns the clip's whole rating as it is then.
 
         Raises:
             ValueError: one line, nothing was kept.
             OSError: it could not be written; what was there before is as it was.
         """
-        rating = _checked(said)
-        if self.clip(rating["clip"]) is None:
-            raise ValueError(f"clip: {rating['clip'][:80]!r} is not in this run")
-        line = json.dumps({**rating, "at": datetime.now(UTC).isoformat(timespec="seconds")}, ensure_ascii=False)
+        words = _checked(said)
+        path = self.clip(words["clip"])
+        if path is None:
+            raise ValueError(f"clip: {words['clip'][:80]!r} is not in this run")
         with self._lock:
+            network = self._head(path).get("checkpoint")
+            heard = {} if network is None else {"checkpoint": network}
+            line = {**heard, **words, "at": datetime.now(UTC).isoformat(timespec="seconds")}
             self._ratings.parent.mkdir(exist_ok=True)
-            append_line(self._ratings, line)
-        return rating
+            append_line(self._ratings, json.dumps(line, ensure_ascii=False))
+            return _rating(self._said().get(words["clip"], ()), network)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def _clips(self, notices: list[str]) -> Iterator[dict[str, Any]]:
         heard = self._table("audition/listening.jsonl", lambda lines: _by_clip(lines, _figures))
-        said = self._table("audition/ratings.jsonl", lambda lines: _by_clip(lines, _rating))
+        said = self._said()
         odd = []
         for entry in self._entries("clips"):
             match = CLIP.fullmatch(entry.name)
             if match and entry.is_file(follow_symlinks=False):
+                head = self._head(entry)
                 yield {
                     "clip": entry.name,
                     "epoch": int(match[1]),
                     "temperature": float(match[2]),
                     "seed": match[3].lstrip("0") or "0",  # text: a browser's numbers end at 2**53
-                    **self._head(entry),
+                    **head,
                     **(heard.get(entry.name) or _UNHEARD),
-                    "rating": said.get(entry.name) or _UNSAID,
+                    "rating": _rating(said.get(entry.name, ()), head.get("checkpoint")),
                 }
             elif not entry.name.startswith("."):  # those are still being written
                 odd.append(entry.name)
         if odd:
             notices.append(f"clips/: {len(odd)} left out: no clips of this run ({', '.join(odd[:3])})")
+
+    def _said(self) -> dict[str, list[dict[str, Any]]]:
+        """What was said of every clip, by its name, of whichever network it was."""
+        return self._table("audition/ratings.jsonl", _words)
 
     def _entries(self, folder: str) -> list[os.DirEntry[str]]:
         """What is in a folder of the run, by name; nothing if there is none."""
@@ -181,7 +195,7 @@ class Run:
             pass
         return {}, "settings.json: not what this version of samplernn train writes, so the source is unknown"
 
-    def _table(self, file: str, read: Callable[[Iterator[dict[str, Any]]], Table]) -> Table:
+    def _table(self, file: str, read: Callable[[Iterator[dict[str, Any]]], dict[str, Row]]) -> dict[str, Row]:
         """A file of JSON lines, read again when it changed; nothing if it is not there."""
         path = self.folder / file
         try:
@@ -190,7 +204,7 @@ class Run:
                 self._kept[path] = (stamp, read(_lines(path)))
         except OSError:
             return {}
-        table: Table = self._kept[path][1]
+        table: dict[str, Row] = self._kept[path][1]
         return table
 
 
@@ -260,25 +274,45 @@ def _figures(line: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _rating(line: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        return {key: value for key, value in _checked({"clip": "", **line}).items() if key != "clip"}
-    except ValueError:
-        return {"class": None, "score": None, "note": ""}
+def _words(lines: Iterator[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """What can be understood of what was said, by clip, in its order."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for line in lines:
+        try:
+            words = _checked(line)
+        except ValueError:
+            continue
+        found.setdefault(words["clip"], []).append(words)
+    return found
+
+
+def _rating(said: Iterable[Mapping[str, Any]], network: str | None) -> dict[str, Any]:
+    """The last word on every field, of what was said of the clip of ``network``, or before networks were noted."""
+    rating: dict[str, Any] = {"class": None, "score": None, "note": ""}
+    for words in said:
+        if words.get("checkpoint", network) == network:
+            rating |= {field: words[field] for field in rating if field in words}
+    return rating
 
 
 def _checked(said: object) -> dict[str, Any]:
-    """A rating of known fields only. Raises ValueError naming the field."""
+    """What was said, known fields only. Raises ValueError naming the field."""
     if not isinstance(said, dict) or not isinstance(said.get("clip"), str):
         raise ValueError("clip: the name of a clip expected")
-    name, score, note = said.get("class"), said.get("score"), said.get("note", "")
+    words = {key: said[key] for key in ("clip", "checkpoint", "class", "score", "note") if key in said}
+    name, score, note = words.get("class"), words.get("score"), words.get("note", "")
     if name is not None and name not in CLASSES:
         raise ValueError(f"class: {str(name)[:40]!r} is not one of {', '.join(CLASSES)}")
     if score is not None and (type(score) is not int or score not in SCORES):
         raise ValueError(f"score: {str(score)[:40]!r} is not a whole number from 1 to 6")
     if not isinstance(note, str) or len(note) > MAX_NOTE:
         raise ValueError(f"note: a text of at most {MAX_NOTE} characters expected")
-    return {"clip": said["clip"], "class": name, "score": score, "note": note}
+    if any("\ud800" <= each <= "\udfff" for each in note):
+        raise ValueError("note: half a character in it, a lone surrogate: whole ones expected")
+    checkpoint = words.get("checkpoint", "")
+    if not isinstance(checkpoint, str) or not _HASH.fullmatch(checkpoint):
+        raise ValueError(f"checkpoint: {str(checkpoint)[:40]!r}: the sha256 of a network expected")
+    return words
 
 
 def _source(typed: str, there: str) -> Source:
@@ -301,4 +335,4 @@ def _number(value: object) -> float | None:
         return None
 
 
-_UNHEARD, _UNSAID = _figures({}), _rating({})
+_UNHEARD = _figures({})

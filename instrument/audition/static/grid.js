@@ -30,6 +30,7 @@ export function show(clips, asRows, epochs, chosen) {
   for (const clip of clips) update(clip, asRows, chosen);
   const body = asRows ? asTable(clips, epochs) : asWall(clips);
   grid.classList.toggle("wall", !asRows);
+  grid.setAttribute("role", rows.length ? "grid" : "group");
   grid.replaceChildren(...body);
   if (!order.includes(here)) here = order[Math.max(0, Math.min(was, order.length - 1))] ?? "";
   mark();
@@ -70,7 +71,7 @@ function rowOf(epoch, members, temperatures, known) {
   if (!known) head.append(make("small", "gone", "no file"));
   row.append(head);
   for (const t of temperatures) {
-    const cell = make("div", "cell");
+    const cell = make("div", "cell", "", "gridcell");
     cell.append(...members.filter((clip) => clip.temperature === t).map((clip) => cards.get(clip.clip)));
     row.append(cell);
   }
@@ -129,13 +130,13 @@ function mark() {
   for (const card of grid.querySelectorAll(".here")) {
     card.classList.remove("here");
     card.tabIndex = -1;
-    card.removeAttribute("aria-selected");
+    card.removeAttribute("aria-current");
   }
   const card = cards.get(here);
   if (!card) return;
   card.classList.add("here");
   card.tabIndex = 0;
-  card.setAttribute("aria-selected", "true");
+  card.setAttribute("aria-current", "true");
 }
 
 /** Moves the focus to the clip called `name`. */

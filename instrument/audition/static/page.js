@@ -10,7 +10,7 @@ import * as writer from "./writer.js";
 const POLL_MS = 4000;
 const SIZES = [96, 122, 160, 210, 280, 360]; // of a card, CSS pixels
 const $ = (id) => document.getElementById(id);
-const buttons = Object.fromEntries(["auto", "loop", "compare", "filter", "patch", "help"].map((id) => [id, $(id)]));
+const buttons = Object.fromEntries(["auto", "loop", "compare", "filter", "patch", "keyed", "help"].map((id) => [id, $(id)]));
 
 const chosen = new Set();
 let beside = ""; // the clip that others are compared with
@@ -19,6 +19,7 @@ let size = 1;
 let strips = [];
 let lost = ""; // why the server cannot be reached
 let fault = "";
+let keyed = true; // whether single characters act
 
 const hooks = {
   rate: say,
@@ -64,8 +65,8 @@ function count() {
   const scored = [...run.clips.values()].filter((clip) => clip.rating.score !== null).length;
   const parts = [`${all} clips`, grid.names().length === all ? "" : `${grid.names().length} shown`, `${scored} scored`];
   $("count").textContent = parts.filter(Boolean).join(" · ");
-  const words = [...run.notices, lost, fault, saving.count() ? `${saving.count()} not saved yet: ${saving.fault || "saving"}` : ""];
-  const urgent = Boolean(lost || fault || saving.fault);
+  const words = [...run.notices, lost, fault, saving.refused, saving.count() ? `${saving.count()} not saved yet: ${saving.fault || "saving"}` : ""];
+  const urgent = Boolean(lost || fault || saving.refused || saving.fault);
   $("notices").replaceChildren(...words.filter(Boolean).map((text) => Object.assign(document.createElement("p"), { textContent: text })));
   $("notices").classList.toggle("urgent", urgent);
 }
@@ -159,6 +160,13 @@ function resize(by) {
   sessionStorage.setItem("size", size);
 }
 
+/** Whether letters, digits and signs are keys; speech and slips of the hand type them too (WCAG 2.1.4). */
+function setKeys(on) {
+  keyed = press("keyed", on);
+  document.body.classList.toggle("unkeyed", !on);
+  localStorage.setItem("keys", on ? "on" : "off");
+}
+
 function press(button, on) {
   buttons[button].setAttribute("aria-pressed", on);
   return on;
@@ -199,6 +207,7 @@ document.addEventListener("keydown", (event) => {
   const own = at.matches("button, input") && [" ", "Enter"].includes(event.key); // the control's own
   const slides = at.matches("input[type=range]") && MOVES.has(event.key);
   if (own || slides) return undefined;
+  if (!keyed && event.key.length === 1 && event.key !== " ") return undefined;
   if (MOVES.has(event.key)) go(grid.neighbour(event.key));
   else if (actions[event.key]) actions[event.key]();
   else return undefined;
@@ -226,6 +235,8 @@ for (const [id, key] of Object.entries({ auto: "a", loop: "l", compare: "c", fil
   buttons[id].addEventListener("click", () => actions[key]());
 }
 
+buttons.keyed.addEventListener("click", () => setKeys(!keyed));
+
 // --- time ------------------------------------------------------------------------------------------------------------
 
 let frame = 0;
@@ -250,7 +261,11 @@ listen({
   },
   fault(text) { fault = text; count(); },
 });
-onSaving(count);
+onSaving((name) => {
+  const clip = run.clips.get(name);
+  if (clip) grid.update(clip, asRows(), chosen);
+  refresh();
+});
 
 async function poll() {
   if (document.hidden) return;
@@ -288,6 +303,7 @@ async function begin() {
   for (const name of JSON.parse(sessionStorage.getItem("chosen") ?? "[]")) if (run.clips.has(name)) chosen.add(name);
   size = Number(sessionStorage.getItem("size") ?? size);
   resize(0);
+  setKeys(localStorage.getItem("keys") !== "off");
   drawSources();
   arrange();
   grid.go(grid.focused());
