@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 EXTRAS = {"torch": "train", "pedalboard": "train", "starlette": "train", "uvicorn": "train", "triton": "cuda"}
 FIRST_SETTINGS = {  # that most people change first
-    "steps": "how long it learns",
+    "minutes, steps": "how long it learns",
     "dim": "how large the network is: larger ones learn more, and play slower",
     "gap_level": "dB of full scale under which sound counts as silence, and is cut",
     "clip_temperatures": "of the clips after every epoch: lower is tamer, 1 as it has learned",

@@ -475,6 +475,57 @@ def test_a_dry_run_measures_and_writes_nothing(sound, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+PEAK = """
+import resource, sys
+from pathlib import Path
+from engine.training.running import run
+sound, folder, recipe, *settings = sys.argv[1:]
+run([Path(sound)], Path(folder), recipe, dict(each.split("=", 1) for each in settings), False, lambda line: None)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+LARGE = {"steps": "2", "epoch_steps": "2", "threads": "1", "clips": "0"}
+RUNS = [
+    ("default", TINY),
+    pytest.param("default", LARGE, marks=pytest.mark.soak),
+    pytest.param("live-metal", {**LARGE, "batch": "64"}, marks=pytest.mark.soak),
+    pytest.param("poster", {**LARGE, "batch": "8"}, marks=pytest.mark.soak),
+]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sizes of processes are counted otherwise")
+@pytest.mark.parametrize(("recipe", "settings"), RUNS)
+def test_a_dry_run_knows_how_much_memory_a_run_takes(recipe, settings, sound, tmp_path):
+    sound = sound if settings is TINY else Path(__file__).parent.parent / "sounds" / "tabla.flac"
+    plan = make_plan([sound], tmp_path / "run", recipe, settings, False)
+    material = prepare(plan.sounds, plan.config, plan.training)
+    weights = sum(math.prod(shape) for shape in tensor_shapes(plan.config).values())
+    words = [str(sound), str(tmp_path / "run"), recipe, *(f"{key}={value}" for key, value in settings.items())]
+    root = Path(__file__).parent.parent
+    done = subprocess.run([sys.executable, "-c", PEAK, *words], cwd=root, capture_output=True, text=True, check=True)
+    assert dryrun.memory(plan, material, weights, False) == pytest.approx(int(done.stdout), rel=0.3)
+
+
+def test_a_dry_run_is_of_the_device_that_the_run_would_take(sound, tmp_path, monkeypatch):
+    """One that is not there is refused as the run would; the steps are made where it says."""
+    plan = make_plan([sound], tmp_path / "run", "default", {**TINY, "device": "cuda"}, False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="device: cuda: torch finds none here"):
+        dryrun.report(plan)
+    seen = []
+    monkeypatch.setattr(dryrun, "chosen_device", lambda name: seen.append(name) or "cpu")
+    assert "here on cpu" in dryrun.report(plan)[2]
+    assert seen == ["cuda", "cuda"]  # to say it, and to measure there
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_dry_run_waits_for_the_gpu(sound, tmp_path):
+    plan = make_plan([sound], tmp_path / "run", "poster", {"device": "cuda", "batch": "16"}, False)
+    lines = dryrun.report(plan)
+    assert "of the GPU's" in lines[1]
+    assert "here on cuda" in lines[2]
+
+
 def test_the_last_checkpoint_holds_moments(tmp_path):
     """And only the last; a sound too short for them is said to be, and the run is none the worse."""
     path, said = tmp_path / "long.wav", []
