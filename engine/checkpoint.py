@@ -49,7 +49,7 @@ class Checkpoint:
         playing: ``ranges`` (activation ranges for integer precisions), ``loudness`` (dB of a free run).
         name: the file's stem.
         sha256: of the file's bytes, empty for one that was never on disk.
-        moments: tensors ``moments.times``, ``.hidden``, ``.tokens`` and ``.levels`` (engine.moments), or nothing.
+        moments: tensors ``moments.times``, ``.hidden``, ``.tokens``, ``.levels`` and ``.attack`` (engine.moments).
     """
 
     config: ModelConfig
@@ -326,26 +326,36 @@ def check_moments(tensors: Mapping[str, NDArray[Any]], config: ModelConfig) -> N
     if not 1 <= count <= MOST_MOMENTS:
         raise ValueError(f"tensor {MOMENTS}times: 1 to {MOST_MOMENTS} of them expected")
     parts = 2 if config.rnn == "lstm" else 1
+    attack = tensors.get(f"{MOMENTS}attack")
     wanted: dict[str, tuple[type, tuple[int, ...]]] = {
         "times": (np.float32, (count,)),
         "hidden": (np.float16, (count, parts, config.n_tiers, config.n_rnn, config.dim)),
         "tokens": (np.int32, (count, config.lookback)),
         "levels": (np.float32, (count,)),
     }
+    if attack is not None:  # files of older versions have none
+        length = attack.shape[1] if attack.ndim == 2 and attack.shape[1] <= config.sample_rate else 0
+        wanted["attack"] = (attack_type(config), (count, length))
     for name, (kind, shape) in wanted.items():
         value = tensors.get(f"{MOMENTS}{name}")
         if value is None or value.dtype != kind or value.shape != shape:
             raise ValueError(f"tensor {MOMENTS}{name}: {kind.__name__} of shape {shape} expected")
-        if kind is not np.int32 and not np.isfinite(value).all():
+        if issubclass(kind, np.floating) and not np.isfinite(value).all():
             raise ValueError(f"tensor {MOMENTS}{name}: finite numbers expected")
-    tokens = tensors[f"{MOMENTS}tokens"]
-    if tokens.min() < 0 or tokens.max() >= config.q_levels:
-        raise ValueError(f"tensor {MOMENTS}tokens: levels 0 to {config.q_levels - 1} expected")
+    for name in ("tokens", "attack"):
+        tokens = tensors.get(f"{MOMENTS}{name}")
+        if tokens is not None and tokens.size and (tokens.min() < 0 or tokens.max() >= config.q_levels):
+            raise ValueError(f"tensor {MOMENTS}{name}: levels 0 to {config.q_levels - 1} expected")
     if np.abs(tensors[f"{MOMENTS}levels"]).max() > 1.0:
         raise ValueError(f"tensor {MOMENTS}levels: amplitudes from -1 to 1 expected")
     for name in tensors:
         if name.removeprefix(MOMENTS) not in wanted:
             raise ValueError(f"tensor {name}: not part of any moments")
+
+
+def attack_type(config: ModelConfig) -> type:
+    """What the samples of a moment's attack are kept as."""
+    return np.uint8 if config.q_levels <= 256 else np.uint16
 
 
 def _largest(value: NDArray[Any]) -> float:

@@ -1,9 +1,9 @@
 """Moments: places of a sound that a voice can be put back to, as what the network held there in mind.
 
 A moment is the hidden state of every tier at the beginning of a hop, the ``lookback`` samples before it, the level that
-undoing the pre-emphasis goes on from, and when it was. A learned h0 alone is forgotten within milliseconds; state and
-samples together say the next second or so, before the dice lead elsewhere. They lie in the checkpoint as tensors named
-``moments.*`` (hidden states in fp16: some tens of kB). NumPy only.
+undoing the pre-emphasis goes on from, when it was, and the attack that follows: before an onset a network cannot know
+what will begin, so a jump lets it hear that much of its source, and the room too, before its own dice go on. They lie
+in the checkpoint as tensors named ``moments.*`` (hidden states in fp16: some tens of kB). NumPy only.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.checkpoint import MOMENTS, Checkpoint, check_moments, load
+from engine.checkpoint import MOMENTS, Checkpoint, attack_type, check_moments, load
 from engine.config import ModelConfig
 from engine.playing import with_ranges
 from engine.quantize import quantize
 
 FEWEST, MOST = 16, 64
 EARLY_SECONDS = 0.012  # before an onset: the attack itself is to be heard
+ATTACK_SECONDS = 0.04  # from there on: 28 ms of what begins, enough to know it by
 APART_SECONDS = 0.25
 CONTEXT_SECONDS = 1.0  # run through the network before a moment: more than it remembers of it
-_NAMES = ("times", "hidden", "tokens", "levels")
+_NAMES = ("times", "hidden", "tokens", "levels", "attack")
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,14 @@ class Moments:
         hidden: h, and c of an LSTM, (n, 1 or 2, tiers, n_rnn, dim) fp16.
         tokens: the samples before, (n, lookback) int32.
         levels: amplitude of the last of them with pre-emphasis undone, (n,).
+        attack: the samples after, (n, ATTACK_SECONDS of them), uint8 or, beyond 256 levels, uint16; in old files (n, 0).
     """
 
     times: NDArray[np.float32]
     hidden: NDArray[np.float16]
     tokens: NDArray[np.int32]
     levels: NDArray[np.float32]
+    attack: NDArray[np.unsignedinteger]
 
     def __len__(self) -> int:
         return len(self.times)
@@ -55,7 +58,10 @@ class Moments:
 def of(checkpoint: Checkpoint) -> Moments | None:
     """The moments in a checkpoint, checked when it was read; None if it has none."""
     found = checkpoint.moments
-    return Moments(*(found[f"{MOMENTS}{name}"] for name in _NAMES)) if found else None
+    if not found:
+        return None
+    nothing: NDArray[Any] = np.zeros((len(found[f"{MOMENTS}times"]), 0), attack_type(checkpoint.config))
+    return Moments(*(found.get(f"{MOMENTS}{name}", nothing) for name in _NAMES))
 
 
 def with_moments(checkpoint: Checkpoint, moments: Moments) -> Checkpoint:
@@ -89,7 +95,14 @@ def take(checkpoint: Checkpoint, audio: NDArray[np.floating], count: int = 32) -
         before.append(_padded(heard[-config.lookback :], config))
     levels = np.array([audio[place - 1] if place else 0.0 for place in places], np.float32)
     times = np.array(places, np.float64) / config.sample_rate
-    return Moments(times.astype(np.float32), np.stack(hidden).astype(np.float16), np.stack(before), levels)
+    attack = np.stack([tokens[place : place + round(ATTACK_SECONDS * config.sample_rate)] for place in places])
+    return Moments(
+        times.astype(np.float32),
+        np.stack(hidden).astype(np.float16),
+        np.stack(before),
+        levels,
+        attack.astype(attack_type(config)),
+    )
 
 
 def choose(audio: NDArray[np.floating], config: ModelConfig, count: int) -> list[int]:

@@ -11,12 +11,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engine import moments
 from engine.checkpoint import Checkpoint
 from engine.generator import make_generator
-from instrument.audio.slots import Slot
+from instrument.audio.slots import Places, Slot
 
 _COMPUTING = ("samplernn-live", "numpy", "numba", "llvmlite")
 
@@ -37,12 +36,13 @@ def _slot(checkpoint: Checkpoint, name: str, backend: str, precision: str, voice
     return Slot(program, name=name, loudness=loudness, precision=precision, moments=_frozen(generator, places))
 
 
-def _frozen(generator: Any, places: moments.Moments | None) -> tuple[NDArray[np.uint8], NDArray[np.float32]] | None:
+def _frozen(generator: Any, places: moments.Moments | None) -> Places | None:
     """A checkpoint's moments as the states of a lane."""
     if places is None:
         return None
     pairs = zip(places.hidden, places.tokens, strict=True)
-    return np.stack([generator.frozen(hidden, tokens) for hidden, tokens in pairs]), places.levels
+    states = np.stack([generator.frozen(hidden, tokens) for hidden, tokens in pairs])
+    return Places(states, np.ascontiguousarray(places.attack, np.int32), np.ascontiguousarray(places.levels))
 
 
 def kernel_variant() -> str:

@@ -7,7 +7,7 @@ from test_audio_loop import offline, play
 
 from engine.generator import make_generator
 from engine.quantize import dequantize, levels
-from instrument.audio.slots import SETTLING_S, Slot
+from instrument.audio.slots import SETTLING_S, Places, Slot
 from instrument.audio.state import PAST
 from instrument.controls import GAIN, KEEP_STATE, MATURITY, REFUSED, TEMPERATURE, Command, Op
 
@@ -71,8 +71,8 @@ def test_primed_network_goes_on_from_what_was_played():
     np.testing.assert_array_equal(sound_of(p)[switched.at : made(p)], wanted)
 
 
-def moments_of(name, weights=0):
-    """A slot with two moments: the states after two stretches of noise, and those stretches."""
+def moments_of(name, weights=0, attack=0, voices=1):
+    """A slot with two moments: the states after two stretches of noise, and those stretches; and what follows them."""
     checkpoint = network(name, weights)
     c = checkpoint.config
     rng = np.random.default_rng(1)
@@ -83,16 +83,19 @@ def moments_of(name, weights=0):
         generator.reset()
         generator.prime(stretch)
         states.append((generator.hidden(0), stretch[-c.lookback :]))
-    playing = make_generator(checkpoint)
+    playing = make_generator(checkpoint, voices=voices)
     frozen = np.stack([playing.frozen(*state) for state in states])
     before = np.array([0.25, -0.5], np.float32)
-    return Slot(playing.program, name=name, moments=(frozen, before)), states
+    said = rng.integers(0, c.q_levels, (2, attack)).astype(np.int32)
+    return Slot(playing.program, name=name, moments=Places(frozen, said, before)), states, said
 
 
+@pytest.mark.parametrize("attack", [0, 7, 1001])
 @pytest.mark.parametrize("name", ["gru", "lstm", "mu-law"])
-def test_a_moment_is_jumped_to_at_its_sample_without_a_click(name):
+def test_a_moment_is_jumped_to_at_its_sample_without_a_click(name, attack):
+    """Its attack is said to the sample, wherever turns end, and then the network's own dice go on."""
     checkpoint, at, n = network(name), 3001, 9000
-    here, states = moments_of(name)
+    here, states, said = moments_of(name, attack=attack)
     p = offline([here], seed=SEED)
     _, events = play(p, n, [Command(at, Op.MOMENT, number=1), Command(at + 10, Op.MOMENT, number=2)])
     assert [(e.at, e.number, e.flags) for e in events] == [(at, 1, 0), (at + 10, 2, REFUSED)]
@@ -100,7 +103,8 @@ def test_a_moment_is_jumped_to_at_its_sample_without_a_click(name):
     generator.reset()
     before = generator.generate(at)
     generator.jump(0, *states[1])
-    after = generator.generate(made(p) - at)
+    generator.prime(said[1])
+    after = np.concatenate([said[1:], generator.generate(made(p) - at - attack)], axis=1)
     heard = sound_of(p)[: made(p)]
     np.testing.assert_array_equal(heard[:at], dequantize(before[0], checkpoint.config))
     raw = levels(checkpoint.config)[after[0]].astype(np.float64)
@@ -113,8 +117,34 @@ def test_a_moment_is_jumped_to_at_its_sample_without_a_click(name):
     assert heard[at] == pytest.approx(heard[at - 1], abs=1e-6)
 
 
+def test_who_speaks_disturbs_nobody_and_speaks_on_through_a_switch_that_keeps_its_state():
+    """The same weights in another slot: the switch in the middle of an attack is not heard at all."""
+    here, states, said = moments_of("gru", attack=1500, voices=2)
+    p = offline([here, slot("gru", voices=2)], voices=2, seed=SEED)
+    commands = [
+        Command(1001, Op.MOMENT, voice=0, number=1),
+        Command(1777, Op.SWITCH, voice=0, number=1, ramp=300, flags=KEEP_STATE),
+    ]
+    play(p, 7000, commands, cuts=(3, 1500, 2222))
+    config = network("gru").config
+    alone = make_generator(network("gru"), voices=2, seed=SEED)
+    alone.reset()
+    np.testing.assert_array_equal(sound_of(p, 1)[: made(p)], dequantize(alone.generate(made(p))[1], config))
+    generator = make_generator(network("gru"), seed=SEED)
+    generator.reset()
+    before = generator.generate(1001)[0]
+    generator.jump(0, *states[1])
+    generator.prime(said[1])
+    after = np.concatenate([said[1], generator.generate(made(p) - 1001 - 1500)[0]])
+    heard, wanted = sound_of(p, 0)[: made(p)], dequantize(np.concatenate([before, after]), config)
+    np.testing.assert_array_equal(heard[:1001], wanted[:1001])
+    step = heard[1000] - wanted[1001]
+    smooth = wanted[1001:] + step * np.exp(-np.arange(len(wanted) - 1001) / (SETTLING_S * config.sample_rate))
+    np.testing.assert_allclose(heard[1001:], np.clip(smooth, -1, 1), atol=3e-6)
+
+
 def test_every_voice_jumps_where_its_network_has_the_moment():
-    (first, _), second = moments_of("gru"), slot("gru", weights=5)
+    (first, _, _), second = moments_of("gru"), slot("gru", weights=5)
     p = offline([first, second], seed=SEED, start=[0])
     commands = [Command(1000, Op.SWITCH, number=1, ramp=10, flags=KEEP_STATE), Command(2000, Op.MOMENT, number=0)]
     _, events = play(p, 4000, commands)

@@ -61,7 +61,7 @@ def test_a_file_keeps_them(taken, tmp_path):
     checkpoint, found = taken
     save(moments.with_moments(checkpoint, found), tmp_path / "x.safetensors")
     again = moments.of(load(tmp_path / "x.safetensors"))
-    for name in ("times", "hidden", "tokens", "levels"):
+    for name in ("times", "hidden", "tokens", "levels", "attack"):
         np.testing.assert_array_equal(getattr(again, name), getattr(found, name))
     assert moments.of(checkpoint) is None
     assert load(tmp_path / "x.safetensors").tensors.keys() == checkpoint.tensors.keys()
@@ -74,8 +74,29 @@ HOSTILE = {
     "tokens: levels": {"tokens": np.full((16, 16), 1 << 20, np.int32)},
     "levels: finite": {"levels": np.full(16, np.nan, np.float32)},
     "levels: amplitudes": {"levels": np.full(16, 3.0, np.float32)},
+    "attack: uint8 of shape": {"attack": np.zeros((16, 4), np.int32)},
+    "attack: levels": {"attack": np.full((16, 4), 255, np.uint8)},
     "strange: not part": {"strange": np.zeros(1, np.float32)},
 }
+
+
+def test_a_moment_holds_the_attack_that_follows_it(taken):
+    checkpoint, found = taken
+    config = checkpoint.config
+    tokens = engine.quantize(bursts(rate=config.sample_rate), config)
+    length = round(moments.ATTACK_SECONDS * config.sample_rate)
+    assert found.attack.shape == (16, length)
+    for time, attack, before in zip(found.times, found.attack, found.tokens, strict=True):
+        at = round(float(time) * config.sample_rate)
+        np.testing.assert_array_equal(attack, tokens[at : at + length])
+        np.testing.assert_array_equal(before, tokens[at - config.lookback : at])
+
+
+def test_a_file_of_before_attacks_has_none(taken, tmp_path):
+    checkpoint, found = taken
+    tensors = {name: value for name, value in found.to_tensors().items() if name != "moments.attack"}
+    save(replace(checkpoint, moments=tensors), tmp_path / "x.safetensors")
+    assert moments.of(load(tmp_path / "x.safetensors")).attack.shape == (16, 0)
 
 
 @pytest.mark.parametrize("words", HOSTILE)

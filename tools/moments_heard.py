@@ -51,7 +51,8 @@ def own(checkpoint: Checkpoint, found: moments.Moments, audio: np.ndarray, tempe
     generator = make_generator(checkpoint, voices=len(found), seed=seed)
     for voice in range(len(found)):
         generator.jump(voice, found.hidden[voice], found.tokens[voice])
-    tokens = generator.generate(rate, temperature)
+    generator.prime(found.attack)
+    tokens = np.concatenate([found.attack, generator.generate(rate - found.attack.shape[1], temperature)], axis=1)
     starts = np.round(found.times * rate).astype(int)
     longer = np.pad(audio, (0, rate))  # the last moment may be half a second before the end
     there = np.stack([log_mel(longer[at : at + rate], rate)[0] for at in starts])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+from dataclasses import dataclass
 from typing import Any
 
 from engine import kernel_cache  # noqa: F401
@@ -36,6 +37,21 @@ def matching_gain(loudness: float | None) -> float:
     return float(10.0 ** (np.clip(TARGET_DB - loudness, -MOST_DB, MOST_DB) / 20.0))
 
 
+@dataclass(frozen=True)
+class Places:
+    """A network's moments as the loop needs them: contiguous.
+
+    Attributes:
+        states: of a lane, (n, state_bytes) uint8.
+        attack: samples to be said from there on, (n, any number) int32.
+        levels: amplitude before each, (n,) float32.
+    """
+
+    states: NDArray[np.uint8]
+    attack: NDArray[np.int32]
+    levels: NDArray[np.float32]
+
+
 class Slot:
     """One network of the bank.
 
@@ -44,7 +60,7 @@ class Slot:
         name: for people.
         loudness: of the checkpoint's free run, dB; None leaves its level alone.
         precision: networks of one architecture share a state only at one precision.
-        moments: states of a lane to jump to, (n, state_bytes) uint8, and the amplitude before each, (n,).
+        moments: places to jump to.
     """
 
     def __init__(
@@ -54,7 +70,7 @@ class Slot:
         name: str = "",
         loudness: float | None = None,
         precision: str = "",
-        moments: tuple[NDArray[np.uint8], NDArray[np.float32]] | None = None,
+        moments: Places | None = None,
     ) -> None:
         if not 1 <= program.voices <= MAX_VOICES:
             raise ValueError(f"{name or 'slot'}: {program.voices} voices: 1 to {MAX_VOICES} expected")
@@ -64,7 +80,8 @@ class Slot:
         self.gain = matching_gain(loudness)
         self.architecture = _architecture(program, precision)
         self._levels = np.ascontiguousarray(levels(program.config), np.float32)
-        self._moments, self._moment_levels = moments or (np.zeros((0, 8), np.uint8), np.zeros(0, np.float32))
+        nowhere = Places(np.zeros((0, 8), np.uint8), np.zeros((0, 0), np.int32), np.zeros(0, np.float32))
+        self._places = moments or nowhere
         self._edges = np.ascontiguousarray(thresholds(program.config), np.float32)
         self.resampler: Resampler
         self.betas: NDArray[np.float32]
@@ -94,8 +111,10 @@ class Slot:
             self.betas.shape[1],
         )
         record.gain, record.preemphasis = self.gain, self.config.preemphasis
-        record.moments, record.moment_count = self._moments.ctypes.data, len(self._moments)
-        record.moment_levels = self._moment_levels.ctypes.data
+        places = self._places
+        record.moments, record.moment_count = places.states.ctypes.data, len(places.states)
+        record.moment_levels = places.levels.ctypes.data
+        record.attacks, record.attack_length = places.attack.ctypes.data, places.attack.shape[1]
         record.settling = np.exp(-1.0 / (SETTLING_S * self.config.sample_rate))
 
     def header(self, lane: int) -> NDArray[np.int64]:

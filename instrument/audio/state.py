@@ -59,7 +59,8 @@ CORE = _record(
 SLOT = _record(
     "architecture context generate prime reset state state_bytes "
     "q_levels levels edges source target taps phases table betas tokens stride prime_length prime_rate "
-    "moments moment_levels moment_count",  # lanes' states, float32 of each one's last amplitude, how many
+    # lanes' states, float32 of each one's last amplitude, how many; int32 of each one's attack, its length
+    "moments moment_levels moment_count attacks attack_length",
     "gain preemphasis settling",
 )
 
@@ -69,7 +70,8 @@ VOICE = _record(
     "z1 z2 square peak runaway",
 )
 
-DECK = _record("slot first origin started primed jumped", "decoded previous step")
+# speech: address and number of the samples that a jump left to be said before the dice go on
+DECK = _record("slot first origin started primed jumped speech speech_left", "decoded previous step")
 
 GLIDE = _record("end ramp", "target step low high")
 

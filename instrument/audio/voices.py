@@ -123,14 +123,60 @@ def run_slot(core: Record, k: int, mask: int, first: int, count: int) -> None:
             for i in range(count):
                 t = glide_value(glide, (first + i) * slot.target // slot.source)
                 set_f32(slot.betas, row + i, np.float32(1.0 / t))
-    faults = call_6(slot.generate, (slot.context, mask, count, slot.betas, slot.tokens, slot.stride))
+    spoken = speakers(core, k, mask)
+    faults = ZERO
+    if mask & ~spoken:
+        faults = call_6(slot.generate, (slot.context, mask & ~spoken, count, slot.betas, slot.tokens, slot.stride))
+    for v in range(core.voices):
+        if spoken >> v & 1:
+            faults |= speak(core, v, k, count)
     for v in range(core.voices):
         if mask >> v & 1:
             voice = voice_at(core.voice_memory, v)
-            d = voice.deck if deck_at(core.deck_memory, v * 2 + voice.deck).slot == k else 1 - voice.deck
-            decode(core, v, d, slot.tokens + v * slot.stride * 4, first, count)
+            decode(core, v, deck_on(core, v, k), slot.tokens + v * slot.stride * 4, first, count)
             if faults >> v & 1:
                 voice.fault = 1
+
+
+@njit(**INNER)
+def deck_on(core: Record, v: int, k: int) -> int:
+    """Which deck of voice v plays slot k, 0 or 1."""
+    voice = voice_at(core.voice_memory, v)
+    d: int = voice.deck if deck_at(core.deck_memory, v * 2 + voice.deck).slot == k else 1 - voice.deck
+    return d
+
+
+@njit(**INNER)
+def speakers(core: Record, k: int, mask: int) -> int:
+    """Mask of the lanes of slot k, among those of ``mask``, that still say what a jump gave them to say."""
+    spoken = 0
+    for v in range(core.voices):
+        if mask >> v & 1 and deck_at(core.deck_memory, v * 2 + deck_on(core, v, k)).speech_left > 0:
+            spoken |= 1 << v
+    return spoken
+
+
+@njit(**INNER)
+def speak(core: Record, v: int, k: int, count: int) -> int:
+    """Lane v of slot k hears what it is given to say, and then goes on by itself, ``count`` samples in all.
+
+    Returns its fault, as generate does. Dice rest while it is told what to say.
+    """
+    slot = slot_at(core.slot_memory, k)
+    deck = deck_at(core.deck_memory, v * 2 + deck_on(core, v, k))
+    n = min(count, deck.speech_left)
+    row = slot.tokens + v * slot.stride * 4
+    for i in range(n):
+        set_i32(row, i, get_i32(deck.speech, i))
+    call_4(slot.prime, (slot.context, v, row, n))
+    deck.speech += 4 * n
+    deck.speech_left -= n
+    if n == count:
+        return 0
+    faults: int = call_6(
+        slot.generate, (slot.context, 1 << v, count - n, slot.betas + 4 * n, slot.tokens + 4 * n, slot.stride)
+    )
+    return faults
 
 
 @njit(**INNER)
@@ -165,7 +211,7 @@ def clear_past(core: Record, v: int, d: int) -> None:
         set_f32(past, i, np.float32(0.0))
     deck = deck_at(core.deck_memory, v * 2 + d)
     deck.decoded, deck.previous, deck.step = 0.0, 0.0, 0.0
-    deck.jumped = 0
+    deck.jumped, deck.speech_left = 0, 0
 
 
 @njit(**INNER)
@@ -287,6 +333,7 @@ def take_state(core: Record, v: int, old: Record, new: Record) -> None:
     for i in range(PAST):
         set_f32(target, i, get_f32(source, i))
     b.first, b.decoded, b.previous, b.step, b.jumped = a.first, a.decoded, a.previous, a.step, a.jumped
+    b.speech, b.speech_left = a.speech, a.speech_left
 
 
 @njit(**INNER)
@@ -390,7 +437,10 @@ def settle(core: Record, v: int) -> None:
 
 @njit(**INNER)
 def jump(core: Record, v: int, index: int) -> bool:
-    """Put the network that voice v plays, or fades to, to its moment ``index``; dice stay. False if it has no such."""
+    """Put the network that voice v plays, or fades to, to its moment ``index``, where it says the attack first.
+
+    Dice stay. False if it has no such.
+    """
     voice = voice_at(core.voice_memory, v)
     deck = deck_at(core.deck_memory, v * 2 + (1 - voice.deck if voice.phase == FADING else voice.deck))
     slot = slot_at(core.slot_memory, deck.slot)
@@ -402,6 +452,7 @@ def jump(core: Record, v: int, index: int) -> bool:
             set_i64(target, word, get_i64(source, word))
     deck.decoded = float(get_f32(slot.moment_levels, index))
     deck.jumped = 1
+    deck.speech, deck.speech_left = slot.attacks + index * slot.attack_length * 4, slot.attack_length
     return True
 
 
