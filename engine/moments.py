@@ -38,7 +38,7 @@ class Moments:
         hidden: h, and c of an LSTM, (n, 1 or 2, tiers, n_rnn, dim) fp16.
         tokens: the samples before, (n, lookback) int32.
         levels: amplitude of the last of them with pre-emphasis undone, (n,).
-        attack: the samples after, (n, ATTACK_SECONDS of them), uint8 or, beyond 256 levels, uint16; in old files (n, 0).
+        attack: the samples after, (n, ATTACK_SECONDS of them), uint8, beyond 256 levels uint16; in old files (n, 0).
     """
 
     times: NDArray[np.float32]
