@@ -114,6 +114,7 @@ def test_bad_arguments(args: list[str], words: str) -> None:
 def test_faults(args: list[str], words: str, tmp_path: Path) -> None:
     settings = {"recipe": "default", "sounds": ["a.wav"], "values": {}}
     (tmp_path / "settings.json").write_text(json.dumps(settings))
+    (tmp_path / "epoch-001.safetensors").touch()
     check_fault([arg.format(left=tmp_path) for arg in args], 1, words)
 
 
