@@ -96,6 +96,7 @@ class Controller:
         self._latencies: deque[float] = deque(maxlen=KEPT)
         self._programs: list[int | None] = list(start or [0] * voices)
         self._silent, self._history = False, history
+        self._grown_at = -1  # the last joining's sample
         self._movement = Movement(self, initial)
         self._actions: dict[str, Callable[[list[Value], Voices], Act]] = {
             "checkpoint": self._checkpoint,
@@ -227,7 +228,8 @@ class Controller:
         """One checkpoint more, which lies ready behind the bank (``Performance.add``): it can be asked for now."""
         with self._lock:
             self.bank.append(name)
-            self.send(Command(self.sample(self.now()), Op.GROW, number=len(self.bank)), None)
+            self._grown_at = max(self.sample(self.now()), self._grown_at + 1)  # in their order, whatever the clock does
+            self.send(Command(self._grown_at, Op.GROW, number=len(self.bank)), None)
 
     # --- the session's control thread
 

@@ -161,12 +161,14 @@ def read(path: Path) -> tuple[Head, list[Event], int]:
     if not lines:
         raise ValueError(f"{path}: not a log: its first line is missing")
     head = _at(path, 1, _head, lines[0])
-    from instrument.controls import Joined
+    from instrument.controls import Joined, Op
 
     events: list[Event] = []
     last, programs = 0, len(head.bank)
+    lost = False  # what joined in the meantime is not known then; a replay says what is missing
     for number, text in enumerate(lines[1:], start=2):
-        event = _at(path, number, _event, text, programs, head.voices)
+        event = _at(path, number, _event, text, None if lost else programs, head.voices)
+        lost |= event.op == Op.EVENTS_LOST
         last = max(last, event.at)
         programs += isinstance(event, Joined)
         if event.op:
@@ -246,7 +248,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf
 
 
-def _event(text: str, programs: int, voices: int) -> Event:
+def _event(text: str, programs: int | None, voices: int) -> Event:
     from instrument.controls import REFUSED, Event, Joined, Op
 
     data = _table(text)
@@ -269,11 +271,13 @@ def _event(text: str, programs: int, voices: int) -> Event:
     return event
 
 
-def _check_event(event: Event, programs: int, voices: int) -> None:
+def _check_event(event: Event, programs: int | None, voices: int) -> None:
     from instrument.controls import REFUSED, Joined, Op
 
     if event.at < 0 or not -1 <= event.voice < voices:
         raise ValueError(f"at {event.at}, voice {event.voice}: a session sample and a voice of {voices} expected")
+    if programs is None:
+        return
     if event.op == Op.SWITCH and not event.flags & REFUSED and not 0 <= event.number < programs:
         raise ValueError(f"number: {event.number}: a program below {programs} expected")
     if isinstance(event, Joined) and event.number != programs + 1:

@@ -98,6 +98,17 @@ def test_a_pruned_run_can_be_gone_on_with(sound, tmp_path):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes(), name
 
 
+def test_a_longer_plan_brings_nothing_back(sound, tmp_path):
+    """It would have more left at this step than the shorter plan had."""
+    folder = tmp_path / "run"
+    assert run([sound], folder, "default", TINY, False, lambda line: None) == 0
+    before = blocks(files.load(folder / "epoch-007.safetensors").tensors["tier.0.rnn.0.hh.weight_v"])
+    assert run([], folder, "default", {"steps": "80"}, True, lambda line: None) == 0
+    after = blocks(files.load(folder / "epoch-016.safetensors").tensors["tier.0.rnn.0.hh.weight_v"])
+    assert before.mean() == pytest.approx(0.25, abs=0.03)
+    assert not (after & ~before).any()
+
+
 def test_what_is_gone_stays_gone():
     torch.manual_seed(0)
     learned = {"mlp/hidden/weight": torch.randn(64, 64)}

@@ -667,6 +667,93 @@ def test_a_longer_plan_keeps_the_short_epoch_of_the_one_before(sound, tmp_path):
     assert "epoch-002.safetensors of the shorter plan is epoch-002.step-7.safetensors now" in said
 
 
+def test_a_plan_cut_short_within_an_epoch_closes_it(sound, tmp_path):
+    folder = tmp_path / "run"
+
+    def stop(line):
+        if line.startswith("epoch 1"):
+            signal.raise_signal(signal.SIGINT)
+
+    assert run([sound], folder, "default", TINY, False, stop) == 130
+    saved = saved_step(folder)
+    assert run([], folder, "default", {"steps": str(saved)}, True, quiet) == 0
+    assert run_on(folder, saved + 1, sound) == 130
+    assert not (folder / "epoch-002.safetensors").exists()
+    assert run([], folder, "default", {"steps": str(saved + 1)}, True, quiet) == 0
+    assert files.load(folder / "epoch-002.safetensors").training["steps"] == saved + 1
+
+
+def run_on(folder, step, sound):
+    """Go on with a run, whose plan is 14 steps, and interrupt it right after ``step``."""
+
+    class Stopping(Trainer):
+        def advance(self):
+            nats = super().advance()
+            if self.step == step:
+                signal.raise_signal(signal.SIGINT)
+            return nats
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(running, "Trainer", Stopping)
+        return run([sound], folder, "default", {"steps": "14"}, True, quiet)
+
+
+def test_a_folder_with_nothing_but_a_lock_is_a_new_run_s(sound, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").touch()
+    assert run([sound], tmp_path / "run", "default", {**TINY, "steps": "2"}, False, quiet) == 0
+
+
+def test_a_run_that_another_began_in_the_meantime_is_left_alone(sound, tmp_path, monkeypatch):
+    """It was looked at while its folder was not there; its sounds have been prepared since."""
+    folder, first = tmp_path / "run", running.prepare
+
+    def slowly(*given):
+        with monkeypatch.context() as patched:
+            patched.setattr(running, "prepare", first)
+            assert run([sound], folder, "default", {**TINY, "steps": "3"}, False, quiet) == 0
+        return first(*given)
+
+    monkeypatch.setattr(running, "prepare", slowly)
+    with pytest.raises(ValueError, match="run: exists by now: another training began it; name a new folder"):
+        run([sound], folder, "default", {**TINY, "lr": "0.05"}, False, quiet)
+    assert json.loads((folder / "settings.json").read_text())["values"]["lr"] == 0.002
+
+
+def test_a_run_begun_anew_in_the_meantime_is_gone_on_with_as_it_is(sound, tmp_path, monkeypatch):
+    folder, first, calls = tmp_path / "run", running.prepare, []
+    assert run([sound], folder, "default", {**TINY, "steps": "3"}, False, quiet) == 0
+
+    def slowly(*given):
+        if not calls:
+            shutil.rmtree(folder)
+            run_plainly = {**TINY, "steps": "3", "seed": "5"}
+            calls.append(True)
+            assert run([sound], folder, "default", run_plainly, False, quiet) == 0
+        return first(*given)
+
+    monkeypatch.setattr(running, "prepare", slowly)
+    assert run([], folder, "default", {"steps": "5"}, True, quiet) == 0
+    values = json.loads((folder / "settings.json").read_text())["values"]
+    assert (values["seed"], values["steps"]) == (5, 5)
+
+
+def test_weights_that_are_no_numbers_begin_a_run_anew(sound, tmp_path, monkeypatch):
+    """Found when an epoch is judged: the loss of its last step was fine."""
+    advance, said = Trainer.advance, []
+
+    def poisoned(self):
+        nats = advance(self)
+        if self.plan.training.seed == 0 and self.step == 5:
+            with torch.no_grad():
+                self.model.tensors["embedding"].fill_(math.nan)
+        return nats
+
+    monkeypatch.setattr(Trainer, "advance", poisoned)
+    assert run([sound], tmp_path / "run", "default", TINY, False, said.append) == 0
+    assert any("weights that are no numbers any more" in line and "seed 1" in line for line in said)
+
+
 def test_one_training_at_a_time_writes_a_folder(sound, tmp_path):
     folder, found = tmp_path / "run", []
 

@@ -58,13 +58,13 @@ def report(plan: Plan) -> list[str]:
     ]
 
 
-def step_seconds(config: ModelConfig, t: Training) -> float:
+def step_seconds(config: ModelConfig, t: Training, local: int = 0) -> float:
     """Seconds of one optimiser step on the device that ``t`` asks for, the faster of two after one that counts nothing.
 
     On a processor with few streams, and reckoned up; a GPU makes them side by side, so there it is with all of them.
     Raises ValueError for a device that is not there.
     """
-    device = torch.device(chosen_device(t.device))
+    device = torch.device(chosen_device(t.device, local))
     torch.set_num_threads(t.threads or torch.get_num_threads())
     streams = min(STREAMS, t.batch) if device.type == "cpu" else t.batch
     low = chosen_precision(t.precision, device)

@@ -17,9 +17,8 @@ from pathlib import Path
 
 from engine import checkpoint as files
 from engine.listening.clips import CLIP, EPOCH
-from engine.training.runs import RESUME, SETTINGS, Plan
+from engine.training.runs import LOCK, RESUME, SETTINGS, Plan
 
-LOCK = ".lock"
 METRICS = "metrics.jsonl"
 
 
@@ -49,7 +48,9 @@ def claimed(run_dir: Path) -> Iterator[None]:
 
 
 def begin(run_dir: Path, plan: Plan) -> None:
-    """Write the plan of a new run."""
+    """Write the plan of a new run. Raises ValueError where another has begun in the meantime."""
+    if (run_dir / SETTINGS).exists():
+        raise ValueError(f"{run_dir}: exists by now: another training began it; name a new folder")
     files.write_whole(run_dir / SETTINGS, json.dumps(plan.to_json(), indent=2).encode())
 
 

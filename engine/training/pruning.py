@@ -82,7 +82,7 @@ def mask(matrix: Tensor, left: float) -> Tensor:
     keep = torch.zeros_like(sizes, dtype=torch.bool)
     keep.view(-1)[sizes.flatten().topk(max(1, round(left * sizes.numel()))).indices] = True
     keep.scatter_(1, sizes.argmax(dim=1, keepdim=True), True)
-    return _spread(keep, matrix)
+    return _spread(keep & (sizes > 0), matrix)  # what is gone stays gone, though a longer plan would have more left
 
 
 def _sizes(matrix: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -61,8 +62,11 @@ def run(sounds: list[Path], run_dir: Path, recipe: str, overrides: dict[str, str
     torch.set_flush_denormal(True)
     try:
         with assembled() as team, disk_faults_named(run_dir):
-            plan = _with_steps(plan, say, team)
-            return _train(plan, run_dir, resume, say if team.first else _unsaid, team)
+            said = say if team.first else _unsaid
+            plan = _with_steps(plan, said, team)
+            # between looking at a folder and having it to oneself another training may go on with it
+            again = partial(make_plan, sounds, run_dir, recipe, overrides, True) if resume else None
+            return _train(plan, run_dir, again, said, team)
     finally:
         torch.set_flush_denormal(False)  # it is the whole thread's, and whoever called has other sums to do
 
@@ -71,16 +75,21 @@ def _unsaid(_line: str) -> None:
     """What another process says."""
 
 
-def _train(plan: Plan, run_dir: Path, resume: bool, say: Say, team: Team) -> int:
-    """A run, or the rest of one, begun anew with the next seed where that seems hopeless. Returns the exit code."""
+def _train(plan: Plan, run_dir: Path, again: Callable[[], Plan] | None, say: Say, team: Team) -> int:
+    """A run, or the rest of one, begun anew with the next seed where that seems hopeless. Returns the exit code.
+
+    ``again`` reads the plan of a run that is gone on with.
+    """
     trainer = _prepared(plan, say, team)
     team.wait()  # all have looked at the folder before it is made
     with claimed(run_dir) if team.first else nullcontext():
+        if again and (now := team.told(again())) != plan:
+            plan = now
+            trainer = _prepared(plan, say, team)
         if team.first:
-            (remember if resume else begin)(run_dir, plan)
-        team.wait()
+            (remember if again else begin)(run_dir, plan)
         while True:
-            if (run_dir / RESUME).exists():
+            if team.told((run_dir / RESUME).exists()):
                 trainer.restore(run_dir / RESUME)
             else:
                 trainer.save(run_dir / RESUME)  # whenever it is killed, it can be gone on with
@@ -96,7 +105,6 @@ def _train(plan: Plan, run_dir: Path, resume: bool, say: Say, team: Team) -> int
                 if team.first:
                     begin_anew(run_dir, plan)
                 say(f"{fault}; begun anew with seed {plan.training.seed}")
-            team.wait()
             trainer = _prepared(plan, say, team)
 
 
@@ -105,7 +113,8 @@ def _with_steps(plan: Plan, say: Say, team: Team) -> Plan:
     t = plan.training
     if not t.minutes:
         return plan
-    seconds = team.mean(step_seconds(plan.config, replace(t, batch=max(1, t.batch // team.size))))  # one plan for all
+    share = replace(t, batch=max(1, t.batch // team.size))
+    seconds = team.mean(step_seconds(plan.config, share, team.local))  # one plan for all
     steps = max(1, int(60.0 * t.minutes / seconds))
     say(f"{steps} steps of {seconds:.2f} s fit into {t.minutes:g} minutes here")
     return replace(plan, training=replace(t, steps=steps, minutes=0.0))
@@ -164,10 +173,13 @@ def _loop(trainer: Trainer, run_dir: Path, say: Say) -> int:
     )
     wanted = Wanted(t.clips if team.first else 0, t.clip_seconds, t.clip_temperatures)
     with _signals() as caught, closing(Background(run_dir, wanted, say)) as clips:
+        if trainer.finished and not team.told(_epoch_file(trainer, run_dir).exists()):
+            _close_epoch(trainer, run_dir, metrics, say)  # a plan cut short within an epoch
+            trainer.save(run_dir / RESUME)
+        elif trainer.finished:
+            say("this run is finished already")
         if closed := trainer.epoch if trainer.finished else trainer.step // trainer.epoch_steps:
             clips.add(closed)  # whose clips the interruption may have cost
-        if trainer.finished:
-            say("this run is finished already")
         while not trainer.finished and not team.any(bool(caught)):
             began = time.monotonic()
             nats = trainer.advance()
@@ -191,20 +203,25 @@ def _loop(trainer: Trainer, run_dir: Path, say: Say) -> int:
             if trainer.given_up:
                 say(f"no fewer bits for {t.patience} epochs: ended after {trainer.step} of {t.steps} steps")
             clips.finish(lambda: bool(caught))
-        team.wait()
     return 128 + caught[0] if caught else 0
 
 
+def _epoch_file(trainer: Trainer, run_dir: Path) -> Path:
+    return run_dir / f"epoch-{trainer.epoch:03d}.safetensors"
+
+
 def _close_epoch(trainer: Trainer, run_dir: Path, metrics: Metrics, say: Say) -> None:
+    """Judge, save and tell: the first process does, and what it found counts for all."""
+    team = trainer.team
     with trainer.judged():
-        bits = trainer.evaluate()
+        bits = team.told(trainer.evaluate() if team.first else None)
         checkpoint = trainer.to_checkpoint(bits)
     train_bits = trainer.epoch_tally.bits()
     trainer.epoch_tally = Tally()
     trainer.judge(bits.get("bits_active", bits["bits"]))
-    if not trainer.team.first:
+    if not team.first:
         return
-    path = run_dir / f"epoch-{trainer.epoch:03d}.safetensors"
+    path = _epoch_file(trainer, run_dir)
     if earlier := keep_earlier(path, trainer.step):
         say(f"{path.name} of the shorter plan is {earlier.name} now")
     files.save(_with_moments(trainer, with_ranges(checkpoint), say), path)

@@ -16,7 +16,7 @@ from engine.checkpoint import header_of, tensor_shapes
 from engine.config import ModelConfig
 from engine.training.recipes import BESIDE, Training, build, known_keys, parsed, resolve, typed
 
-SETTINGS, RESUME = "settings.json", "resume.safetensors"
+SETTINGS, RESUME, LOCK = "settings.json", "resume.safetensors", ".lock"
 ABOUT = ("title", "author", "licence")
 CHANGEABLE = ("steps", "save_steps", "threads", "device", "precision", *ABOUT, *BESIDE)  # by --set with --resume
 
@@ -52,7 +52,7 @@ def make_plan(sounds: list[Path], run_dir: Path, recipe: str, overrides: Mapping
             _check_same(run_dir / SETTINGS, plan.training, head.get("settings", {}))
         return plan  # killed before its first save: it begins at its first step
     config, training = resolve(recipe, overrides)
-    if run_dir.exists():
+    if run_dir.is_file() or (run_dir.is_dir() and any(path.name != LOCK for path in run_dir.iterdir())):
         raise ValueError(f"{run_dir}: exists already: name a new folder, or --resume to go on with this run")
     there = next(folder for folder in run_dir.absolute().parents if folder.exists())
     if not there.is_dir():

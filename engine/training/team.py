@@ -10,10 +10,14 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+PATIENCE = timedelta(hours=2)  # of the others, while the first judges an epoch or takes its moments
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class Team:
 
     rank: int = 0
     size: int = 1
+    local: int = 0  # among the processes of this machine
 
     @property
     def first(self) -> bool:
@@ -52,6 +57,14 @@ class Team:
         """Whether any process says so."""
         return self.mean(float(flag)) > 0.0
 
+    def told(self, thing: Any) -> Any:
+        """What the first process says, whatever the others have; of plain Python."""
+        if self.size == 1:
+            return thing
+        box = [thing]
+        dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
+        return box[0]
+
     def gather(self, part: Tensor) -> Tensor:
         """Every process's part along axis 1, in the order of the ranks."""
         if self.size == 1:
@@ -73,10 +86,11 @@ def assembled() -> Iterator[Team]:
     if size == 1:
         yield Team()
         return
+    local = int(os.environ.get("LOCAL_RANK", "0"))
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        torch.cuda.set_device(local % torch.cuda.device_count())
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
     try:
-        yield Team(dist.get_rank(), size)
+        yield Team(dist.get_rank(), size, local)
     finally:
         dist.destroy_process_group()

@@ -59,7 +59,7 @@ class Trainer:
         self.plan = plan
         self.material = material
         self.streams = Streams(material, plan.config, t)
-        self.device = torch.device(chosen_device(t.device, self.team.rank))
+        self.device = torch.device(chosen_device(t.device, self.team.local))
         self.low = chosen_precision(t.precision, self.device)
         self.model = SampleRNN(plan.config, t.seed, t.forget_bias).to(self.device)
         self.learned = {name: p for name, p in self.model.tensors.items() if p.requires_grad}
@@ -97,7 +97,11 @@ class Trainer:
         return max(HOPELESS_EPOCHS, -(-HOPELESS_STEPS // self.epoch_steps))
 
     def judge(self, bits: float) -> None:
-        """Note an epoch's held-out bits. Raises Hopeless if nothing has been learned so far."""
+        """Note an epoch's held-out bits. Raises Hopeless if they are no number, or nothing has been learned so far."""
+        if not math.isfinite(bits):
+            raise Hopeless(
+                f"lr: {self.plan.training.lr}: weights that are no numbers any more: a smaller rate expected"
+            )
         if bits < self.best[0]:
             self.best = (bits, self.epoch)
         nothing = HOPELESS_SHARE * math.log2(self.plan.config.q_levels)
