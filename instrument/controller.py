@@ -228,7 +228,7 @@ class Controller:
         """One checkpoint more, which lies ready behind the bank (``Performance.add``): it can be asked for now."""
         with self._lock:
             self.bank.append(name)
-            self._grown_at = max(self.sample(self.now()), self._grown_at + 1)  # in their order, whatever the clock does
+            self._grown_at = max(self.sample(self.now()), self._grown_at)  # in their order, whatever the clock does
             self.send(Command(self._grown_at, Op.GROW, number=len(self.bank)), None)
 
     # --- the session's control thread

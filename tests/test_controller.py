@@ -62,6 +62,14 @@ def test_a_checkpoint_that_joins_can_be_asked_for(link, desk):
     assert desk.control_latency() is None
 
 
+def test_checkpoints_join_in_their_order_even_if_the_clock_goes_back(link, desk, monkeypatch):
+    samples = iter((5000, 3000))
+    monkeypatch.setattr(desk, "sample", lambda moment: next(samples))
+    desk.grow("epoch-4")
+    desk.grow("epoch-5")
+    assert [(c.at, c.number) for c in link.take()] == [(5000, 4), (5000, 5)]
+
+
 def test_where_maturity_led_a_voice_is_for_the_loop_to_say(link):
     desk = make_controller(link, history=True, start=[2, 2])
     desk.heard([Event(5, Op.SWITCHED, 0, number=0), Event(6, Op.SETTLED, 1, number=2)])

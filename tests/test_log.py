@@ -190,6 +190,15 @@ def test_programs_that_joined_can_be_switched_to(tmp_path: Path) -> None:
     assert [(c.op, c.number) for c in commands_of(events)] == [(Op.GROW, 2), (Op.SWITCH, 1)]
 
 
+def test_a_log_that_lost_a_joining_is_read_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "set.jsonl"
+    third = '{"at": 3, "op": "GROW", "number": 3, "path": "c", "sha256": "6"}'
+    lost = '{"at": 1, "op": "EVENTS_LOST", "number": 4}'
+    path.write_text(f'{GOOD}\n{lost}\n{third}\n{{"at": 4, "op": "SWITCH", "number": 1}}\n')
+    _, events, last = log.read(path)
+    assert "from sample 1 on 4 events are missing in it" in compare(events, [], last)
+
+
 @pytest.mark.parametrize(("text", "words"), BAD.items(), ids=range(len(BAD)))
 def test_a_damaged_log_is_one_line(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "set.jsonl"
