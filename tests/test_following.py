@@ -260,7 +260,8 @@ def test_large_networks_get_less_room() -> None:
 
 TRAINING = {
     "sample_rate": "8000", "q_levels": "16", "frame_sizes": "2,4", "dim": "8", "emb_size": "4", "seq_len": "64",
-    "batch": "4", "excerpt": "0.1", "epoch_steps": "60", "stretches": "1.0", "steps": "100000", "warmup": "0",
+    "batch": "4", "excerpt": "0.1", "epoch_steps": "60", "stretches": "1.0",
+    "q_type": "linear", "preemphasis": "0", "average": "0", "steps": "100000", "warmup": "0",
     "threads": "1", "clips": "0", "moments": "0", "restarts": "0",
 }  # fmt: skip
 

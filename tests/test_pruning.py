@@ -14,7 +14,8 @@ from engine.training.running import run
 
 TINY = {
     "sample_rate": "8000", "q_levels": "16", "frame_sizes": "2,4", "dim": "32", "emb_size": "4", "seq_len": "64",
-    "batch": "4", "excerpt": "0.1", "epoch_steps": "5", "save_steps": "3", "stretches": "1.0", "steps": "34",
+    "batch": "4", "excerpt": "0.1", "epoch_steps": "5", "save_steps": "3", "stretches": "1.0",
+    "q_type": "linear", "preemphasis": "0", "average": "0", "steps": "34",
     "warmup": "0", "threads": "1", "clips": "0", "moments": "0", "density_frames": "0.25", "density_sample": "0.5",
 }  # fmt: skip
 

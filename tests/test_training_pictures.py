@@ -14,7 +14,8 @@ from engine.training.running import run
 RATE = 8000
 SMALL = {
     "sample_rate": "8000", "q_levels": "16", "frame_sizes": "2,4", "dim": "8", "emb_size": "4", "seq_len": "64",
-    "batch": "4", "epoch_steps": "5", "stretches": "1.0", "steps": "10", "clips": "0", "moments": "0",
+    "batch": "4", "epoch_steps": "5", "stretches": "1.0",
+    "q_type": "linear", "preemphasis": "0", "average": "0", "steps": "10", "clips": "0", "moments": "0",
 }  # fmt: skip
 
 

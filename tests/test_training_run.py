@@ -27,7 +27,8 @@ from engine.training.trainer import Hopeless, Trainer, rate
 
 TINY = {
     "sample_rate": "8000", "q_levels": "16", "frame_sizes": "2,4", "dim": "8", "emb_size": "4", "seq_len": "64",
-    "batch": "4", "excerpt": "0.1", "epoch_steps": "5", "save_steps": "3", "stretches": "1.0", "steps": "14",
+    "batch": "4", "excerpt": "0.1", "epoch_steps": "5", "save_steps": "3", "stretches": "1.0",
+    "q_type": "linear", "preemphasis": "0", "average": "0", "steps": "14",
     "warmup": "0", "threads": "1", "title": "Two tones", "clips": "0", "moments": "0",
 }  # fmt: skip
 
@@ -512,7 +513,7 @@ def test_a_dry_run_is_of_the_device_that_the_run_would_take(sound, tmp_path, mon
     with pytest.raises(ValueError, match="device: cuda: torch finds none here"):
         dryrun.report(plan)
     seen = []
-    monkeypatch.setattr(dryrun, "chosen_device", lambda name: seen.append(name) or "cpu")
+    monkeypatch.setattr(dryrun, "chosen_device", lambda name, local=0: seen.append(name) or "cpu")
     assert "here on cpu" in dryrun.report(plan)[2]
     assert seen == ["cuda", "cuda"]  # to say it, and to measure there
 

@@ -105,7 +105,7 @@ def command(settings: dict[str, Any], name: str) -> str:
     usual = {**known_keys(), **load_recipe(settings["recipe"]).values}
     usual["mlp_dim"] = settings["values"]["dim"]
     words = ["samplernn", "train", *settings["sounds"], "-o", f"runs/{name}", "--recipe", settings["recipe"]]
-    for key, value in settings["values"].items():
+    for key, value in {**known_keys(), **settings["values"]}.items():  # runs of older versions lack newer settings
         plain = tuple(value) if isinstance(value, list) else value
         if plain != usual[key]:
             text = ",".join(map(str, plain)) if isinstance(plain, tuple) else str(plain)

@@ -34,6 +34,7 @@ from engine.training.judging import held_out_bits  # noqa: E402
 from engine.training.runs import make_plan  # noqa: E402
 
 BASE = {"threads": "1", "clips": "0", "moments": "0", "restarts": "0", "save_steps": "100"}
+PLAIN = {"q_type": "linear", "preemphasis": "0", "average": "0", "decay": "0.7", "gap_level": "-32"}
 CHEAP = {"batch": "32", "keep": "0.25"}
 ELSEWHERE = ("gaps left", "mu-law with pre-emphasis")  # other windows, or another measure
 # a name instead of settings: that run's weights as they are, not their average, which changes nothing of the steps
@@ -41,22 +42,22 @@ COMPARISONS: dict[str, tuple[str, dict[str, dict[str, str] | str]]] = {
     "choices": (
         "default",
         {
-            "the default recipe": "averaged weights",
-            "without stretched copies": {"stretches": "1.0"},
+            "rate to zero over 70 % of the run": "averaged weights",
+            "without stretched copies": {**PLAIN, "stretches": "1.0"},
             "the rate left high": "averaged weights, the rate left high",
-            "averaged weights": {"average": "0.98"},
-            "averaged weights, the rate left high": {"average": "0.98", "decay": "0.0"},
-            "gaps left": {"gap": "0.0"},
-            "mu-law with pre-emphasis": {"q_type": "mu-law", "preemphasis": "0.85"},
+            "averaged weights": {**PLAIN, "average": "0.98"},
+            "averaged weights, the rate left high": {**PLAIN, "average": "0.98", "decay": "0.0"},
+            "gaps left": {**PLAIN, "gap": "0.0"},
+            "mu-law with pre-emphasis": {**PLAIN, "q_type": "mu-law", "preemphasis": "0.85"},
         },
     ),
     "shapes": (
         "default",
         {
-            "dim 256": {},
-            "dim 384, hidden layers of 256": {"dim": "384", "mlp_dim": "256"},
-            "dim 512, hidden layers of 256": {"dim": "512", "mlp_dim": "256"},
-            "dim 512": {"dim": "512"},
+            "dim 256": PLAIN,
+            "dim 384, hidden layers of 256": {**PLAIN, "dim": "384", "mlp_dim": "256"},
+            "dim 512, hidden layers of 256": {**PLAIN, "dim": "512", "mlp_dim": "256"},
+            "dim 512": {**PLAIN, "dim": "512"},
         },
     ),
     "metal": (
