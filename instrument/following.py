@@ -28,7 +28,7 @@ LOOK_S = 0.5  # between two looks at the folder
 MOST, FEWEST = 64, 8  # epochs that may join, be they large or small
 MEMORY = 1 << 30  # bytes that they may take together, where that leaves room for the fewest
 A_WEIGHT = 3  # bytes of a slot for each weight of its network
-PATIENCE_S = 3.0  # what a hanging disk may add to the end
+PATIENCE_S = 10.0  # what a hanging disk, or a large network that is being packed, may add to the end
 
 State = tuple[int, int, int]
 
