@@ -477,12 +477,13 @@ def test_a_dry_run_measures_and_writes_nothing(sound, tmp_path):
 
 
 PEAK = """
-import resource, sys
+import re, sys
 from pathlib import Path
 from engine.training.running import run
 sound, folder, recipe, *settings = sys.argv[1:]
 run([Path(sound)], Path(folder), recipe, dict(each.split("=", 1) for each in settings), False, lambda line: None)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+# not ru_maxrss, which a process takes over from the one that started it
+print(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024)
 """
 LARGE = {"steps": "2", "epoch_steps": "2", "threads": "1", "clips": "0"}
 RUNS = [
