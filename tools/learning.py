@@ -57,6 +57,7 @@ COMPARISONS: dict[str, tuple[str, dict[str, dict[str, str] | str]]] = {
             "dim 256": PLAIN,
             "dim 384, hidden layers of 256": {**PLAIN, "dim": "384", "mlp_dim": "256"},
             "dim 512, hidden layers of 256": {**PLAIN, "dim": "512", "mlp_dim": "256"},
+            "dim 384": {**PLAIN, "dim": "384"},
             "dim 512": {**PLAIN, "dim": "512"},
         },
     ),
