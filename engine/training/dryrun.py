@@ -25,7 +25,7 @@ from engine.training.recipes import Training
 from engine.training.runs import Plan
 from engine.training.trainer import chosen_device, chosen_precision
 
-STREAMS = 4  # of the steps that are measured on a processor, where time grows with the streams, or a little less
+FEW, MORE = 4, 12  # streams of the steps that are measured on a processor: what a step takes grows in a line with them
 SAMPLES = 512  # a round of playing
 ROUNDS = 5
 # What runs took on Linux, by their largest resident size (docs/training.md):
@@ -61,12 +61,19 @@ def report(plan: Plan) -> list[str]:
 def step_seconds(config: ModelConfig, t: Training, local: int = 0) -> float:
     """Seconds of one optimiser step on the device that ``t`` asks for, the faster of two after one that counts nothing.
 
-    On a processor with few streams, and reckoned up; a GPU makes them side by side, so there it is with all of them.
-    Raises ValueError for a device that is not there.
+    On a processor with few streams and with more, and reckoned up from both; a GPU makes them side by side, so there with
+    all of them. Raises ValueError for a device that is not there.
     """
     device = torch.device(chosen_device(t.device, local))
     torch.set_num_threads(t.threads or torch.get_num_threads())
-    streams = min(STREAMS, t.batch) if device.type == "cpu" else t.batch
+    if device.type != "cpu" or t.batch <= MORE:
+        return _measured(config, t, device, t.batch)
+    few, more = (_measured(config, t, device, streams) for streams in (FEW, MORE))
+    return more + (t.batch - MORE) * max(0.0, more - few) / (MORE - FEW)
+
+
+def _measured(config: ModelConfig, t: Training, device: torch.device, streams: int) -> float:
+    """Seconds of a step of so many streams."""
     low = chosen_precision(t.precision, device)
     model = SampleRNN(config, 0, t.forget_bias).to(device)
     learned = [p for p in model.tensors.values() if p.requires_grad]
@@ -84,7 +91,7 @@ def step_seconds(config: ModelConfig, t: Training, local: int = 0) -> float:
         optimizer.step()
         _wait_for(device)
         times.append(time.perf_counter() - began)
-    return min(times[1:]) * t.batch / streams
+    return min(times[1:])
 
 
 def _wait_for(device: torch.device) -> None:
