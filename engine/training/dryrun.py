@@ -61,8 +61,8 @@ def report(plan: Plan) -> list[str]:
 def step_seconds(config: ModelConfig, t: Training, local: int = 0) -> float:
     """Seconds of one optimiser step on the device that ``t`` asks for, the faster of two after one that counts nothing.
 
-    On a processor with few streams and with more, and reckoned up from both; a GPU makes them side by side, so there with
-    all of them. Raises ValueError for a device that is not there.
+    On a processor with few streams and with more, and reckoned up from both; a GPU makes them side by side, so
+    there with all. Raises ValueError for a device that is not there.
     """
     device = torch.device(chosen_device(t.device, local))
     torch.set_num_threads(t.threads or torch.get_num_threads())
