@@ -190,8 +190,8 @@ def test_ctrl_c_finishes_the_step_saves_and_says_so(sound, tmp_path):
     assert (whole / "resume.safetensors").read_bytes() == saved
 
 
-def run_until(sound, folder, settings, step, say):
-    """A run in this process that is interrupted right after ``step``."""
+def run_until(sound, folder, settings, step, say, resume=False):
+    """A run in this process, or the rest of one, that is interrupted right after ``step``."""
 
     class Stopping(Trainer):
         def advance(self):
@@ -202,7 +202,7 @@ def run_until(sound, folder, settings, step, say):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(running, "Trainer", Stopping)
-        return run([sound], folder, "default", settings, False, say)
+        return run([sound], folder, "default", settings, resume, say)
 
 
 def test_it_learns_and_its_checkpoints_say_what_they_are(sound, tmp_path):
@@ -679,25 +679,10 @@ def test_a_plan_cut_short_within_an_epoch_closes_it(sound, tmp_path):
     assert run([sound], folder, "default", TINY, False, stop) == 130
     saved = saved_step(folder)
     assert run([], folder, "default", {"steps": str(saved)}, True, quiet) == 0
-    assert run_on(folder, saved + 1, sound) == 130
+    assert run_until(sound, folder, {"steps": "14"}, saved + 1, quiet, resume=True) == 130
     assert not (folder / "epoch-002.safetensors").exists()
     assert run([], folder, "default", {"steps": str(saved + 1)}, True, quiet) == 0
     assert files.load(folder / "epoch-002.safetensors").training["steps"] == saved + 1
-
-
-def run_on(folder, step, sound):
-    """Go on with a run, whose plan is 14 steps, and interrupt it right after ``step``."""
-
-    class Stopping(Trainer):
-        def advance(self):
-            nats = super().advance()
-            if self.step == step:
-                signal.raise_signal(signal.SIGINT)
-            return nats
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(running, "Trainer", Stopping)
-        return run([sound], folder, "default", {"steps": "14"}, True, quiet)
 
 
 def test_a_folder_with_nothing_but_a_lock_is_a_new_run_s(sound, tmp_path):
