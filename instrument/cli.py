@@ -2,7 +2,7 @@
 
 Runs on the main thread. Every command imports what it needs when it is called, so that ``info``, every wrong file and
 every mistyped option answer at once, without numba, PortAudio or torch. A fault of the user's is one line on stderr.
-What the commands do is left to the modules they call.
+What the commands do is instrument.commands'.
 
 Exit codes: 0 done, 1 one line said why not, 2 bad arguments, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
 """
@@ -10,7 +10,6 @@ Exit codes: 0 done, 1 one line said why not, 2 bad arguments, 130 Ctrl-C, 143 SI
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import math
 import os
 import re
@@ -23,11 +22,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
-from instrument import console
+from instrument import commands, console
 from instrument.interrupts import Interrupted, Resending, leaving
 
 if TYPE_CHECKING:
-    from engine.checkpoint import Checkpoint
+    pass
 
 EXTRAS = {"torch": "train", "pedalboard": "train", "starlette": "train", "uvicorn": "train", "triton": "cuda"}
 FIRST_SETTINGS = {  # that most people change first
@@ -154,8 +153,8 @@ def _terminate(number: int, _frame: object) -> None:
 def build_parser() -> argparse.ArgumentParser:
     """The whole grammar of ``samplernn``."""
     parser = _Parser(prog="samplernn", description="Play SampleRNN networks live.", allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"samplernn {_version()}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+    parser.add_argument("--version", action="version", version=f"samplernn {commands.version()}")
+    group = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
     for add in (
         _add_play,
         _add_render,
@@ -169,21 +168,21 @@ def build_parser() -> argparse.ArgumentParser:
         _add_machine,
         _add_wires,
     ):
-        add(commands)
+        add(group)
     return parser
 
 
 Commands: TypeAlias = "argparse._SubParsersAction[Any]"
 
 
-def _command(commands: Commands, name: str, run: Callable[[argparse.Namespace], int | None], text: str) -> _Parser:
-    parser: _Parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+def _command(group: Commands, name: str, run: Callable[[argparse.Namespace], int | None], text: str) -> _Parser:
+    parser: _Parser = group.add_parser(name, help=text, description=text, allow_abbrev=False)
     parser.set_defaults(run=run)
     return parser
 
 
-def _add_play(commands: Commands) -> None:
-    p = _command(commands, "play", _play, "play a patch, a checkpoint or a run's epochs, until Ctrl-C")
+def _add_play(group: Commands) -> None:
+    p = _command(group, "play", commands.play, "play a patch, a checkpoint or a run's epochs, until Ctrl-C")
     p.add_argument("target", nargs="?", metavar="PATCH|CHECKPOINT|RUN_DIR", help="default: patches/default.yaml")
     p.add_argument("--seconds", type=_positive, metavar="N", help="stop after N seconds")
     p.add_argument("--output", default="auto", metavar="auto|null|FILE|DEVICE", help="where the sound goes")
@@ -202,8 +201,8 @@ def _add_play(commands: Commands) -> None:
     p.add_argument("--latency", type=_positive, metavar="MS", help="gesture to sound; default: the patch's, else 20")
 
 
-def _add_render(commands: Commands) -> None:
-    p = _command(commands, "render", _render, "write clips of a checkpoint, faster or slower than real time")
+def _add_render(group: Commands) -> None:
+    p = _command(group, "render", commands.render, "write clips of a checkpoint, faster or slower than real time")
     p.add_argument("checkpoint", metavar="CHECKPOINT|RUN_DIR")
     p.add_argument("-o", dest="out", type=_file, required=True, metavar="FILE", help=".wav or .flac")
     p.add_argument("--seconds", type=_positive, default=10.0, metavar="N", help="of each clip; default 10")
@@ -215,14 +214,14 @@ def _add_render(commands: Commands) -> None:
     p.add_argument("--precision", metavar="NAME", help="int8 (default) or fp32")
 
 
-def _add_replay(commands: Commands) -> None:
-    p = _command(commands, "replay", _replay, "play a set again from its log, bit for bit, into a file")
+def _add_replay(group: Commands) -> None:
+    p = _command(group, "replay", commands.replay, "play a set again from its log, bit for bit, into a file")
     p.add_argument("log", type=_file, metavar="LOG")
     p.add_argument("-o", dest="out", type=_file, required=True, metavar="FILE", help=".wav or .flac")
 
 
-def _add_train(commands: Commands) -> None:
-    p = _command(commands, "train", _train, "train a network on sound files (needs the extra 'train')")
+def _add_train(group: Commands) -> None:
+    p = _command(group, "train", commands.train, "train a network on sound files (needs the extra 'train')")
     p.add_argument("sounds", type=_file, nargs="*", metavar="SOUND", help="may be left out with --resume")
     p.add_argument("-o", dest="out", type=_file, required=True, metavar="RUN_DIR")
     p.add_argument("--recipe", default="default", metavar="NAME", help="a named set of choices, or a .yaml file")
@@ -255,17 +254,17 @@ def _entry(name: str, about: str) -> str:
     return textwrap.fill(about, width, initial_indent=f"  {name:<20}  ", subsequent_indent=" " * 24)
 
 
-def _add_audition(commands: Commands) -> None:
+def _add_audition(group: Commands) -> None:
     p = _command(
-        commands, "audition", _audition, "listen to a run's clips in a browser, rate them, make patches of them"
+        group, "audition", commands.audition, "listen to a run's clips in a browser, rate them, make patches of them"
     )
     p.add_argument("run_dir", type=_file, metavar="RUN_DIR")
     p.add_argument("--port", type=_count(65535), metavar="N", help="of the page on this machine; default: a free one")
     p.add_argument("--no-browser", action="store_true", help="only print the address")
 
 
-def _add_clips(commands: Commands) -> None:
-    p = _command(commands, "clips", _clips, "make clips of a run's epochs, those that are missing")
+def _add_clips(group: Commands) -> None:
+    p = _command(group, "clips", commands.clips, "make clips of a run's epochs, those that are missing")
     p.add_argument("run_dir", type=_file, metavar="RUN_DIR")
     p.add_argument("--epoch", type=_count(999_999), nargs="+", default=[], metavar="N", help="default: every epoch")
     p.add_argument("--temperature", type=_number, nargs="+", metavar="T", help="default: the run's settings say")
@@ -274,52 +273,54 @@ def _add_clips(commands: Commands) -> None:
     p.add_argument("--seed", type=_seed, default=1, metavar="N", help="of the first; the next ones have N+1 ...")
 
 
-def _add_moments(commands: Commands) -> None:
-    p = _command(commands, "moments", _moments, "store places of a sound in a checkpoint, for pads to jump to")
+def _add_moments(group: Commands) -> None:
+    p = _command(group, "moments", commands.moments, "store places of a sound in a checkpoint, for pads to jump to")
     p.add_argument("checkpoint", metavar="CHECKPOINT|RUN_DIR")
     p.add_argument("sounds", type=_file, nargs="*", metavar="SOUND", help="default, in a run's folder: the run's own")
     p.add_argument("--count", type=_count(64), default=32, metavar="N", help="16 to 64; default 32")
     p.add_argument("-o", dest="out", type=_file, metavar="FILE", help="default: into the checkpoint itself")
 
 
-def _add_import(commands: Commands) -> None:
-    p = _command(commands, "import", _import, "bring a network of samplernn-pytorch over (needs the extra 'train')")
+def _add_import(group: Commands) -> None:
+    p = _command(
+        group, "import", commands.bring_over, "bring a network of samplernn-pytorch over (needs the extra 'train')"
+    )
     p.add_argument("file", type=_file, metavar="FILE", help="its saved state_dict")
     p.add_argument("--sample-rate", type=_count(384_000), required=True, metavar="N", help="Hz; the file does not say")
     p.add_argument("-o", dest="out", type=_file, required=True, metavar="CHECKPOINT", help=".safetensors")
 
 
-def _add_info(commands: Commands) -> None:
-    p = _command(commands, "info", _info, "what a checkpoint is: its shape, training, source and licence")
+def _add_info(group: Commands) -> None:
+    p = _command(group, "info", commands.info, "what a checkpoint is: its shape, training, source and licence")
     p.add_argument("checkpoint", metavar="CHECKPOINT|RUN_DIR")
 
 
-def _add_machine(commands: Commands) -> None:
-    _command(commands, "devices", _devices, "list sound outputs and MIDI inputs")
-    _command(commands, "doctor", _doctor, "look at this machine: what it offers a live set and what it lacks")
-    p = _command(commands, "bench", _bench, "measure how fast networks play here")
+def _add_machine(group: Commands) -> None:
+    _command(group, "devices", commands.devices, "list sound outputs and MIDI inputs")
+    _command(group, "doctor", commands.doctor, "look at this machine: what it offers a live set and what it lacks")
+    p = _command(group, "bench", commands.bench, "measure how fast networks play here")
     p.add_argument("--json", action="store_true", help="one line of JSON instead of the table")
     p.add_argument(
         "--seconds", type=_positive, default=2.0, metavar="N", help="of measuring for each figure; default 2"
     )
 
 
-def _add_wires(commands: Commands) -> None:
-    patch = _command(commands, "patch", _no_action, "check patches, or print their schema")
+def _add_wires(group: Commands) -> None:
+    patch = _command(group, "patch", commands.no_action, "check patches, or print their schema")
     actions = patch.add_subparsers(metavar="ACTION", required=True, parser_class=_Parser)
-    check = _command(actions, "check", _patch_check, "read a patch and its bank; say what is wrong with it")
+    check = _command(actions, "check", commands.patch_check, "read a patch and its bank; say what is wrong with it")
     check.add_argument("file", metavar="FILE")
-    _command(actions, "schema", _patch_schema, "the JSON Schema (draft 7) of a patch, for editors")
-    midi = _command(commands, "midi", _no_action, "MIDI tools").add_subparsers(
+    _command(actions, "schema", commands.patch_schema, "the JSON Schema (draft 7) of a patch, for editors")
+    midi = _command(group, "midi", commands.no_action, "MIDI tools").add_subparsers(
         metavar="ACTION", required=True, parser_class=_Parser
     )
-    _command(midi, "monitor", _midi_monitor, "print what MIDI inputs send, until Ctrl-C").add_argument(
+    _command(midi, "monitor", commands.midi_monitor, "print what MIDI inputs send, until Ctrl-C").add_argument(
         "--midi", metavar="NAME", help="only inputs whose name holds this"
     )
-    osc = _command(commands, "osc", _no_action, "OSC tools").add_subparsers(
+    osc = _command(group, "osc", commands.no_action, "OSC tools").add_subparsers(
         metavar="ACTION", required=True, parser_class=_Parser
     )
-    _command(osc, "list", _osc_list, "every OSC address with its arguments")
+    _command(osc, "list", commands.osc_list, "every OSC address with its arguments")
 
 
 # --- argument types: ArgumentTypeError carries the line --------------------------------------------------------------
@@ -372,188 +373,6 @@ def _setting(text: str) -> tuple[str, str]:
     if not key or not sign:
         raise argparse.ArgumentTypeError(f"{text!r}: key=value expected")
     return key, value
-
-
-# --- the commands ---------------------------------------------------------------------------------------------------
-
-
-def _no_action(_args: argparse.Namespace) -> int:
-    return 2
-
-
-def _play(args: argparse.Namespace) -> int:
-    from instrument import plan, session
-
-    return session.play(plan.Options.from_arguments(args))
-
-
-def _render(args: argparse.Namespace) -> None:
-    from instrument import render
-
-    render.run(args)
-
-
-def _replay(args: argparse.Namespace) -> None:
-    from instrument import replay
-
-    replay.run(args.log, args.out)
-
-
-def _train(args: argparse.Namespace) -> int:
-    from engine.listening import clips
-    from engine.training import runs, sounds
-
-    if not args.sounds and not args.resume:
-        raise ValueError("train: no sound files given")
-    overrides = dict(args.overrides)
-    # torch takes seconds to import: what can be wrong without it is said first
-    plan = runs.make_plan(args.sounds, args.out, args.recipe, overrides, args.resume)
-    t = plan.training
-    clips.Wanted(t.clips, t.clip_seconds, t.clip_temperatures)  # what its names cannot tell apart is refused
-    for path in plan.sounds:
-        sounds.check(path)
-    _need("torch")
-    if args.dry_run:
-        from engine.training import dryrun
-
-        for line in dryrun.report(plan):
-            _show(line)
-        return 0
-    from engine.training import running
-
-    return running.run(args.sounds, args.out, args.recipe, overrides, args.resume, _show)
-
-
-def _clips(args: argparse.Namespace) -> None:
-    from dataclasses import replace
-
-    from engine.listening import clips
-
-    asked = {"clips": args.clips, "seconds": args.seconds, "temperatures": args.temperature and tuple(args.temperature)}
-    given = {key: value for key, value in asked.items() if value is not None}
-    clips.run(args.run_dir, args.epoch, replace(clips.wanted_of(args.run_dir), seed=args.seed, **given), _show)
-
-
-def _need(module: str) -> None:
-    """Say which extra is missing, whatever it is that keeps its module from being imported."""
-    try:
-        importlib.import_module(module)
-    except (ImportError, OSError) as error:  # OSError: a library of its own that the loader does not find
-        kind = ModuleNotFoundError if isinstance(error, ModuleNotFoundError) and error.name == module else ImportError
-        raise kind(_text(error), name=module) from None
-
-
-def _show(line: str) -> None:
-    print(console.printable(line), flush=True)
-
-
-def _audition(args: argparse.Namespace) -> None:
-    if importlib.util.find_spec("torch") is None:  # the page does without, but comes with it
-        raise ModuleNotFoundError("No module named 'torch'", name="torch")
-    _need("starlette")
-    _need("uvicorn")
-    from instrument.audition import server
-
-    server.serve(args.run_dir, args.port, not args.no_browser, lambda line: print(line, flush=True))
-
-
-def _moments(args: argparse.Namespace) -> None:
-    from engine import moments
-    from engine.listening.report import source_paths
-    from instrument import compiling, places
-
-    path = places.find_checkpoint(args.checkpoint)
-    sounds, out = args.sounds or source_paths(path.parent), args.out or path
-    if not sounds:
-        raise ValueError(f"{path}: no sound given, and none that its folder knows of")
-    if out.suffix != ".safetensors" or not out.parent.is_dir():
-        raise ValueError(f"{out}: a name that ends in .safetensors, in a folder that is there, expected")
-    with compiling.shown(_show):
-        found = moments.anew(path, sounds, args.count)
-    _keep(found, out, aside=args.out is not None)
-    _show(f"{args.count} moments in {out}")
-
-
-def _import(args: argparse.Namespace) -> None:
-    if args.out.suffix != ".safetensors" or not args.out.parent.is_dir():
-        raise ValueError(f"{args.out}: a name that ends in .safetensors, in a folder that is there, expected")
-    from engine.foreign import check_file, load_foreign
-
-    check_file(args.file)
-    _need("torch")
-    _keep(load_foreign(args.file, args.sample_rate), args.out)
-    _show(f"wrote {args.out}")
-
-
-def _keep(checkpoint: Checkpoint, out: Path, aside: bool = True) -> None:
-    """Save ``checkpoint`` as ``out``; what was there is renamed, unless it is ``checkpoint`` itself with less in it."""
-    from engine.checkpoint import save
-    from instrument.keeping import set_aside
-
-    if aside and (kept := set_aside(out)):
-        console.say(f"{out} was there already: it is {kept} now")
-    save(checkpoint, out)
-
-
-def _info(args: argparse.Namespace) -> None:
-    from instrument import info, places
-
-    print(info.describe(places.find_checkpoint(args.checkpoint)))
-
-
-def _devices(_args: argparse.Namespace) -> None:
-    from instrument import doctor
-
-    for line in doctor.device_lines():
-        _show(line)
-
-
-def _doctor(_args: argparse.Namespace) -> None:
-    from instrument import doctor
-
-    for line in doctor.examine():
-        _show(line)
-
-
-def _bench(args: argparse.Namespace) -> None:
-    from instrument import bench
-
-    bench.run(as_json=args.json, seconds=args.seconds, say=_show)
-
-
-def _patch_check(args: argparse.Namespace) -> None:
-    from instrument import latency
-
-    _show(latency.check_patch(args.file))
-
-
-def _patch_schema(_args: argparse.Namespace) -> None:
-    import json
-
-    from instrument import patch
-
-    print(json.dumps(patch.schema(), indent=2))
-
-
-def _midi_monitor(args: argparse.Namespace) -> None:
-    from instrument.midi import monitor
-
-    monitor.run(args.midi, _show)
-
-
-def _osc_list(_args: argparse.Namespace) -> None:
-    from instrument.osc import addresses
-
-    print("\n".join(addresses.listing()))
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("samplernn-live")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def test_who_may_know_whom(path: Path) -> None:
         assert not knows("instrument", "sounddevice", "mido", "rtmidi", "pythonosc")
     if not within(name, TORCH_MAY):
         assert not knows("torch", "triton", "pedalboard")
-    if name not in ("instrument.session", "instrument.cli"):
+    if name not in ("instrument.session", "instrument.commands"):
         assert not knows("instrument.session")
     if within(name, ("instrument.midi",)):
         assert not knows("instrument.osc", "engine")

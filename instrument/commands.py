@@ -1,0 +1,195 @@
+"""What each of ``samplernn``'s commands does with its parsed arguments: imports what it needs, and hands over.
+
+Main thread. Raises what ``instrument.cli`` turns into one line; returns the exit code, or None for 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from instrument import console
+
+if TYPE_CHECKING:
+    from engine.checkpoint import Checkpoint
+
+
+def no_action(_args: argparse.Namespace) -> int:
+    return 2
+
+
+def play(args: argparse.Namespace) -> int:
+    from instrument import plan, session
+
+    return session.play(plan.Options.from_arguments(args))
+
+
+def render(args: argparse.Namespace) -> None:
+    from instrument import render
+
+    render.run(args)
+
+
+def replay(args: argparse.Namespace) -> None:
+    from instrument import replay
+
+    replay.run(args.log, args.out)
+
+
+def train(args: argparse.Namespace) -> int:
+    from engine.listening import clips
+    from engine.training import runs, sounds
+
+    if not args.sounds and not args.resume:
+        raise ValueError("train: no sound files given")
+    overrides = dict(args.overrides)
+    # torch takes seconds to import: what can be wrong without it is said first
+    plan = runs.make_plan(args.sounds, args.out, args.recipe, overrides, args.resume)
+    t = plan.training
+    clips.Wanted(t.clips, t.clip_seconds, t.clip_temperatures)  # what its names cannot tell apart is refused
+    for path in plan.sounds:
+        sounds.check(path)
+    _need("torch")
+    if args.dry_run:
+        from engine.training import dryrun
+
+        for line in dryrun.report(plan):
+            _show(line)
+        return 0
+    from engine.training import running
+
+    return running.run(args.sounds, args.out, args.recipe, overrides, args.resume, _show)
+
+
+def clips(args: argparse.Namespace) -> None:
+    from dataclasses import replace
+
+    from engine.listening import clips
+
+    asked = {"clips": args.clips, "seconds": args.seconds, "temperatures": args.temperature and tuple(args.temperature)}
+    given = {key: value for key, value in asked.items() if value is not None}
+    clips.run(args.run_dir, args.epoch, replace(clips.wanted_of(args.run_dir), seed=args.seed, **given), _show)
+
+
+def _need(module: str) -> None:
+    """Say which extra is missing, whatever it is that keeps its module from being imported."""
+    try:
+        importlib.import_module(module)
+    except (ImportError, OSError) as error:  # OSError: a library of its own that the loader does not find
+        kind = ModuleNotFoundError if isinstance(error, ModuleNotFoundError) and error.name == module else ImportError
+        raise kind(" ".join(str(error).split()), name=module) from None
+
+
+def _show(line: str) -> None:
+    print(console.printable(line), flush=True)
+
+
+def audition(args: argparse.Namespace) -> None:
+    if importlib.util.find_spec("torch") is None:  # the page does without, but comes with it
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+    _need("starlette")
+    _need("uvicorn")
+    from instrument.audition import server
+
+    server.serve(args.run_dir, args.port, not args.no_browser, lambda line: print(line, flush=True))
+
+
+def moments(args: argparse.Namespace) -> None:
+    from engine import moments
+    from engine.listening.report import source_paths
+    from instrument import compiling, places
+
+    path = places.find_checkpoint(args.checkpoint)
+    sounds, out = args.sounds or source_paths(path.parent), args.out or path
+    if not sounds:
+        raise ValueError(f"{path}: no sound given, and none that its folder knows of")
+    if out.suffix != ".safetensors" or not out.parent.is_dir():
+        raise ValueError(f"{out}: a name that ends in .safetensors, in a folder that is there, expected")
+    with compiling.shown(_show):
+        found = moments.anew(path, sounds, args.count)
+    _keep(found, out, aside=args.out is not None)
+    _show(f"{args.count} moments in {out}")
+
+
+def bring_over(args: argparse.Namespace) -> None:
+    if args.out.suffix != ".safetensors" or not args.out.parent.is_dir():
+        raise ValueError(f"{args.out}: a name that ends in .safetensors, in a folder that is there, expected")
+    from engine.foreign import check_file, load_foreign
+
+    check_file(args.file)
+    _need("torch")
+    _keep(load_foreign(args.file, args.sample_rate), args.out)
+    _show(f"wrote {args.out}")
+
+
+def _keep(checkpoint: Checkpoint, out: Path, aside: bool = True) -> None:
+    """Save ``checkpoint`` as ``out``; what was there is renamed, unless it is ``checkpoint`` itself with less in it."""
+    from engine.checkpoint import save
+    from instrument.keeping import set_aside
+
+    if aside and (kept := set_aside(out)):
+        console.say(f"{out} was there already: it is {kept} now")
+    save(checkpoint, out)
+
+
+def info(args: argparse.Namespace) -> None:
+    from instrument import info, places
+
+    print(info.describe(places.find_checkpoint(args.checkpoint)))
+
+
+def devices(_args: argparse.Namespace) -> None:
+    from instrument import doctor
+
+    for line in doctor.device_lines():
+        _show(line)
+
+
+def doctor(_args: argparse.Namespace) -> None:
+    from instrument import doctor
+
+    for line in doctor.examine():
+        _show(line)
+
+
+def bench(args: argparse.Namespace) -> None:
+    from instrument import bench
+
+    bench.run(as_json=args.json, seconds=args.seconds, say=_show)
+
+
+def patch_check(args: argparse.Namespace) -> None:
+    from instrument import latency
+
+    _show(latency.check_patch(args.file))
+
+
+def patch_schema(_args: argparse.Namespace) -> None:
+    import json
+
+    from instrument import patch
+
+    print(json.dumps(patch.schema(), indent=2))
+
+
+def midi_monitor(args: argparse.Namespace) -> None:
+    from instrument.midi import monitor
+
+    monitor.run(args.midi, _show)
+
+
+def osc_list(_args: argparse.Namespace) -> None:
+    from instrument.osc import addresses
+
+    print("\n".join(addresses.listing()))
+
+
+def version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("samplernn-live")
+    except PackageNotFoundError:
+        return "unknown"
