@@ -53,9 +53,10 @@ $(VENV)/.play-ready: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.test-ready: pyproject.toml constraints.txt | $(VENV)/.play-ready
-	@bash tools/system-packages jackd2 chromium
+	@bash tools/system-packages jackd2 chromium puredata-core
 	@echo "installing what training and the tests need (a few minutes, once) ..."
 	@$(PIP) install $(CONSTRAINED) "$(TORCH)" -e ".[train,dev]"
+	@$(PIP) install $(CONSTRAINED) -e ".[link]" || echo "no Ableton Link for this system; its tests skip"
 	@touch $@
 
 clean:
