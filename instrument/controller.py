@@ -96,6 +96,7 @@ class Controller:
         self._latencies: deque[float] = deque(maxlen=KEPT)
         self._programs: list[int | None] = list(start or [0] * voices)
         self._silent, self._history = False, history
+        self._authors: dict[tuple[str, int | None], object] = {}
         self._grown_at = -1  # the last joining's sample
         self._movement = Movement(self, initial)
         self._actions: dict[str, Callable[[list[Value], Voices], Act]] = {
@@ -133,6 +134,8 @@ class Controller:
             now = self.now()
             if source is not None and self._held.repeats(source, (name, voice), (natural, seconds), now):
                 return
+            for each in (None, *range(1, self.voices + 1)) if voice is None else (voice,):
+                self._authors[name, each] = source
             self._at(when, now, AHEAD, lambda moment: self._movement.set(found, natural, voices, seconds, moment))
 
     def set_norm(
@@ -198,6 +201,20 @@ class Controller:
         if rest not in PARAMETERS:
             raise ValueError(f"get: no parameter {shorten(name)}{suggest(rest, (*PARAMETERS, 'checkpoint'))}")
         return self.value(rest, voice)
+
+    def values(self) -> dict[str, tuple[float, object]]:
+        """Every parameter now, and whose gesture it was last: ``gain``, ``voice/2/gain`` -> (natural value, source).
+
+        For whoever shows or sends back what others do (and not to its author): cheap enough for 120 times a second.
+        """
+        with self._lock:
+            now, found = self.now(), {}
+            for p in PARAMETERS.values():
+                found[p.name] = self._movement.value(p, None, now), self._authors.get((p.name, None))
+                for voice in range(1, self.voices + 1):
+                    author = self._authors.get((p.name, voice))
+                    found[f"voice/{voice}/{p.name}"] = self._movement.value(p, voice - 1, now), author
+            return found
 
     def telemetry(self) -> dict[str, float]:
         """What subscribers get, by the names of ``parameters.TELEMETRY``."""

@@ -43,6 +43,18 @@ def test_a_gesture_takes_effect_L_after_it_happened(link, desk):
     ]
 
 
+def test_every_value_comes_with_whose_gesture_it_was(link, desk):
+    desk.set("gain", -6, voice=2, source="knob")
+    desk.set("temperature", 1.2, source="page")
+    found = desk.values()
+    assert found["voice/2/gain"] == (-6.0, "knob")
+    assert found["voice/1/gain"] == (0.0, None)
+    assert found["temperature"] == found["voice/2/temperature"] == (1.2, "page")
+    desk.set("gain", -9)
+    assert found.keys() == desk.values().keys()
+    assert desk.values()["voice/2/gain"] == (-9.0, None)
+
+
 def test_after_a_refused_switch_the_checkpoint_is_what_plays(link, desk):
     desk.trigger("checkpoint", "drones", voice=1)
     assert desk.get("checkpoint") == "drones"
