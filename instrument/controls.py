@@ -58,6 +58,7 @@ class Op(IntEnum):
     STOP = 7  # ramp = closing fade, 0 for the usual one
     MOMENT = 8  # number = index of a moment in the network's checkpoint
     GROW = 9  # number = checkpoints in the bank from here on: those that lie ready behind it join
+    MODULATE = 18  # parameter, value = offset from what SET says, ramp
     PRIMED = 20  # event: number = bank index, value = samples it was primed with
     SWITCHED = 21  # event: crossfade begins; number = bank index, ramp = its true length, flags as for SWITCH
     FUSE = 22  # event: parameter = 0 a number that is not finite, 1 runaway level
@@ -67,14 +68,15 @@ class Op(IntEnum):
     EVENTS_LOST = 26  # event: number = events that found no room, the first of ``at``
 
 
-TEMPERATURE, GAIN, PAN, MUTE, MATURITY = range(5)  # codes of the live parameters
-PARAMETERS = 5
+TEMPERATURE, GAIN, PAN, MUTE, MATURITY, FILTER, DRIVE = range(7)  # codes of the live parameters
+LEVEL, OUTPUT, WIDTH, BLEND, VARIATION, ENTROPY = range(7, 13)
+PARAMETERS = 13
+AHEAD = (TEMPERATURE, MATURITY, BLEND, VARIATION, ENTROPY)  # what the networks look at; the rest is the mix's
 OLDEST = 4  # parameters that the first version knew: logs of then have rows of that length
 _BY_CODE = sorted(TABLE.values(), key=lambda parameter: parameter.code)
 LOWEST = tuple(parameter.low for parameter in _BY_CODE)  # what the loop clips to, by code
 HIGHEST = tuple(parameter.high for parameter in _BY_CODE)
 DEFAULTS = tuple(parameter.default for parameter in _BY_CODE)
-assert [p.name for p in _BY_CODE] == ["temperature", "gain", "pan", "mute", "maturity"]
 assert [p.code for p in _BY_CODE] == list(range(PARAMETERS))
 
 KEEP_STATE = 1  # SWITCH: keep the recurrent state if the architectures agree
@@ -91,9 +93,9 @@ class Command:
         at: session sample at which it takes effect; a late one takes effect at once and is counted.
         op: see :class:`Op`.
         voice: from 0; -1 is every voice.
-        parameter: code of a live parameter (SET), mode (RESEED).
-        value: natural units (SET).
-        ramp: samples; SET: 0 is the usual glide, 1 an immediate step; SWITCH: crossfade.
+        parameter: code of a live parameter (SET, MODULATE), mode (RESEED).
+        value: natural units (SET); an offset in them (MODULATE).
+        ramp: samples; SET, MODULATE: 0 is the usual glide, 1 an immediate step; SWITCH: crossfade.
         number: bank index (SWITCH), seed (SEED, 64 bits), moment (MOMENT), size of the bank (GROW).
         flags: KEEP_STATE (SWITCH); events also ALREADY, REFUSED, OVERTAKEN.
         late: events only: how many samples after ``at`` was asked for.
@@ -128,7 +130,11 @@ class Joined(Event):
 
 @dataclass(frozen=True)
 class VoiceTelemetry:
-    """One voice, as last heard by the loop. Levels are linear amplitudes of full scale 1."""
+    """One voice, as last heard by the loop. Levels are linear amplitudes of full scale 1.
+
+    Parameters are what they sound like, modulation included. ``entropy`` is in bits, ``looping`` the place in the loop
+    (0..1, -1 without one), ``steer`` the factor on the temperature that holds an entropy.
+    """
 
     rms: float = 0.0
     peak: float = 0.0
@@ -138,6 +144,9 @@ class VoiceTelemetry:
     mute: float = 0.0
     slot: int = 0
     phase: int = 0  # 0 playing, 1 priming, 2 crossfading
+    entropy: float = 0.0
+    looping: float = -1.0
+    steer: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -274,8 +283,8 @@ def _telemetry(
     v = [float(x) for x in values]
     each = []
     for i in range(voices):
-        rms, peak, temperature, gain, pan, mute, slot, phase = v[OVERALL + i * PER_VOICE :][:PER_VOICE]
-        each.append(VoiceTelemetry(rms, peak, temperature, gain, pan, mute, int(slot), int(phase)))
+        rms, peak, temperature, gain, pan, mute, slot, phase, *more = v[OVERALL + i * PER_VOICE :][:PER_VOICE]
+        each.append(VoiceTelemetry(rms, peak, temperature, gain, pan, mute, int(slot), int(phase), *more[:3]))
     return Telemetry(
         written=int(written),
         read=int(read),

@@ -27,7 +27,7 @@ class Parameter:
         code: how the render loop knows it (index of its column), fixed for ever: logs hold it.
         low, high, default: natural units, all finite.
         unit: of the natural value; empty for a bare number.
-        whole: only whole numbers (a switch).
+        whole: only whole numbers.
         help: one line for the tables.
     """
 
@@ -39,6 +39,11 @@ class Parameter:
     unit: str
     help: str
     whole: bool = False
+
+    @property
+    def switch(self) -> bool:
+        """Whether it is 0 or 1 and nothing else."""
+        return self.whole and (self.low, self.high) == (0.0, 1.0)
 
     def clip(self, value: float) -> float:
         """``value`` in natural units, inside the range, rounded if only whole numbers make sense.
@@ -67,6 +72,14 @@ PARAMETERS: dict[str, Parameter] = {
         Parameter("pan", 2, -1.0, 1.0, 0.0, "", "-1 left, 0 centre, 1 right"),
         Parameter("mute", 3, 0.0, 1.0, 0.0, "", "1 silences the voice, which keeps playing unheard", whole=True),
         Parameter("maturity", 4, 0.0, 1.0, 1.0, "", "of a training history: 0 its first epoch, 1 its last"),
+        Parameter("filter", 5, -1.0, 1.0, 0.0, "", "0 open; to -1 a low-pass closes, to 1 a high-pass opens"),
+        Parameter("drive", 6, 0.0, 36.0, 0.0, "dB", "pushed into saturation, about as loud as before; 0 clean"),
+        Parameter("level", 7, 0.0, 1.0, 1.0, "", "linear amplitude beside gain: the envelope that gates ride"),
+        Parameter("output", 8, 1.0, 8.0, 1.0, "", "pair of output channels: 1 is channels 1 and 2", whole=True),
+        Parameter("width", 9, 0.0, 1.0, 1.0, "", "of a stereo voice: 0 mono, 1 as wide as its two sides are"),
+        Parameter("blend", 10, 0.0, 1.0, 0.0, "", "of a voice with a partner: 0 its own network, 1 the partner"),
+        Parameter("variation", 11, 0.0, 1.0, 0.0, "", "of a loop with dice: 0 the same every time, 1 fresh dice"),
+        Parameter("entropy", 12, 0.0, 8.0, 0.0, "bits", "uncertainty held by moving the temperature; 0 off"),
     )
 }
 
@@ -232,7 +245,7 @@ def parameter_table() -> str:
     rows = ["| parameter | range | default | |", "|---|---|---|---|"]
     for p in PARAMETERS.values():
         unit = f" {p.unit}" if p.unit else ""
-        span = f"{number(p.low)} or {number(p.high)}" if p.whole else f"{number(p.low)} to {number(p.high)}{unit}"
+        span = f"{number(p.low)} {'or' if p.switch else 'to'} {number(p.high)}{unit}"
         rows.append(f"| `{p.name}` | {span} | {number(p.default)}{unit} | {p.help} |")
     return "\n".join(rows)
 

@@ -26,8 +26,7 @@ _ENDPOINT = Text(
 _ENTRY = Either(((int, Number(0, 9999, whole=True)), (str, Text())), "an index (from 0) or a name in the bank")
 
 VALUES: dict[str, Rule] = {
-    name: Switch() if parameter.whole else Number(parameter.low, parameter.high)
-    for name, parameter in PARAMETERS.items()
+    name: Switch() if p.switch else Number(p.low, p.high, whole=p.whole) for name, p in PARAMETERS.items()
 }
 _HELP = {name: f"{p.help}{f' ({p.unit})' if p.unit else ''}" for name, p in PARAMETERS.items()}
 
@@ -165,7 +164,7 @@ def _check_values(to: str, fields: dict[str, Any], where: str) -> None:
     """Values and ranges against the target's own range; a value becomes what the target takes."""
     if to in PARAMETERS:
         for i, end in enumerate(fields.get("range", ())):
-            VALUES[to].read(end, f"{where}.range[{i}]") if not PARAMETERS[to].whole else None
+            VALUES[to].read(end, f"{where}.range[{i}]") if not PARAMETERS[to].switch else None
         if "value" in fields:
             fields["value"] = VALUES[to].read(fields["value"], f"{where}.value")
     elif to == "seed":

@@ -44,7 +44,7 @@ W_READER = 168  # who may read the ring: twice a claim, plus 1 while it is readi
 HEADER = 176
 
 COMMAND_SLOTS, EVENT_SLOTS, RECORD = 1024, 8192, 8
-OVERALL, PER_VOICE = 24, 8  # telemetry: floats of the whole, floats of each voice
+OVERALL, PER_VOICE = 24, 16  # telemetry: floats of the whole, floats of each voice
 NEVER = 1 << 62
 
 

@@ -107,6 +107,40 @@ def test_repeated_value_does_not_restart_a_glide():
     np.testing.assert_array_equal(temperatures(True), temperatures(False))
 
 
+def test_modulation_adds_to_what_is_set_and_stays_in_the_range():
+    fake = make_fake("beta")
+    commands = [
+        Command(1000, Op.SET, parameter=TEMPERATURE, value=1.5, ramp=1),
+        Command(2000, Op.MODULATE, parameter=TEMPERATURE, value=0.75, ramp=3000),
+        Command(6000, Op.SET, parameter=TEMPERATURE, value=0.5, ramp=1),
+        Command(7000, Op.MODULATE, parameter=TEMPERATURE, value=-9.0, ramp=1),
+        Command(8000, Op.MODULATE, parameter=TEMPERATURE, value=0.0, ramp=1),
+        Command(8500, Op.MODULATE, parameter=99, value=0.0),
+        Command(8500, Op.MODULATE, parameter=TEMPERATURE, value=math.nan),
+    ]
+    _, events = play(offline([Slot(fake.program)]), 9000, commands)
+    with np.errstate(divide="ignore"):
+        t = 1.0 / fake.betas[:9000].astype(np.float64)
+    assert t[3999] == pytest.approx(2.0)
+    assert np.all(t[4001:6000] == 2.0)  # 1.5 + 0.75 is out of range
+    assert t[2999] == pytest.approx(1.75)
+    assert t[6000] == pytest.approx(1.25)
+    assert t[7000] == 0.0
+    assert t[8000] == pytest.approx(0.5)
+    assert [(e.value, e.flags) for e in events if e.at == 7000] == [(-2.0, 0)]  # as far as it can matter
+    assert [e.flags for e in events if e.at == 8500] == [REFUSED, REFUSED]
+
+
+@pytest.mark.parametrize(("parameter", "value"), [(GAIN, -20.0), (PAN, -0.75), (MUTE, 1.0)])
+def test_modulation_of_the_mix_sounds_like_the_value_itself(parameter, value):
+    heard = [
+        play(offline([Slot(make_program())]), 6000, [Command(2001, op, parameter=parameter, value=value, ramp=700)])[0]
+        for op in (Op.SET, Op.MODULATE)
+    ]
+    np.testing.assert_array_equal(*heard)
+    assert np.abs(heard[0][2500:] - play(offline([Slot(make_program())]), 6000)[0][2500:]).max() > 0.1
+
+
 def test_latest_gesture_wins_without_a_step():
     fake = make_fake("beta")
     commands = [
@@ -139,6 +173,9 @@ def busy(voices=2):
         Command(701, Op.SET, voice=1, parameter=PAN, value=0.7),
         Command(1500, Op.SWITCH, voice=0, number=1, ramp=1000, serial=3),
         Command(1500, Op.SET, parameter=TEMPERATURE, value=1.3, ramp=4000),
+        Command(1600, Op.MODULATE, parameter=TEMPERATURE, value=-0.4, ramp=3000),
+        Command(1650, Op.MODULATE, voice=1, parameter=GAIN, value=-9.0, ramp=2500),
+        Command(1650, Op.MODULATE, voice=1, parameter=PAN, value=-1.5, ramp=7000),
         Command(3301, Op.SWITCH, number=2, ramp=3000),
         Command(4300, Op.RESEED, parameter=2),
         Command(4300, Op.SEED, number=(1 << 64) - 5),
@@ -204,7 +241,7 @@ def test_what_makes_no_sense_is_refused_and_the_sound_goes_on():
     nonsense = [
         Command(100, Op.SET, parameter=GAIN, value=math.nan),
         Command(100, Op.SET, parameter=GAIN, value=math.inf),
-        Command(100, Op.SET, parameter=9, value=0.0),
+        Command(100, Op.SET, parameter=13, value=0.0),
         Command(100, Op.SET, voice=5, parameter=GAIN, value=0.0),
         Command(100, Op.SWITCH, number=7),
         Command(100, Op.SWITCH, number=-1),

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from instrument.clock import SampleClock
-from instrument.controls import OVERTAKEN, REFUSED, Command, Event, Op
+from instrument.controls import DEFAULTS, OVERTAKEN, REFUSED, Command, Event, Op
 from instrument.movement import LEAD
 from instrument.parameters import PARAMETERS
 from instrument.patch import Sweep
@@ -405,7 +405,7 @@ def test_before_anything_plays_gestures_go_to_sample_zero(link, desk):
 
 
 def test_initial_values(link):
-    desk = make_controller(link, start=[2, 1], initial=[[0.9, -6, 0, 0, 1.0], [0.9, -6, 0.4, 0, 1.0]])
+    desk = make_controller(link, start=[2, 1], initial=[[0.9, -6, 0, *DEFAULTS[3:]], [0.9, -6, 0.4, *DEFAULTS[3:]]])
     desk.set("temperature", 0.9)
     desk.trigger("checkpoint", 2, voice=1)
     assert link.take() == []

@@ -143,7 +143,7 @@ WRONG = {
     "bank: [a]\nmidi: [{cc: 1}]": "midi[0]: to is missing",
     "bank: [a]\nmidi: [{cc: 1, to: gian}]": "midi[0].to: 'gian' is not one of temperature, gain, ",
     "bank: [a]\nmidi: [{cc: 1, to: gain}, {cc: 1, to: gain, range: [0.7]}]": "midi[1].range: [0.7] is not two values",
-    "bank: [a]\nmidi: [{cc: 1, to: gain, range: [0, 99]}]": "midi[0].range[1]: 99 is outside -60 to 12",
+    "bank: [a]\nmidi: [{cc: 1, to: gain, range: [0, 99]}]": "midi[0].range[1]: 99 is outside -60 to 36",
     "bank: [a]\nmidi: [{cc: 1, to: pan, range: [-6, 1]}]": "midi[0].range[0]: -6.0 is outside -1 to 1",
     "bank: [a]\nmidi: [{cc: 1, to: gain, mode: random}]": "midi[0].mode: not with to: gain; only with reseed",
     "bank: [a]\nmidi: [{cc: 1, to: gain, value: 3}]": "midi[0].value: not here; the cc itself says the value",

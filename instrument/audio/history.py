@@ -15,18 +15,17 @@ import numpy as np
 from numba import njit
 
 from instrument.audio.memory import INNER
-from instrument.audio.state import PLAYING, Record, glide_at, voice_at
-from instrument.audio.voices import destination, glide_value, switch
-from instrument.controls import KEEP_STATE, MATURITY, PARAMETERS
+from instrument.audio.state import PLAYING, Record, voice_at
+from instrument.audio.voices import destination, switch, value_at
+from instrument.controls import KEEP_STATE, MATURITY
 
-_KEEP_STATE = np.int64(KEEP_STATE)
+_KEEP_STATE, _MATURITY = np.int64(KEEP_STATE), np.int64(MATURITY)
 
 
 @njit(**INNER)
 def epoch_of(core: Record, v: int) -> int:
     """The slot that voice v's maturity says."""
-    maturity = glide_value(glide_at(core.glide_memory, v * PARAMETERS + MATURITY), core.mix + core.delay)
-    return int(maturity * (core.slots - 1) + 0.5)
+    return int(value_at(core, v, _MATURITY, core.mix + core.delay) * (core.slots - 1) + 0.5)
 
 
 @njit(**INNER)

@@ -48,7 +48,6 @@ from instrument.audio.voices import (
     destination,
     end_priming,
     generate,
-    glide_value,
     jump,
     land,
     new_dice,
@@ -57,6 +56,7 @@ from instrument.audio.voices import (
     set_glide,
     settle,
     switch,
+    value_at,
 )
 from instrument.controls import (
     ALREADY,
@@ -84,10 +84,11 @@ from instrument.shared import (
     store_release,
 )
 
-_SET, _SWITCH, _RESEED = int(Op.SET), int(Op.SWITCH), int(Op.RESEED)
+_SET, _MODULATE, _SWITCH, _RESEED = int(Op.SET), int(Op.MODULATE), int(Op.SWITCH), int(Op.RESEED)
 _MOMENT, _GROW = int(Op.MOMENT), int(Op.GROW)
 _PANIC, _RESUME, _STOP, _ENDED = np.int64(Op.PANIC), np.int64(Op.RESUME), np.int64(Op.STOP), np.int64(Op.ENDED)
 _REFUSED, _ALREADY = np.int64(REFUSED), np.int64(ALREADY)
+_TEMPERATURE, _GAIN, _PAN, _MUTE = np.int64(TEMPERATURE), np.int64(GAIN), np.int64(PAN), np.int64(MUTE)
 _FIGURES_EVERY = 1 << 14  # samples between two readings of the histogram
 
 
@@ -288,7 +289,7 @@ def apply_later(core: Record) -> None:
         core.mix_count -= 1
         c = command_at(core.later, core.mix_count)
         late = core.mix - c.at
-        if c.op == _SET:
+        if c.op in (_SET, _MODULATE):
             apply_set(core, c, core.mix, late)
             continue
         echo(core, core.mix, c, ZERO if c.op in (_PANIC, _RESUME, _STOP) else _REFUSED, note_late(core, late))
@@ -308,7 +309,7 @@ def apply_front(core: Record) -> None:
         core.front_count -= 1
         c = command_at(core.front, core.front_count)
         late = front - c.at
-        if c.op == _SET:
+        if c.op in (_SET, _MODULATE):
             apply_set(core, c, front, late)
         elif not well_formed(core, c):
             echo(core, front, c, _REFUSED, note_late(core, late))
@@ -364,19 +365,20 @@ def last_voice(core: Record, c: Record) -> int:
 
 @njit(**INNER)
 def apply_set(core: Record, c: Record, at: int, late: int) -> None:
-    """A live parameter: clip, glide, echo what was really set."""
+    """A live parameter or its modulation: clip, glide, echo what was really set."""
     note_late(core, late)
     p = c.parameter
     if p >= PARAMETERS or c.voice < -1 or c.voice >= core.voices or not math.isfinite(c.value):
         echo(core, at, c, _REFUSED, late)
         return
-    range_of = glide_at(core.glide_memory, p)
-    value = min(max(c.value, range_of.low), range_of.high)
+    glides = core.glide_memory if c.op == _SET else core.modulation_memory
+    first = glide_at(glides, p)
+    value = min(max(c.value, first.low), first.high)
     c.value = value
     echo(core, at, c, ZERO, late)
     ramp = c.ramp if c.ramp > 0 else core.glide
     for v in range(first_voice(c), last_voice(core, c) + 1):
-        set_glide(glide_at(core.glide_memory, v * PARAMETERS + p), at, value, ramp)
+        set_glide(glide_at(glides, v * PARAMETERS + p), at, value, ramp)
 
 
 @njit(**INNER)
@@ -488,12 +490,14 @@ def show_voice(core: Record, v: int, base: int) -> None:
     """One voice's part of the snapshot."""
     voice, words = voice_at(core.voice_memory, v), core.words
     base += 1 + OVERALL + v * PER_VOICE
-    glides = v * PARAMETERS
     publish(words, base, math.sqrt(voice.square))
     publish(words, base + 1, voice.peak)
-    publish(words, base + 2, glide_value(glide_at(core.glide_memory, glides + TEMPERATURE), core.mix + core.delay))
-    publish(words, base + 3, glide_value(glide_at(core.glide_memory, glides + GAIN), core.mix))
-    publish(words, base + 4, glide_value(glide_at(core.glide_memory, glides + PAN), core.mix))
-    publish(words, base + 5, glide_value(glide_at(core.glide_memory, glides + MUTE), core.mix))
+    publish(words, base + 2, value_at(core, v, _TEMPERATURE, core.mix + core.delay))
+    publish(words, base + 3, value_at(core, v, _GAIN, core.mix))
+    publish(words, base + 4, value_at(core, v, _PAN, core.mix))
+    publish(words, base + 5, value_at(core, v, _MUTE, core.mix))
     publish(words, base + 6, float(voice.slot))
     publish(words, base + 7, float(voice.phase))
+    publish(words, base + 8, 0.0)
+    publish(words, base + 9, -1.0)
+    publish(words, base + 10, 1.0)

@@ -17,14 +17,15 @@ from numba import njit
 from instrument.audio.dsp import CEILING, LIMITER_ROOM, amplitude, limit, quarter_sine, resampled, smooth
 from instrument.audio.memory import INNER, get_f64, set_f32, set_f64
 from instrument.audio.pending import tell
-from instrument.audio.state import FADING, PAST, ZERO, Record, deck_at, glide_at, slot_at, voice_at
-from instrument.audio.voices import glide_value, past_of
-from instrument.controls import GAIN, MUTE, PAN, PARAMETERS, Op
+from instrument.audio.state import FADING, PAST, ZERO, Record, deck_at, slot_at, voice_at
+from instrument.audio.voices import past_of, rest_of, value_at
+from instrument.controls import GAIN, MUTE, PAN, Op
 from instrument.shared import NEVER
 
 RUNAWAY = 0.8  # mean square over about a second (a full-scale square has 1, a full-scale sine 0.5)
 NOT_FINITE, TOO_LOUD = np.int64(0), np.int64(1)
 _FUSE = np.int64(Op.FUSE)
+_GAIN, _PAN, _MUTE, _NEVER = np.int64(GAIN), np.int64(PAN), np.int64(MUTE), np.int64(NEVER)
 
 
 @njit(**INNER)
@@ -98,21 +99,21 @@ def filtered(core: Record, v: int, x: float, at: int) -> float:
 def mix_voice(core: Record, v: int, n: int) -> None:
     """Add n samples of voice v to the mix: gain and pan of each sample, equal power."""
     voice = voice_at(core.voice_memory, v)
-    gain, pan = glide_at(core.glide_memory, v * PARAMETERS + GAIN), glide_at(core.glide_memory, v * PARAMETERS + PAN)
-    mute = glide_at(core.glide_memory, v * PARAMETERS + MUTE)
     start = core.mix
-    level = amplitude(gain.target)
-    left, right = quarter_sine(0.5 - 0.5 * pan.target), quarter_sine(0.5 + 0.5 * pan.target)
+    gain_rests, pan_rests, mute_rests = rest_of(core, v, _GAIN), rest_of(core, v, _PAN), rest_of(core, v, _MUTE)
+    loudness, heard = amplitude(value_at(core, v, _GAIN, _NEVER)), 1.0 - value_at(core, v, _MUTE, _NEVER)
+    place = value_at(core, v, _PAN, _NEVER)
+    left, right = quarter_sine(0.5 - 0.5 * place), quarter_sine(0.5 + 0.5 * place)
     square, peak = voice.square, voice.peak
     for i in range(n):
         at = start + i
         y = filtered(core, v, raw_sample(core, v, at), at) * fuse_gain(core, v, at)
-        y *= level if at >= gain.end else amplitude(glide_value(gain, at))
-        y *= 1.0 - glide_value(mute, at)
-        if at >= pan.end:
+        y *= loudness if at >= gain_rests else amplitude(value_at(core, v, _GAIN, at))
+        y *= heard if at >= mute_rests else 1.0 - value_at(core, v, _MUTE, at)
+        if at >= pan_rests:
             to_left, to_right = left, right
         else:
-            p = glide_value(pan, at)
+            p = value_at(core, v, _PAN, at)
             to_left, to_right = quarter_sine(0.5 - 0.5 * p), quarter_sine(0.5 + 0.5 * p)
         set_f64(core.left, i, get_f64(core.left, i) + y * to_left)
         set_f64(core.right, i, get_f64(core.right, i) + y * to_right)

@@ -14,7 +14,7 @@ from numba import njit
 
 from instrument.audio.memory import INNER, get_i64, set_i64
 from instrument.audio.state import COMMAND, EVERY, PENDING, ZERO, Record, command_at
-from instrument.controls import MATURITY, OVERTAKEN, REFUSED, TEMPERATURE, Op
+from instrument.controls import AHEAD, OVERTAKEN, REFUSED, Op
 from instrument.shared import (
     COMMAND_SLOTS,
     EVENT_SLOTS,
@@ -36,6 +36,7 @@ from instrument.shared import (
 _COMMAND_WORDS = COMMAND.itemsize // 8
 _SET, _SWITCH, _RESUME = int(Op.SET), int(Op.SWITCH), int(Op.RESUME)
 _RESEED, _SEED, _MOMENT, _GROW = int(Op.RESEED), int(Op.SEED), int(Op.MOMENT), int(Op.GROW)
+_MODULATE = int(Op.MODULATE)
 _EVENTS_LOST, _VOID = np.int64(Op.EVENTS_LOST), np.int64(REFUSED | OVERTAKEN)
 
 
@@ -47,7 +48,7 @@ def take_commands(core: Record, written: int) -> None:
         base = get_i64(core.words, W_COMMANDS) + (read & (COMMAND_SLOTS - 1)) * RECORD
         kind = get_i64(core.words, base + 1)
         op = kind & 0xFFFF
-        ahead = op == _SET and ((kind >> 32) & 0xFFFF) in (TEMPERATURE, MATURITY)
+        ahead = op in (_SET, _MODULATE) and ((kind >> 32) & 0xFFFF) in AHEAD
         if op in (_SWITCH, _RESUME) and read + 1 < core.overtaken:
             refuse(core, base)
         elif ahead or op in (_SWITCH, _RESEED, _SEED, _MOMENT, _GROW):

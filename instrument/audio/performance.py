@@ -345,6 +345,7 @@ class Performance:
             "voice_memory": _make_voices(start, self._grown(parameters)),
             "deck_memory": self._make_decks(start),
             "glide_memory": _make_glides(self.voices, parameters),
+            "modulation_memory": _make_modulations(self.voices),
             "limits": self._make_limits(),
             "out": np.full((MAX_TURN, 2), 0.0, np.float32),
             "times": np.zeros(TIMES, np.int64),
@@ -452,6 +453,14 @@ def _make_glides(voices: int, parameters: Sequence[Sequence[float]] | None) -> N
     glides["target"] = values.reshape(-1)
     glides["end"] = _LONG_AGO
     glides["low"], glides["high"] = np.tile(LOWEST, voices), np.tile(HIGHEST, voices)
+    return glides
+
+
+def _make_modulations(voices: int) -> NDArray[np.void]:
+    glides = np.zeros(voices * PARAMETERS, GLIDE)
+    glides["end"] = _LONG_AGO
+    span = np.subtract(HIGHEST, LOWEST)
+    glides["low"], glides["high"] = np.tile(-span, voices), np.tile(span, voices)
     return glides
 
 

@@ -44,7 +44,7 @@ CORE = _record(
     # (room: of the bank, with the slots that may join behind the first `slots`)
     # addresses: shared words and float32 samples; arrays of records; two lists of COMMAND, latest first; crossfade
     # limits (room, room); float64 of one turn's mix, of the limiter's rings; float32 frames of one turn; histogram
-    "words samples slot_memory voice_memory deck_memory glide_memory front later limits "
+    "words samples slot_memory voice_memory deck_memory glide_memory modulation_memory front later limits "
     "left right need held late_left late_right out times "
     # where we are
     "mix phase panic_at overtaken fade_start stop_at ended "
@@ -73,6 +73,7 @@ VOICE = _record(
 # speech: address and number of the samples that a jump left to be said before the dice go on
 DECK = _record("slot first origin started primed jumped speech speech_left", "decoded previous step")
 
+# (voices, parameters) of them twice: what was set, and what is added to it; low and high limit the sum
 GLIDE = _record("end ramp", "target step low high")
 
 COMMAND = _record("at op voice parameter flags ramp number serial", "value")

@@ -44,6 +44,7 @@ from instrument.shared import NEVER
 _SWITCHED, _PRIMED, _SETTLED = np.int64(Op.SWITCHED), np.int64(Op.PRIMED), np.int64(Op.SETTLED)
 _KEEP_STATE = np.int64(KEEP_STATE)
 _FRESH = 3  # reset mode
+_TEMPERATURE = np.int64(TEMPERATURE)
 _HEADER = (0, 1, 3, 4)  # key, position, resets, voice number: the dice, which belong to the voice
 
 
@@ -66,6 +67,23 @@ def glide_value(glide: Record, at: int) -> float:
     """A parameter's value at session sample ``at``: linear, exact at its end."""
     value: float = glide.target if at >= glide.end else glide.target - glide.step * (glide.end - at)
     return value
+
+
+@njit(**INNER)
+def value_at(core: Record, v: int, parameter: int, at: int) -> float:
+    """Voice v's parameter at session sample ``at``, as it sounds: what was set and its modulation, within the range."""
+    i = v * PARAMETERS + parameter
+    glide = glide_at(core.glide_memory, i)
+    value: float = glide_value(glide, at) + glide_value(glide_at(core.modulation_memory, i), at)
+    return min(max(value, glide.low), glide.high)
+
+
+@njit(**INNER)
+def rest_of(core: Record, v: int, parameter: int) -> int:
+    """The session sample from which on voice v's parameter no longer moves."""
+    i = v * PARAMETERS + parameter
+    end: int = max(glide_at(core.glide_memory, i).end, glide_at(core.modulation_memory, i).end)
+    return end
 
 
 @njit(**INNER)
@@ -118,11 +136,9 @@ def run_slot(core: Record, k: int, mask: int, first: int, count: int) -> None:
     slot = slot_at(core.slot_memory, k)
     for v in range(core.voices):
         if mask >> v & 1:
-            glide = glide_at(core.glide_memory, v * PARAMETERS + TEMPERATURE)
-            row = v * slot.stride
             for i in range(count):
-                t = glide_value(glide, (first + i) * slot.target // slot.source)
-                set_f32(slot.betas, row + i, np.float32(1.0 / t))
+                t = value_at(core, v, _TEMPERATURE, (first + i) * slot.target // slot.source)
+                set_f32(slot.betas, v * slot.stride + i, np.float32(1.0 / t))
     spoken = speakers(core, k, mask)
     faults = ZERO
     if mask & ~spoken:
