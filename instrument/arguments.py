@@ -70,7 +70,7 @@ def _read(argument: Argument, value: object, name: str) -> Value:
         case "port":
             return _within(read_whole(value, f"{name} port"), 1, 65535, f"{name} port")
         case "rate":
-            return min(max(read_number(value, f"{name} rate"), 0.1), 100.0)
+            return min(max(read_number(value, f"{name} rate"), 0.1), 120.0)
         case kind:
             raise AssertionError(kind)
 

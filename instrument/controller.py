@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import math
 import threading
 import time
 from collections import deque
@@ -19,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from instrument import parameters
+from instrument import meters, parameters
 from instrument.arguments import Value, read_arguments, read_number, read_seconds
 from instrument.clock import SampleClock
 from instrument.controls import KEEP_STATE, OVERTAKEN, REFUSED, Command, Event, Op, Telemetry
@@ -217,20 +216,10 @@ class Controller:
             return found
 
     def telemetry(self) -> dict[str, float]:
-        """What subscribers get, by the names of ``parameters.TELEMETRY``."""
+        """What subscribers get, by the names of ``parameters.TELEMETRY``; ``voice/<n>/<name>`` of VOICE_TELEMETRY."""
         t = self._link.telemetry()
-        first = t.voices[0] if t.voices else None
-        return {
-            "level": _decibel(t.rms),
-            "peak": _decibel(t.peak),
-            "temperature": first.temperature if first else 0.0,
-            "checkpoint": float(first.slot) if first else 0.0,
-            "load": t.load,
-            "ring": t.fill / self._ring_frames if self._ring_frames else 0.0,
-            "latency": 1000.0 * self.latency / self.sample_rate,
-            "underruns": float(t.underruns),
-            "position": t.read / self.sample_rate,
-        }
+        mix = meters.overall(t, ring_frames=self._ring_frames, latency=self.latency, sample_rate=self.sample_rate)
+        return mix | meters.voices(t)
 
     def control_latency(self) -> dict[str, float] | None:
         """Gesture to sound in milliseconds, {p1, p50, p99}; None before anything was heard."""
@@ -397,10 +386,6 @@ class Controller:
                 self._programs[voice] = None
         if not event.flags & OVERTAKEN:
             self._say(f"the engine refused {Op(event.op).name.lower()} at sample {event.at}")
-
-
-def _decibel(amplitude: float) -> float:
-    return 20.0 * math.log10(max(amplitude, 1e-6))
 
 
 def _are(voices: int) -> str:

@@ -186,6 +186,19 @@ TRIGGERS: dict[str, Trigger] = {
             reply="/samplernn/out/<name> value",
         ),
         Trigger("unsubscribe", (Argument("port", "port", optional=True),), "no more telemetry to that port, or to any"),
+        Trigger(
+            "listen",
+            (Argument("port", "port"), Argument("rate", "rate", optional=True)),
+            "to that port of the sender's machine all values, then what others change, up to rate times a second (20)",
+            reply="/samplernn/<parameter> value",
+        ),
+        Trigger("unlisten", (Argument("port", "port", optional=True),), "no more changes to that port, or to any"),
+        Trigger(
+            "dump",
+            (),
+            "ask for everything: parameters, checkpoints, bank, sweeps",
+            reply="/samplernn/value name value ..., /samplernn/dump/end count",
+        ),
     )
 }
 
@@ -200,6 +213,14 @@ TELEMETRY: dict[str, str] = {
     "latency": "gesture to sound, ms",
     "underruns": "callbacks that found the ring short, so far",
     "position": "seconds since the first sample",
+}
+
+# The same of each voice, on /samplernn/out/voice/<n>/<name>, n from 1.
+VOICE_TELEMETRY: dict[str, str] = {
+    "level": "RMS of the voice, dB of full scale",
+    "peak": "peak of the voice, dB of full scale",
+    "temperature": "as it sounds now",
+    "checkpoint": "index in the bank",
 }
 
 
@@ -259,4 +280,5 @@ def trigger_table() -> str:
 def telemetry_table() -> str:
     """What subscribers get as a Markdown table, for the docs."""
     rows = ["| `/samplernn/out/` | |", "|---|---|"]
-    return "\n".join([*rows, *(f"| `{name}` | {text} |" for name, text in TELEMETRY.items())])
+    rows += [f"| `{name}` | {text} |" for name, text in TELEMETRY.items()]
+    return "\n".join([*rows, *(f"| `voice/<n>/{name}` | {text} |" for name, text in VOICE_TELEMETRY.items())])

@@ -413,10 +413,10 @@ def test_initial_values(link):
 
 
 def test_telemetry_has_every_name_of_the_table(desk):
-    from instrument.parameters import TELEMETRY
+    from instrument.parameters import TELEMETRY, VOICE_TELEMETRY
 
     values = desk.telemetry()
-    assert list(values) == list(TELEMETRY)
+    assert list(values) == [*TELEMETRY, *(f"voice/1/{name}" for name in VOICE_TELEMETRY)]
     assert values["level"] == pytest.approx(-20)
     assert values["latency"] == pytest.approx(20)
 

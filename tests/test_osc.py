@@ -25,7 +25,7 @@ from instrument.osc.pattern import Pattern
 from instrument.osc.server import OscServer
 from instrument.osc.subscribers import Subscribers
 from instrument.osc.validate import MAX_BYTES, check_datagram
-from instrument.parameters import PARAMETERS, TELEMETRY, TRIGGERS
+from instrument.parameters import PARAMETERS, TELEMETRY, TRIGGERS, VOICE_TELEMETRY
 
 
 def message(address, *values):
@@ -227,8 +227,9 @@ def test_bundles_are_taken_in_order_and_at_their_time(stage):
 def test_telemetry_for_subscribers(stage):
     ear = Port()
     stage.send(message("/samplernn/subscribe", ear.number, 100.0))
-    found = [ear.next() for _ in range(3 * len(TELEMETRY))]
-    assert [address for address, _ in found] == [f"/samplernn/out/{name}" for name in TELEMETRY] * 3
+    names = [*TELEMETRY, *(f"voice/1/{name}" for name in VOICE_TELEMETRY)]  # of the link's one voice
+    found = [ear.next() for _ in range(3 * len(names))]
+    assert [address for address, _ in found] == [f"/samplernn/out/{name}" for name in names] * 3
     assert dict(found)["/samplernn/out/level"] == pytest.approx(-20.0)
     stage.send(message("/samplernn/unsubscribe", float(ear.number)))
     assert stage.server._subscribers.due(time.monotonic() + 100) == {}

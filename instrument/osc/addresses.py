@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from instrument.parameters import PARAMETERS, PREFIX, TELEMETRY, TRIGGERS, Parameter, number
+from instrument.parameters import PARAMETERS, PREFIX, TELEMETRY, TRIGGERS, VOICE_TELEMETRY, Parameter, number
 
 OUTGOING = ("value", "pong", "error", "out")  # below the prefix; what comes in there was ours
 
@@ -52,7 +52,12 @@ def table() -> list[tuple[str, str, str]]:
         if t.voice:
             rows.append((f"{PREFIX}/voice/<n>/{t.name}", arguments, "the same for voice n, from 1"))
     rows += [(f"{PREFIX}/out/{name}", "sent: value", text) for name, text in TELEMETRY.items()]
-    rows.append((f"{PREFIX}/value", "sent: name value", "the answer to get"))
+    rows += [
+        (f"{PREFIX}/out/voice/<n>/{name}", "sent: value", f"of voice n: {text}")
+        for name, text in VOICE_TELEMETRY.items()
+    ]
+    rows.append((f"{PREFIX}/value", "sent: name value", "an answer to get or dump"))
+    rows.append((f"{PREFIX}/dump/end", "sent: count", "behind the last value of a dump: how many there were"))
     rows.append((f"{PREFIX}/pong", "sent: version", "the answer to ping"))
     rows.append((f"{PREFIX}/error", "sent: one line", "what was wrong with a message"))
     return rows
