@@ -13,9 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from instrument import patch_rules
-from instrument.parameters import shorten, suggest
+from instrument.parameters import shorten
+from instrument.patch_midi import Binding as Binding  # how others reach it
+from instrument.patch_midi import Known, read_binding
+from instrument.patch_midi import bank_index as bank_index
 from instrument.patch_rules import NOTHING
 from instrument.patch_text import read_yaml
+from instrument.patch_values import VALUES
 from instrument.places import EPOCH, epochs, latest_epoch
 from instrument.places import find as find  # how others reach it
 
@@ -51,37 +55,6 @@ class VoiceSettings:
 
 
 @dataclass(frozen=True)
-class Binding:
-    """One line of the MIDI map.
-
-    Attributes:
-        source: ``cc``, ``note`` or ``program``.
-        number: 0..127, or None for any program.
-        to: a parameter or a trigger.
-        channel: 1..16, None for any.
-        device: part of the input's name, None for any.
-        voice: from 1, None for all.
-        range: natural values at controller 0 and 127.
-        takeover: ``pickup`` or ``jump``.
-        value: what a note sets or triggers: a natural value, a bank index, a sweep's name, a seed.
-        mode: of a reseed.
-        seconds: ramp of a parameter, crossfade of a checkpoint.
-    """
-
-    source: str
-    number: int | None
-    to: str
-    channel: int | None = None
-    device: str | None = None
-    voice: int | None = None
-    range: tuple[float, float] | None = None
-    takeover: str = "pickup"
-    value: float | int | str | None = None
-    mode: str = "random"
-    seconds: float | None = None
-
-
-@dataclass(frozen=True)
 class Sweep:
     """A parameter led along points of (seconds, natural value), straight lines between; times never go back."""
 
@@ -103,6 +76,7 @@ class Patch:
     """Everything a set starts from. ``data`` is the same as plain JSON-able tables, for the log's head.
 
     ``switch`` is what another checkpoint begins with: ``prime``, what was just played, or ``keep``, the state as it is.
+    ``path`` is the file it was read from, if it was; what MIDI learns is saved there.
     ``history`` says that the bank is a training run's, its epochs in order, for ``maturity`` to move through.
     """
 
@@ -114,10 +88,13 @@ class Patch:
     parameters: Mapping[str, float] = field(default_factory=dict)
     voice: Mapping[int, VoiceSettings] = field(default_factory=dict)
     midi: tuple[Binding, ...] = ()
+    midi_out: str | None = None
+    midi_port: str | None = None
     sweeps: Mapping[str, Sweep] = field(default_factory=dict)
     osc: Osc = Osc()
     switch: str = "prime"
     history: bool = False
+    path: Path | None = field(default=None, compare=False)
     data: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def program(self, voice: int) -> int:
@@ -222,6 +199,7 @@ def from_data(data: object, path: Path | None) -> Patch:
     voices = fields.get("voices", 1)
     sweeps = {name: _sweep(name, found, voices) for name, found in fields.get("sweeps", {}).items()}
     names = [entry.name for entry in bank]
+    known = Known(voices, names, {name: fields.get(f"{name}s", {}) for name in ("sweep", "lfo", "macro")})
     return Patch(
         name=fields.get("name", path.stem if path else "untitled"),
         bank=bank,
@@ -230,7 +208,10 @@ def from_data(data: object, path: Path | None) -> Patch:
         output=Output(**fields.get("output", {})),
         parameters=fields.get("parameters", {}),
         voice={n: _voice(n, found, voices, names) for n, found in fields.get("voice", {}).items()},
-        midi=tuple(_binding(f"midi[{i}]", b, voices, names, sweeps) for i, b in enumerate(fields.get("midi", ()))),
+        midi=tuple(read_binding(f"midi[{i}]", line, known) for i, line in enumerate(fields.get("midi", ()))),
+        midi_out=fields.get("midi_out"),
+        midi_port=fields.get("midi_port"),
+        path=path,
         sweeps=sweeps,
         osc=_osc(fields.get("osc", {})),
         switch=fields.get("switch", "prime"),
@@ -281,23 +262,10 @@ def _check_voice(n: int | None, voices: int, where: str) -> None:
         raise ValueError(f"{where}: there is no voice {n}; voices is {voices}")
 
 
-def bank_index(entry: object, names: list[str], where: str) -> int:
-    """Index of a bank entry given by index from 0 or by name. Raises ValueError saying what the bank holds."""
-    if isinstance(entry, str):
-        if entry in names:
-            return names.index(entry)
-        if not (entry.isascii() and entry.isdigit() and len(entry) < 9):
-            raise ValueError(f"{where}: {shorten(entry)} is not in the bank{suggest(entry, names)}")
-        entry = int(entry)
-    if isinstance(entry, int) and 0 <= entry < len(names):
-        return entry
-    raise ValueError(f"{where}: {shorten(entry)} is not in the bank of 0 to {len(names) - 1} ({', '.join(names[:12])})")
-
-
 def _sweep(name: str, fields: dict[str, Any], voices: int) -> Sweep:
     where = f"sweeps.{name}"
     points: tuple[tuple[float, float], ...] = fields["points"]
-    rule = patch_rules.VALUES[fields["parameter"]]
+    rule = VALUES[fields["parameter"]]
     for i, (_, value) in enumerate(points):
         rule.read(value, f"{where}.points[{i}][1]")
     for i in range(1, len(points)):
@@ -320,31 +288,6 @@ def endpoint(text: str, where: str) -> tuple[str, int] | None:
     if not host or not (port.isascii() and port.isdigit() and len(port) < 6 and int(port) <= 65535):
         raise ValueError(f"{where}: {shorten(text)} is not HOST:PORT, like 127.0.0.1:9000, or none")
     return host.strip("[]"), int(port)
-
-
-def _binding(where: str, fields: dict[str, Any], voices: int, names: list[str], sweeps: Mapping[str, Sweep]) -> Binding:
-    _check_voice(fields.get("voice"), voices, f"{where}.voice")
-    source, number = patch_rules.source_of(fields, where)
-    to = fields["to"]
-    patch_rules.check_binding(source, number, to, fields, where)
-    value = fields.get("value")
-    if to == "checkpoint" and value is not None:
-        value = bank_index(value, names, f"{where}.value")
-    if to in ("sweep", "sweep/stop") and value is not None and value not in sweeps:
-        raise ValueError(f"{where}.value: there is no sweep {shorten(value)}{suggest(value, sweeps)}")
-    return Binding(
-        source,
-        number,
-        to,
-        fields.get("channel"),
-        fields.get("device"),
-        fields.get("voice"),
-        fields.get("range"),
-        fields.get("takeover", "pickup"),
-        value,
-        fields.get("mode", "random"),
-        fields.get("crossfade", fields.get("ramp")),
-    )
 
 
 def _count(things: Any, name: str) -> str:

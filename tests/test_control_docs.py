@@ -9,7 +9,7 @@ import pytest
 from instrument import patch
 from instrument.osc.addresses import markdown
 from instrument.parameters import parameter_table, telemetry_table, trigger_table
-from instrument.patch_rules import BINDING
+from instrument.patch_midi import BINDING
 from instrument.patch_text import parse
 
 DOCS = Path(__file__).parent.parent / "docs"
