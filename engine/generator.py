@@ -66,6 +66,18 @@ class Generator(Protocol):
     def seed(self, seed: int | Sequence[int]) -> None:
         """New dice at position 0: one 64-bit key for all (voices differ), or one key a voice, each as voice 0."""
 
+    def vary(self, voice: int, variation: float) -> None:
+        """From here on fresh dice move those of ``voice`` (from 0), 0 not at all, 1 so that nothing of them is left.
+
+        Until the next call; only :meth:`seed` rewinds the fresh dice. Raises ValueError outside 0 to 1.
+        """
+
+    def entropy(self, voice: int) -> float:
+        """Bits of the distribution that ``voice`` drew from at the last sample of its clock that 64 divides.
+
+        At the temperature of that sample; 0 where that is 0, and before the first.
+        """
+
     def prime(self, indices: NDArray[np.integer]) -> None:
         """Run known samples, (T,) or (voices, T), through the network; the dice do not move.
 
@@ -90,6 +102,9 @@ class Generator(Protocol):
 
         Raises ValueError for what cannot be such a state; this generator is as it was then.
         """
+
+    def repeat(self, state: Any) -> None:
+        """Another pass of a loop: as :meth:`restore`, but variation and the fresh dice go on as they are."""
 
     def score(self, indices: NDArray[np.integer]) -> NDArray[np.float64]:
         """Natural-log probabilities of every level, teacher-forced from h0, not touching the voices' state.

@@ -84,6 +84,8 @@ class _Voice:
         self.folded = folded
         self.config = folded.config
         self.key = self.dice = self.number = self.resets = 0
+        self.spread = self.fresh = 0
+        self.entropy = 0.0
         self.fault = False
         self.start()
 
@@ -195,13 +197,24 @@ class _Voice:
     def step(self, beta: np.float32) -> int:
         """Draw one sample."""
         self.run_tiers()
-        word = draw.philox(self.key, self.dice, self.number, draw.DICE)
-        token = self._pick(self.logits(), beta, word)
-        self.dice = (self.dice + 1) & (1 << 64) - 1
+        token = self._pick(self.logits(), beta, self._word())
         self.append(token)
         return token
 
+    def _word(self) -> int:
+        """The dice of the next sample; they move on."""
+        word = draw.philox(self.key, self.dice, self.number, draw.DICE)
+        self.dice = (self.dice + 1) & (1 << 64) - 1
+        if not self.spread:
+            return word
+        fresh = draw.philox(self.key, self.fresh, self.number, draw.FRESH)
+        self.fresh = (self.fresh + 1) & (1 << 64) - 1
+        return draw.varied(word, fresh, self.spread)
+
     def _pick(self, logits: Vector, beta: np.float32, word: int) -> int:
+        measuring = self.clock % draw.ENTROPY_EVERY == 0
+        if measuring:
+            self.entropy = 0.0
         if not np.isfinite(logits).all():
             self.fault = True
             return self.config.q_zero
@@ -210,6 +223,8 @@ class _Voice:
         with np.errstate(over="ignore"):
             x = (logits - logits.max()) * beta
         weights = np.floor(exp(x) * draw.weight_scale(len(logits)) + np.float32(0.5)).astype(np.int32)
+        if measuring:
+            self.entropy = draw.entropy(weights)
         return draw.draw_from_weights(weights, word)
 
 
@@ -237,7 +252,15 @@ class ReferenceGenerator:
 
     def seed(self, seed: int | Sequence[int]) -> None:
         for lane, key, number in zip(self._lanes, *keys(seed, self.voices), strict=True):
-            lane.key, lane.number, lane.dice, lane.resets = key, number, 0, 0
+            lane.key, lane.number, lane.dice, lane.resets, lane.fresh = key, number, 0, 0, 0
+
+    def vary(self, voice: int, variation: float) -> None:
+        (lane,) = checked_reset(None, voice, self.voices)
+        self._lanes[lane].spread = draw.spread_of(variation)
+
+    def entropy(self, voice: int) -> float:
+        (lane,) = checked_reset(None, voice, self.voices)
+        return self._lanes[lane].entropy
 
     def prime(self, indices: NDArray[np.integer]) -> None:
         for lane, row in zip(self._lanes, checked_rows(indices, self.config, self.voices), strict=True):
@@ -271,6 +294,12 @@ class ReferenceGenerator:
         self._lanes = self._copies(state)
         for lane in self._lanes:
             lane.folded = self.folded
+
+    def repeat(self, state: list[_Voice]) -> None:
+        kept = [(lane.spread, lane.fresh) for lane in self._lanes]
+        self.restore(state)
+        for lane, (spread, fresh) in zip(self._lanes, kept, strict=True):
+            lane.spread, lane.fresh = spread, fresh
 
     @staticmethod
     def _copies(lanes: list[_Voice]) -> list[_Voice]:

@@ -7,16 +7,20 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from engine import draw
 from engine.cpu import hop
 from engine.cpu.memory import address
 from engine.cpu.packing import (
     DICE,
+    ENTROPY,
+    FRESH_DICE,
     GATE,
     HEADER_WORDS,
     KEY,
     LANE_BYTES,
     NUMBER,
     RESETS,
+    SPREAD,
     T_C,
     T_H,
     T_IN,
@@ -94,6 +98,15 @@ class CpuGenerator:
         for lane, (key, number) in enumerate(zip(*keys(seed, self.voices), strict=True)):
             header = self._header(lane)
             header[KEY], header[NUMBER], header[DICE], header[RESETS] = _signed(key), number, 0, 0
+            header[FRESH_DICE] = 0
+
+    def vary(self, voice: int, variation: float) -> None:
+        (lane,) = checked_reset(None, voice, self.voices)
+        self._header(lane)[SPREAD] = draw.spread_of(variation)
+
+    def entropy(self, voice: int) -> float:
+        (lane,) = checked_reset(None, voice, self.voices)
+        return float(self._header(lane)[ENTROPY : ENTROPY + 1].view(np.float64)[0])
 
     def prime(self, indices: NDArray[np.integer]) -> None:
         for lane, row in enumerate(checked_rows(indices, self.config, self.voices)):
@@ -140,6 +153,12 @@ class CpuGenerator:
         if tokens.min() < 0 or tokens.max() >= self.config.q_levels:  # the kernels look weights up by them
             raise ValueError(f"state: samples {tokens.min()}..{tokens.max()}: of another network")
         lanes[:] = found
+
+    def repeat(self, state: NDArray[np.uint8]) -> None:
+        kept = [self._header(lane)[[SPREAD, FRESH_DICE]] for lane in range(self.voices)]
+        self.restore(state)
+        for lane, words in enumerate(kept):
+            self._header(lane)[[SPREAD, FRESH_DICE]] = words
 
     def score(self, indices: NDArray[np.integer]) -> NDArray[np.float64]:
         tokens = checked_batch(indices, self.config)

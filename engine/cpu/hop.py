@@ -16,12 +16,13 @@ from engine import kernel_cache  # noqa: F401  (before numba)
 from numba import njit, types
 
 from engine import draw
-from engine.cpu.kernels import OPTIONS, append, lane_at, logits, padded_dim, pick, run_tiers
+from engine.cpu.kernels import OPTIONS, append, lane_at, logits, measure, padded_dim, pick, run_tiers
 from engine.cpu.memory import f32, flush_denormals, i32, i64, restore_denormals
 from engine.cpu.packing import (
     CLOCK,
     DICE,
     DIM,
+    FRESH_DICE,
     IDS,
     KEY,
     LAYERS,
@@ -31,6 +32,7 @@ from engine.cpu.packing import (
     LSTM,
     NUMBER,
     RESETS,
+    SPREAD,
     START,
     T_C,
     T_C0,
@@ -49,8 +51,9 @@ _LOW = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
-_DRAW, _STATE = np.uint64(draw.DICE), np.uint64(draw.STATE)
+_DRAW, _STATE, _FRESH = np.uint64(draw.DICE), np.uint64(draw.STATE), np.uint64(draw.FRESH)
 _STEP, _ONE, _ZERO = np.float32(2.0**-23), np.float32(1.0), np.float32(0.0)
+_MEASURED = draw.ENTROPY_EVERY
 _MANY = 1 << 20  # words of any context: only the view's bound, never read beyond what was packed
 
 
@@ -64,6 +67,18 @@ def philox(key, index, voice, purpose):
         c0, c1, c2, c3 = (p1 >> _SHIFT) ^ c1 ^ k0, p1 & _LOW, (p0 >> _SHIFT) ^ c3 ^ k1, p0 & _LOW
         k0, k1 = (k0 + _W0) & _LOW, (k1 + _W1) & _LOW
     return c0
+
+
+@njit(**OPTIONS)
+def next_word(header):
+    """The dice of a lane's next sample, which fresh ones move (engine.draw.varied) where they may; both go on."""
+    word = np.int64(philox(np.uint64(header[KEY]), np.uint64(header[DICE]), np.uint64(header[NUMBER]), _DRAW))
+    header[DICE] += 1
+    if header[SPREAD] == 0:
+        return word
+    fresh = philox(np.uint64(header[KEY]), np.uint64(header[FRESH_DICE]), np.uint64(header[NUMBER]), _FRESH)
+    header[FRESH_DICE] += 1
+    return (word + (((np.int64(fresh) - 0x80000000) * header[SPREAD]) >> 32)) & 0xFFFFFFFF
 
 
 @njit(**OPTIONS)
@@ -93,12 +108,12 @@ def generate(context, lanes, n, betas, tokens, stride):
             lane = ids[i]
             block = lane_at(ctx, lane)
             header = i64(block, 8)
-            word = philox(np.uint64(header[KEY]), np.uint64(header[DICE]), np.uint64(header[NUMBER]), _DRAW)
-            token = pick(ctx, block, beta[lane * stride + s], np.int64(word))
+            token = pick(ctx, block, beta[lane * stride + s], next_word(header))
+            if header[CLOCK] % _MEASURED == 0:
+                measure(ctx, block, beta[lane * stride + s], token)
             if token < 0:
                 fault |= np.int64(1) << lane
                 token = ctx[LEVELS] // 2
-            header[DICE] += 1
             append(ctx, block, token)
             out[lane * stride + s] = token
     restore_denormals(before)

@@ -7,6 +7,7 @@ read once for all lanes of a list. Nothing allocates, raises or prints.
 # mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from engine import kernel_cache  # noqa: F401  (before numba)
 # isort: split
 from numba import njit
 
-from engine.cpu.memory import f32, i16, i32, i64, u8
+from engine.cpu.memory import f32, f64, i16, i32, i64, u8
 from engine.cpu.packing import (
     BYTES,
     CLOCK,
@@ -28,6 +29,7 @@ from engine.cpu.packing import (
     D_WEIGHT,
     DENSE_STRIDE,
     DIM,
+    ENTROPY,
     ENTRY_ROWS,
     F_DRAW,
     F_MLP1,
@@ -90,6 +92,8 @@ _LOG2E, _LN2_HIGH, _LN2_LOW = np.float32(1.44269504088896341), np.float32(0.6933
 _E0, _E1, _E2 = np.float32(1.9875691500e-4), np.float32(1.3981999507e-3), np.float32(8.3334519073e-3)
 _E3, _E4, _E5 = np.float32(4.1665795894e-2), np.float32(1.6666665459e-1), np.float32(5.0000001201e-1)
 _SMALLEST = SMALLEST
+_L15, _L13, _L11, _L9, _L7, _L5, _L3 = (1.0 / n for n in (15.0, 13.0, 11.0, 9.0, 7.0, 5.0, 3.0))
+_PER_LN2 = 2.0 / math.log(2.0)
 
 
 @njit(**OPTIONS)
@@ -452,6 +456,44 @@ def pick(ctx, block, beta, word):
         reached += weights[j]
         token += np.int64(reached <= r)
     return token
+
+
+@njit(**OPTIONS)
+def measure(ctx, block, beta, token):
+    """The lane's ENTROPY: engine.draw.entropy of the weights that ``pick`` drew ``token`` from; scribbles on LOGITS."""
+    levels = ctx[LEVELS]
+    weights, parts, out = i32(block + ctx[SUMS], levels), f32(block + ctx[LOGITS], levels), f64(block, ENTROPY + 1)
+    out[ENTROPY] = 0.0
+    if token < 0 or beta > _HUGE:
+        return
+    total = np.int64(0)
+    for j in range(levels):
+        total += weights[j]
+    for j in range(levels):
+        w = np.float64(weights[j])
+        parts[j] = np.float32(w * log2(max(w, 1.0)))
+    inside = 0.0
+    for j in range(levels):
+        inside += np.float64(parts[j])
+    whole = np.float64(total)
+    out[ENTROPY] = log2(whole) - inside / whole
+
+
+@njit(**OPTIONS)
+def log2(x):
+    """engine.draw.log2 for one number."""
+    bits = np.float64(x).view(np.int64)
+    m = np.int64((bits & 0xFFFFFFFFFFFFF) | 0x3FF0000000000000).view(np.float64)
+    s = (m - 1.0) / (m + 1.0)
+    square = s * s
+    p = _L15 * square + _L13
+    p = p * square + _L11
+    p = p * square + _L9
+    p = p * square + _L7
+    p = p * square + _L5
+    p = p * square + _L3
+    p = p * square + 1.0
+    return np.float64((bits >> 52) - 1023) + p * s * _PER_LN2
 
 
 @njit(**OPTIONS)

@@ -44,6 +44,7 @@ def _view_of(kind: types.Type) -> Any:
 
 
 f32 = _view_of(types.float32)
+f64 = _view_of(types.float64)
 i64 = _view_of(types.int64)
 i32 = _view_of(types.int32)
 i16 = _view_of(types.int16)

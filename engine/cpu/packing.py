@@ -40,7 +40,7 @@ L_BELOW, L_ENTRY, L_HH, L_SKIP, LAYER_STRIDE = range(5)
 D_WEIGHT, D_OFFSET, D_FACTOR, D_BIAS, D_TILES, D_COLS, DENSE_STRIDE = range(7)
 
 # Words of a lane's header (docs/design.md).
-KEY, DICE, CLOCK, RESETS, NUMBER, HEADER_WORDS = 0, 1, 2, 3, 4, 8
+KEY, DICE, CLOCK, RESETS, NUMBER, SPREAD, FRESH_DICE, ENTROPY, HEADER_WORDS = range(9)
 
 # fp32 constants: then one pair a tier, input scale and output scale.
 F_TABLE, F_MLP1, F_MLP2, F_DRAW, F_UNIT, F_TIER = range(6)

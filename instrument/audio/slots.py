@@ -126,7 +126,7 @@ class Slot:
         key = (seed + (1 << 63)) % (1 << 64) - (1 << 63)
         for lane in range(self.program.voices):
             header = self.header(lane)
-            header[[0, 1, 3, 4]] = key, 0, 0, lane
+            header[:] = key, 0, 0, 0, lane, 0, 0, 0
             run_reset(self.program.reset, self.program.context, lane, _FRESH)
 
 
