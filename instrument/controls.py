@@ -58,6 +58,10 @@ class Op(IntEnum):
     STOP = 7  # ramp = closing fade, 0 for the usual one
     MOMENT = 8  # number = index of a moment in the network's checkpoint
     GROW = 9  # number = checkpoints in the bank from here on: those that lie ready behind it join
+    LOAD = 13  # number = slot whose descriptor lies ready: it may be switched to from here on
+    DROP = 14  # number = slot that is given up; refused while a voice is on it or on its way there
+    PARK = 15  # the voice fades out, and is not generated any more
+    WAKE = 16  # the voice begins anew on the slot where it was parked, and fades in
     MODULATE = 18  # parameter, value = offset from what SET says, ramp
     PRIMED = 20  # event: number = bank index, value = samples it was primed with
     SWITCHED = 21  # event: crossfade begins; number = bank index, ramp = its true length, flags as for SWITCH
@@ -96,7 +100,7 @@ class Command:
         parameter: code of a live parameter (SET, MODULATE), mode (RESEED).
         value: natural units (SET); an offset in them (MODULATE).
         ramp: samples; SET, MODULATE: 0 is the usual glide, 1 an immediate step; SWITCH: crossfade.
-        number: bank index (SWITCH), seed (SEED, 64 bits), moment (MOMENT), size of the bank (GROW).
+        number: slot (SWITCH, LOAD, DROP), seed (SEED, 64 bits), moment (MOMENT), size of the bank (GROW).
         flags: KEEP_STATE (SWITCH); events also ALREADY, REFUSED, OVERTAKEN.
         late: events only: how many samples after ``at`` was asked for.
         serial: any number; the event of a command carries the same.
@@ -129,6 +133,23 @@ class Joined(Event):
 
 
 @dataclass(frozen=True)
+class Loaded(Event):
+    """A LOAD that took effect, with its checkpoint, as :class:`Joined` has it, and the rules that hold for its slot.
+
+    Attributes:
+        prime_length: samples, at its own rate, that a voice is primed with.
+        pairs: for every other slot there was: (slot, prime rate from there, prime rate to there, longest crossfade
+            from there, longest crossfade to there), the crossfades in session samples.
+    """
+
+    name: str = ""
+    path: str = ""
+    sha256: str = ""
+    prime_length: int = 0
+    pairs: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True)
 class VoiceTelemetry:
     """One voice, as last heard by the loop. Levels are linear amplitudes of full scale 1.
 
@@ -143,7 +164,7 @@ class VoiceTelemetry:
     pan: float = 0.0
     mute: float = 0.0
     slot: int = 0
-    phase: int = 0  # 0 playing, 1 priming, 2 crossfading
+    phase: int = 0  # 0 playing, 1 priming, 2 crossfading, 3 parked
     entropy: float = 0.0
     looping: float = -1.0
     steer: float = 1.0

@@ -3,8 +3,10 @@
 The first line is the head: what was fixed before the first sample (:class:`Head`). Every other line is one event at the
 session sample where it took effect, fields left out where they hold the default of
 :class:`instrument.controls.Event`; a ``GROW`` names the checkpoint that joined as well
-(:class:`instrument.controls.Joined`); a line of op ``MARK`` only says how far the set had come, so that a set whose
-machine died can be played again up to there. Floats are written as Python's ``repr``, the shortest decimal that
+(:class:`instrument.controls.Joined`), a ``LOAD`` the one that was loaded, and its rules
+(:class:`instrument.controls.Loaded`). A line of op ``MARK`` only says how far the set had come, so that a set whose
+machine died can be played again up to there; one of op ``NOTE`` is for people: a patch that was changed to, or read
+again, or could not be. Floats are written as Python's ``repr``, the shortest decimal that
 reads back to the same 64 bits.
 
 A thread of the log's own writes: the disk may take its time, and nothing that is due waits for it. Reading is for
@@ -26,12 +28,13 @@ from instrument.keeping import Claim
 from instrument.parameters import PARAMETERS, shorten
 
 if TYPE_CHECKING:  # at run time only once a head has been read: a bad file is named without waiting for numba
-    from instrument.controls import Event
+    from instrument.controls import Event, Loaded
 
 FORMAT = 1
 PATIENCE = 10.0  # seconds a hanging disk may delay the end
-MARK = "MARK"
+MARK, NOTE = "MARK", "NOTE"
 ENDED = 24  # controls.Op.ENDED
+MOST_SLOTS = 256  # audio.table.ROOM
 _INTEGERS = ("at", "voice", "parameter", "ramp", "number", "flags", "serial")
 
 
@@ -98,6 +101,10 @@ class EventLog:
         """Say that the set had come to session sample ``at``; returns at once."""
         self._lines.put({"at": at, "op": MARK})
 
+    def note(self, at: int, **fields: Any) -> None:
+        """Write ``fields`` down, which a replay passes over; returns at once."""
+        self._lines.put({"at": at, "op": NOTE, **fields})
+
     def close(self) -> None:
         """Complete the file. Idempotent; what is handed in afterwards is lost."""
         self._lines.put(None)
@@ -161,20 +168,33 @@ def read(path: Path) -> tuple[Head, list[Event], int]:
     if not lines:
         raise ValueError(f"{path}: not a log: its first line is missing")
     head = _at(path, 1, _head, lines[0])
-    from instrument.controls import Joined, Op
+    from instrument.controls import REFUSED, Op
 
     events: list[Event] = []
-    last, programs = 0, len(head.bank)
+    last, slots = 0, set(range(len(head.bank)))
     lost = False  # what joined in the meantime is not known then; a replay says what is missing
     for number, text in enumerate(lines[1:], start=2):
-        event = _at(path, number, _event, text, None if lost else programs, head.voices)
+        event = _at(path, number, _event, text, None if lost else slots, head.voices)
         lost |= event.op == Op.EVENTS_LOST
         last = max(last, event.at)
-        programs += isinstance(event, Joined)
+        if not event.flags & REFUSED:
+            _follow(event, slots)
         if event.op:
             events.append(event)
     ended = [event.at for event in events if event.op == ENDED]
     return head, events, ended[0] if ended else last
+
+
+def _follow(event: Event, slots: set[int]) -> None:
+    """``slots`` after ``event``."""
+    from instrument.controls import Op
+
+    if event.op == Op.GROW:
+        slots.add(event.number - 1)
+    elif event.op == Op.LOAD:
+        slots.add(event.number)
+    elif event.op == Op.DROP:
+        slots.discard(event.number)
 
 
 def _at(path: Path, number: int, parse: Any, *args: Any) -> Any:
@@ -248,13 +268,16 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf
 
 
-def _event(text: str, programs: int | None, voices: int) -> Event:
-    from instrument.controls import REFUSED, Event, Joined, Op
+def _event(text: str, slots: set[int] | None, voices: int) -> Event:
+    from instrument.controls import REFUSED, Event, Joined, Loaded, Op
 
     data = _table(text)
     op = _op(data.get("op"))
-    joins = op == Op.GROW and not _integer(data, "flags") & REFUSED
-    kind = Joined if joins else Event
+    if data.get("op") == NOTE:
+        data = {name: data[name] for name in ("at", "op") if name in data}
+    done = not _integer(data, "flags") & REFUSED
+    joins, loads = done and op == Op.GROW, done and op == Op.LOAD
+    kind = Joined if joins else Loaded if loads else Event
     known = {field.name for field in fields(kind)}
     for name in data:
         if name not in known:
@@ -264,24 +287,48 @@ def _event(text: str, programs: int | None, voices: int) -> Event:
     for name in ("value", "late"):
         if not _is_number(data.get(name, 0.0)):
             raise ValueError(f"{name}: {shorten(data[name])}: a number expected")
-    if joins and not _is_entry(data):
+    if (joins or loads) and not _is_entry(data):
         raise ValueError("path and sha256 of the checkpoint that joined expected")
+    if loads:
+        data["prime_length"], data["pairs"] = _rules(data)
     event = kind(**{**data, "at": data.get("at", -1), "op": op})
-    _check_event(event, programs, voices)
+    _check_event(event, slots, voices)
     return event
 
 
-def _check_event(event: Event, programs: int | None, voices: int) -> None:
-    from instrument.controls import REFUSED, Joined, Op
+def _rules(data: Mapping[str, Any]) -> tuple[int, tuple[tuple[int, ...], ...]]:
+    """A LOAD's prime_length and pairs, which the loop trusts."""
+    from instrument.audio.timing import check_rules
+
+    length, pairs = _integer(data, "prime_length"), data.get("pairs", [])
+    if not isinstance(pairs, list) or not all(isinstance(row, list) and len(row) == 5 for row in pairs):
+        raise ValueError("pairs: rows of five integers expected")
+    rows = tuple(tuple(row) for row in pairs)
+    check_rules(length, rows)
+    return length, rows
+
+
+def _check_event(event: Event, slots: set[int] | None, voices: int) -> None:
+    from instrument.controls import REFUSED, Joined, Loaded, Op
 
     if event.at < 0 or not -1 <= event.voice < voices:
         raise ValueError(f"at {event.at}, voice {event.voice}: a session sample and a voice of {voices} expected")
-    if programs is None:
+    if isinstance(event, Loaded):
+        _check_load(event, slots)
+    if slots is None:
         return
-    if event.op == Op.SWITCH and not event.flags & REFUSED and not 0 <= event.number < programs:
-        raise ValueError(f"number: {event.number}: a program below {programs} expected")
-    if isinstance(event, Joined) and event.number != programs + 1:
-        raise ValueError(f"number: {event.number}: {programs + 1} checkpoints expected in the bank with this one")
+    if event.op == Op.SWITCH and not event.flags & REFUSED and event.number not in slots:
+        there = "a program below" if slots == set(range(len(slots))) else "one of the slots there are,"
+        raise ValueError(f"number: {event.number}: {there} {len(slots)} expected")
+    if isinstance(event, Joined) and event.number != len(slots) + 1:
+        raise ValueError(f"number: {event.number}: {len(slots) + 1} checkpoints expected in the bank with this one")
+
+
+def _check_load(event: Loaded, slots: set[int] | None) -> None:
+    if not 0 <= event.number < MOST_SLOTS or not all(0 <= row[0] < MOST_SLOTS for row in event.pairs):
+        raise ValueError(f"number: {event.number}: slots below {MOST_SLOTS} expected")
+    if slots is not None and event.number in slots:
+        raise ValueError(f"number: {event.number}: a slot that is free expected")
 
 
 def _integer(data: Mapping[str, Any], name: str) -> int:
@@ -294,7 +341,7 @@ def _integer(data: Mapping[str, Any], name: str) -> int:
 def _op(name: object) -> int:
     from instrument.controls import Op
 
-    if name == MARK:
+    if name in (MARK, NOTE):
         return 0
     if isinstance(name, int) and not isinstance(name, bool):
         return name

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from instrument.audio.performance import Performance
     from instrument.audio.soundfiles import SoundFile
-    from instrument.controls import Command, Event
+    from instrument.controls import Command, Event, Joined, Loaded
 
 Essence = tuple[int, int, int, int, float, int, int]
 
@@ -45,17 +45,19 @@ def run(path: Path, out: Path) -> None:
         raise ValueError(f"{path}: not a sample was played in it, as far as it tells")
     if not any(event.op == log.ENDED for event in events):
         console.complain(f"{path}: has no end, as if the set had been killed: replaying what is known of it")
-    joined = joins(events)
+    joined, loaded = joins(events), loads(events)
     checkpoints = find_bank(path, [*head.bank, *joined])
-    console.say(f"replaying {last / head.sample_rate:.1f} s of {path} with {len(checkpoints)} checkpoints ...")
+    others = find_bank(path, [entry_of(event) for event in loaded])
+    console.say(f"replaying {last / head.sample_rate:.1f} s of {path} with {len({c.sha256 for c in (*checkpoints, *others)})} checkpoints ...")
     try:
         with compiling.shown(console.say):
             performance = prepare(head, checkpoints, [entry["name"] for entry in joined])
+        arrivals = Arrivals(performance, head, loaded, others)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     try:
         file = SoundFile(out.with_stem(f".{out.stem}.{os.getpid()}"), head.sample_rate)
-        heard = _kept(file, out, lambda: play(performance, file, events, last, head.sample_rate))
+        heard = _kept(file, out, lambda: play(performance, file, events, last, head.sample_rate, arrivals))
     finally:
         performance.close()
     fault = compare(events, heard, last)
@@ -87,8 +89,19 @@ def joins(events: Sequence[Event]) -> list[dict[str, str]]:
     """The checkpoints that joined while it was played, in their order, as the head says those of the bank."""
     from instrument.controls import Joined
 
-    joined = [event for event in events if isinstance(event, Joined)]
-    return [{"name": event.name, "path": event.path, "sha256": event.sha256} for event in joined]
+    return [entry_of(event) for event in events if isinstance(event, Joined)]
+
+
+def loads(events: Sequence[Event]) -> list[Loaded]:
+    """What was loaded while it was played, in its order."""
+    from instrument.controls import Loaded
+
+    return sorted((event for event in events if isinstance(event, Loaded)), key=lambda event: event.at)
+
+
+def entry_of(event: Joined | Loaded) -> dict[str, str]:
+    """The checkpoint of a line, as the head has those of the bank."""
+    return {"name": event.name, "path": event.path, "sha256": event.sha256}
 
 
 def find_bank(path: Path, entries: Sequence[dict[str, str]]) -> tuple[Checkpoint, ...]:
@@ -96,7 +109,11 @@ def find_bank(path: Path, entries: Sequence[dict[str, str]]) -> tuple[Checkpoint
 
     Raises ValueError for a file that is missing, or that is another one by its hash.
     """
-    return tuple(_find(path, entry) for entry in entries)
+    found: dict[str, Checkpoint] = {}
+    for entry in entries:
+        if entry["sha256"] not in found:
+            found[entry["sha256"]] = _find(path, entry)
+    return tuple(found[entry["sha256"]] for entry in entries)
 
 
 def _find(path: Path, entry: dict[str, str]) -> Checkpoint:
@@ -141,18 +158,70 @@ def prepare(head: log.Head, checkpoints: Sequence[Checkpoint], joining: Sequence
     return performance
 
 
-def play(performance: Performance, file: SoundFile, events: Sequence[Event], last: int, rate: int) -> list[Event]:
+class Arrivals:
+    """Readies what a log says was loaded, each just before its LOAD: its place may have been another's until then.
+
+    Args:
+        performance: offline.
+        head: of the log.
+        loaded: its LOADs, in their order.
+        checkpoints: one for each.
+    """
+
+    def __init__(
+        self, performance: Performance, head: log.Head, loaded: Sequence[Loaded], checkpoints: Sequence[Checkpoint]
+    ) -> None:
+        self._performance, self._head = performance, head
+        self._coming = list(zip(loaded, checkpoints, strict=True))
+        self._taken = -1
+
+    def take(self, number: int, due: bool) -> bool:
+        """Ready the next one, for command ``number``, if all before it is ``due``. Returns whether it lies ready.
+
+        Raises ValueError when this machine cannot.
+        """
+        if number != self._taken and due:
+            self._ready()
+            self._taken = number
+        return number == self._taken
+
+    def _ready(self) -> None:
+        from instrument import bank
+        from instrument.audio.table import Rules
+
+        event, checkpoint = self._coming.pop(0)
+        head = self._head
+        (slot,) = bank.make_slots([checkpoint], [event.name], head.backend, head.precision, head.voices)
+        self._performance.unload(event.number)
+        self._performance.load(slot, event.number, Rules(event.prime_length, event.pairs))
+
+
+def play(
+    performance: Performance,
+    file: SoundFile,
+    events: Sequence[Event],
+    last: int,
+    rate: int,
+    arrivals: Arrivals | None = None,
+) -> list[Event]:
     """Render up to session sample ``last`` into ``file``. Returns what the loop told this time."""
+    from instrument.controls import Op
+
     commands, link = commands_of(events), performance.link
     lost = gaps(events)
     heard: list[Event] = []
     at = pushed = 0
     while at < last:
         horizon = min(at + round(STEP_S * rate), last)
-        while pushed < len(commands) and commands[pushed].at <= horizon + MARGIN and link.push(commands[pushed]):
+        while pushed < len(commands) and commands[pushed].at <= horizon + MARGIN:
+            command = commands[pushed]
+            if command.op == Op.LOAD and arrivals and not arrivals.take(pushed, command.at - performance.delay <= at):
+                horizon = min(horizon, command.at - performance.delay)
+                break
+            if not link.push(command):  # never past a command that found no room on the ring yet
+                horizon = max(at + 1, min(horizon, command.at - MARGIN))
+                break
             pushed += 1
-        if pushed < len(commands):  # never past a command that found no room on the ring yet
-            horizon = max(at + 1, min(horizon, commands[pushed].at - MARGIN))
         frames = performance.render_to(horizon)
         silence(frames, at, lost)
         file.write(frames)

@@ -91,9 +91,9 @@ def test_more_voices_than_fit_are_named_before_they_stumble():
     assert p.overload == ""
     sample = 1e6 / RATE
     for share, line in ((0.8, ""), (1.8, "4 voices of big take 180% of the time there is: expect gaps; about 2 fit")):
-        p._timing = replace(p._timing, cost_us=((share * sample, 0.0),))
+        p.table.costs[0] = (share * sample, 0.0)
         assert p.overload == (line and f"{line} here")
-    p._timing = replace(p._timing, cost_us=((8 * sample, 0.0),))
+    p.table.costs[0] = (8 * sample, 0.0)
     assert p.overload.endswith("this network is too slow for this machine")
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 
 from instrument.audio.memory import INNER
+from instrument.audio.loading import admit
 from instrument.audio.state import PLAYING, Record, voice_at
 from instrument.audio.voices import destination, switch, value_at
 from instrument.controls import KEEP_STATE, MATURITY
@@ -50,6 +51,8 @@ def join(core: Record, count: int) -> None:
 
     A voice that was put somewhere else by hand stays there until its maturity moves.
     """
+    for k in range(core.slots, count):
+        admit(core, k)
     core.slots = count
     for v in range(core.voices):
         voice = voice_at(core.voice_memory, v)

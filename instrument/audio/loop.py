@@ -21,15 +21,19 @@ from numba import njit
 from engine.cpu.memory import flush_denormals, restore_denormals
 from instrument.audio.dsp import network_index
 from instrument.audio.history import grow, join
+from instrument.audio.loading import admit, drop, droppable, loadable, ready
 from instrument.audio.memory import INNER, get_i64, monotonic_ns, set_i64, usleep
 from instrument.audio.mix import NOT_FINITE, blow, fall_gain, mix
+from instrument.audio.parking import leave, park, wake
 from instrument.audio.pending import echo, next_at, overtake, publish, take_commands, tell
 from instrument.audio.ring import ABANDONED, ring_room, send, tap_room, tell_overflow
 from instrument.audio.state import (
     EVERY,
     FADING,
     FALLING,
+    LEAVING,
     OCTAVES,
+    PARKED,
     PARTS,
     PLAYING,
     PRIMING,
@@ -85,7 +89,8 @@ from instrument.shared import (
 )
 
 _SET, _MODULATE, _SWITCH, _RESEED = int(Op.SET), int(Op.MODULATE), int(Op.SWITCH), int(Op.RESEED)
-_MOMENT, _GROW = int(Op.MOMENT), int(Op.GROW)
+_MOMENT, _GROW, _LOAD, _DROP = int(Op.MOMENT), int(Op.GROW), int(Op.LOAD), int(Op.DROP)
+_PARK, _WAKE = int(Op.PARK), int(Op.WAKE)
 _PANIC, _RESUME, _STOP, _ENDED = np.int64(Op.PANIC), np.int64(Op.RESUME), np.int64(Op.STOP), np.int64(Op.ENDED)
 _REFUSED, _ALREADY = np.int64(REFUSED), np.int64(ALREADY)
 _TEMPERATURE, _GAIN, _PAN, _MUTE = np.int64(TEMPERATURE), np.int64(GAIN), np.int64(PAN), np.int64(MUTE)
@@ -225,6 +230,8 @@ def change_voices(core: Record) -> None:
             blow(core, v, -(-core.mix // core.turn) * core.turn, NOT_FINITE)
         if voice.fuse_at != NEVER:
             step_fuse(core, v)
+        if voice.parked == LEAVING and core.mix >= voice.rest_start + core.rest:
+            leave(core, v)
 
 
 @njit(**INNER)
@@ -292,6 +299,9 @@ def apply_later(core: Record) -> None:
         if c.op in (_SET, _MODULATE):
             apply_set(core, c, core.mix, late)
             continue
+        if c.op in (_PARK, _WAKE):
+            apply_park(core, c, note_late(core, late))
+            continue
         echo(core, core.mix, c, ZERO if c.op in (_PANIC, _RESUME, _STOP) else _REFUSED, note_late(core, late))
         if c.op == _PANIC:
             panic(core)
@@ -320,6 +330,12 @@ def apply_front(core: Record) -> None:
         elif c.op == _GROW:
             echo(core, front, c, ZERO, note_late(core, late))
             join(core, c.number)
+        elif c.op == _LOAD or c.op == _DROP:
+            echo(core, front, c, ZERO, note_late(core, late))
+            if c.op == _LOAD:
+                admit(core, c.number)
+            else:
+                drop(core, c.number)
         else:
             echo(core, front, c, ZERO, note_late(core, late))
             for v in range(first_voice(c), last_voice(core, c) + 1):
@@ -343,7 +359,11 @@ def well_formed(core: Record, c: Record) -> bool:
     if c.voice < -1 or c.voice >= core.voices:
         return False
     if c.op == _SWITCH:
-        return c.number >= 0 and c.number < core.slots
+        return ready(core, c.number)
+    if c.op == _LOAD:
+        return loadable(core, c.number)
+    if c.op == _DROP:
+        return droppable(core, c.number)
     if c.op == _GROW:
         return c.number > core.slots and c.number <= core.room
     return c.op != _RESEED or c.parameter <= 2
@@ -394,6 +414,20 @@ def apply_switch(core: Record, c: Record, front: int, late: int) -> None:
         switch(core, v, c.number, c.ramp, c.flags)
     if before != PLAYING:
         resume(core)
+
+
+@njit(**INNER)
+def apply_park(core: Record, c: Record, late: int) -> None:
+    """Park or wake one voice or all."""
+    if c.voice < -1 or c.voice >= core.voices:
+        echo(core, core.mix, c, _REFUSED, late)
+        return
+    echo(core, core.mix, c, ZERO, late)
+    for v in range(first_voice(c), last_voice(core, c) + 1):
+        if c.op == _PARK:
+            park(core, v)
+        else:
+            wake(core, v)
 
 
 @njit(**INNER)
@@ -497,7 +531,7 @@ def show_voice(core: Record, v: int, base: int) -> None:
     publish(words, base + 4, value_at(core, v, _PAN, core.mix))
     publish(words, base + 5, value_at(core, v, _MUTE, core.mix))
     publish(words, base + 6, float(voice.slot))
-    publish(words, base + 7, float(voice.phase))
+    publish(words, base + 7, 3.0 if voice.parked == PARKED else float(voice.phase))
     publish(words, base + 8, 0.0)
     publish(words, base + 9, -1.0)
     publish(words, base + 10, 1.0)

@@ -16,8 +16,9 @@ from numba import njit
 
 from instrument.audio.dsp import CEILING, LIMITER_ROOM, amplitude, limit, quarter_sine, resampled, smooth
 from instrument.audio.memory import INNER, get_f64, set_f32, set_f64
+from instrument.audio.parking import rest_gain
 from instrument.audio.pending import tell
-from instrument.audio.state import FADING, PAST, ZERO, Record, deck_at, slot_at, voice_at
+from instrument.audio.state import FADING, PARKED, PAST, ZERO, Record, deck_at, slot_at, voice_at
 from instrument.audio.voices import past_of, rest_of, value_at
 from instrument.controls import GAIN, MUTE, PAN, Op
 from instrument.shared import NEVER
@@ -99,6 +100,8 @@ def filtered(core: Record, v: int, x: float, at: int) -> float:
 def mix_voice(core: Record, v: int, n: int) -> None:
     """Add n samples of voice v to the mix: gain and pan of each sample, equal power."""
     voice = voice_at(core.voice_memory, v)
+    if voice.parked == PARKED:
+        return
     start = core.mix
     gain_rests, pan_rests, mute_rests = rest_of(core, v, _GAIN), rest_of(core, v, _PAN), rest_of(core, v, _MUTE)
     loudness, heard = amplitude(value_at(core, v, _GAIN, _NEVER)), 1.0 - value_at(core, v, _MUTE, _NEVER)
@@ -107,7 +110,7 @@ def mix_voice(core: Record, v: int, n: int) -> None:
     square, peak = voice.square, voice.peak
     for i in range(n):
         at = start + i
-        y = filtered(core, v, raw_sample(core, v, at), at) * fuse_gain(core, v, at)
+        y = filtered(core, v, raw_sample(core, v, at), at) * fuse_gain(core, v, at) * rest_gain(core, v, at)
         y *= loudness if at >= gain_rests else amplitude(value_at(core, v, _GAIN, at))
         y *= heard if at >= mute_rests else 1.0 - value_at(core, v, _MUTE, at)
         if at >= pan_rests:

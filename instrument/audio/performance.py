@@ -12,11 +12,12 @@ import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.config import ModelConfig
 from instrument.audio import loop
 from instrument.audio.dsp import LIMITER_ROOM, RELEASE_S, highpass, lookahead, make_resampler
 from instrument.audio.slots import Slot
@@ -29,10 +30,10 @@ from instrument.audio.state import (
     MAX_VOICES,
     PAST,
     PENDING,
-    SLOT,
     TIMES,
     VOICE,
 )
+from instrument.audio.table import ROOM, Rules, Table
 from instrument.audio.timing import SHARE, Timing, make_timing, measure
 from instrument.controls import DEFAULTS, HIGHEST, LOWEST, MATURITY, OLDEST, PARAMETERS, Link
 from instrument.shared import (
@@ -48,6 +49,7 @@ from instrument.shared import (
 )
 
 GLIDE_S, OPENING_S, CLOSING_S, PANIC_S, FUSE_S = 0.020, 0.030, 0.100, 0.030, 0.010
+REST_S = 0.030  # a voice that is parked fades out, and one that is woken fades in
 METER_S, PEAK_S, FUSE_WINDOW_S = 0.3, 0.5, 0.5
 CONTROL_S = 0.002  # a command's way from the wire to the ring, in the latency sum
 GROWING_S = 0.05  # crossfade from epoch to epoch
@@ -56,18 +58,25 @@ SHORTEST_TURN, LONGEST_TURN = 16, 1024
 _LONG_AGO = -(1 << 60)
 
 
-def turn_of(slots: Sequence[Slot], sample_rate: int) -> int:
+class Configured(Protocol):
+    """All that the sums below ask of a network: a slot, or a checkpoint."""
+
+    @property
+    def config(self) -> ModelConfig: ...
+
+
+def turn_of(slots: Sequence[Configured], sample_rate: int) -> int:
     """Samples the loop makes at once: the longest frame of the bank in session samples, 16 to 1024."""
     hops = [-(-slot.config.hop * sample_rate // slot.config.sample_rate) for slot in slots]
     return max(SHORTEST_TURN, min(LONGEST_TURN, max(hops)))
 
 
-def delay_of(slots: Sequence[Slot], sample_rate: int) -> int:
+def delay_of(slots: Sequence[Configured], sample_rate: int) -> int:
     """Session samples by which the networks run ahead of the mix: the longest half of any resampler."""
     return max(make_resampler(slot.config.sample_rate, sample_rate).delay for slot in slots)
 
 
-def overhead(slots: Sequence[Slot], sample_rate: int) -> int:
+def overhead(slots: Sequence[Configured], sample_rate: int) -> int:
     """Samples of latency besides block and ring: a turn, resampler, limiter, control path.
 
     L = block + ring + this; so the ring for a wanted L is what remains of it, at least block + turn.
@@ -92,7 +101,8 @@ class Performance:
         offline: no device and no clock: :meth:`render_to` makes the sound, as fast as it can.
         timing: the table of an earlier set's ``timing`` instead of a measurement.
         history: the bank is a training run's, its epochs in order: `maturity` moves through it.
-        joining: how many slots may join the bank later, see :meth:`add`.
+        joining: how many slots may join a history later, see :meth:`add`.
+        coming: networks of other patches of the set, which may be loaded later, see :meth:`load`.
 
     Raises:
         ValueError: naming the argument that is wrong.
@@ -114,19 +124,23 @@ class Performance:
         timing: Mapping[str, Any] | None = None,
         history: bool = False,
         joining: int = 0,
+        coming: Sequence[Configured] = (),
     ) -> None:
         start = [0] * voices if start is None else start
         _check(slots, voices, start, sample_rate, ring_frames, block)
-        self.slots, self.sample_rate, self.voices, self.block = tuple(slots), sample_rate, voices, block
-        self._turn = turn_of(slots, sample_rate)
+        self.sample_rate, self.voices, self.block = sample_rate, voices, block
+        networks = (*slots, *coming)
+        self._turn = turn_of(networks, sample_rate) if timing is None else _turn_in(timing)
         self.ring_frames = max(ring_frames, block + self._turn)
         self._offline, self._history = offline, history
-        self._seed, self._room = seed, len(slots) + joining
+        self._seed, room = seed, len(slots) + joining if history else max(ROOM, len(slots) + joining)
         for slot in slots:
             slot.prepare(sample_rate, self._turn)
-        self._timing = self._make_timing(timing)
+        self._timing = self._make_timing(slots, networks, timing)
         for slot in slots:
             slot.begin(seed)
+        self.table = Table(slots, self._timing, room)
+        self._bank, self._joining = len(slots), joining
         shared = make_shared(voices, sample_rate, self.ring_frames, int(TAP_S * sample_rate))
         self.link = Link(shared)
         self._memory = self._make_memory(start, parameters)
@@ -163,7 +177,7 @@ class Performance:
     @property
     def overload(self) -> str:
         """One line if these voices are more than this machine was measured to play in time; else nothing."""
-        budget, (cost, name) = 1e6 / self.sample_rate, self._dearest()
+        budget, (cost, name) = 1e6 / self.sample_rate, self.table.dearest()
         if cost <= SHARE * budget:
             return ""
         fit = int(SHARE * budget / (cost / self.voices))
@@ -171,11 +185,6 @@ class Performance:
         return f"{many} take {cost / budget:.0%} of the time there is: expect gaps; " + (
             f"about {fit} fit here" if fit else "this network is too slow for this machine"
         )
-
-    def _dearest(self) -> tuple[float, str]:
-        """us a session sample of the network that costs most, and its name."""
-        costs = zip(self._timing.cost_us, self.slots, strict=False)  # a replay has none
-        return max(((playing, slot.name) for (playing, _), slot in costs), default=(0.0, ""))
 
     @property
     def timing(self) -> dict[str, Any]:
@@ -224,21 +233,55 @@ class Performance:
         Raises:
             ValueError: another architecture, rate or precision than the bank's last, too few lanes, or no room.
         """
-        count = len(self.slots)
-        if count >= self._room:
-            raise ValueError(f"{slot.name}: no room: this set has room for {self._room} checkpoints")
-        if slot.architecture != self.slots[-1].architecture or slot.program.voices < self.voices:
-            raise ValueError(f"{slot.name}: made otherwise than {self.slots[-1].name}: cannot join it")
+        count, last = self._bank, self.slots[self._bank - 1]
+        if self.full:
+            raise ValueError(f"{slot.name}: no room: this set has room for {count} checkpoints")
+        if slot.architecture != last.architecture or slot.program.voices < self.voices:
+            raise ValueError(f"{slot.name}: made otherwise than {last.name}: cannot join it")
         slot.prepare(self.sample_rate, self._turn)
         slot.begin(self._seed)
-        slot.describe(_record(self._memory["slot_memory"], count))
-        self.slots = (*self.slots, slot)
+        self.table.describe(count, slot)
+        self._bank, self._joining = count + 1, self._joining - 1
         return count + 1
 
     @property
     def full(self) -> bool:
-        """Whether no more slots may join."""
-        return len(self.slots) >= self._room
+        """Whether no more slots may join the history."""
+        return self._joining <= 0
+
+    def load(self, slot: Slot, at: int | None = None, rules: Rules | None = None) -> tuple[int, Rules]:
+        """Ready ``slot`` to be let in by a LOAD: place in the table, and the rules it will obey there.
+
+        Any one control thread, while it plays: the loop looks at nothing of it before that LOAD. Measures what the
+        network costs, which takes about 30 ms, unless a replay says the ``rules``, and the place ``at`` too.
+
+        Raises:
+            ValueError: too few lanes, no room, or a rate that needs more delay than the set was begun with.
+        """
+        k = self.table.free() if at is None else at
+        if k is None:
+            raise ValueError(f"{slot.name}: no room: a set holds {self.table.room} checkpoints at once")
+        if slot.program.voices < self.voices:
+            raise ValueError(f"{slot.name}: {slot.program.voices} lanes: {self.voices} expected")
+        slot.prepare(self.sample_rate, self._turn)
+        if slot.resampler.delay > self._timing.delay:
+            rate = slot.config.sample_rate
+            raise ValueError(f"{slot.name}: its {rate} Hz cannot join: the set was begun with no rate that low")
+        if rules is None:
+            session = {"sample_rate": self.sample_rate, "voices": self.voices, "ring_frames": self.ring_frames}
+            rules = self.table.rules(k, slot, measure(slot, self.voices), **session)
+        slot.begin(self._seed)
+        self.table.put(k, slot, rules)
+        return k, rules
+
+    def unload(self, k: int) -> None:
+        """Free what was at place ``k``; only once the loop has told of its DROP."""
+        self.table.clear(k)
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """What is in the table, in its order."""
+        return tuple(slot for _, slot in sorted(self.table.slots.items()))
 
     def stop(self) -> None:
         """Closing fade, then ENDED; returns at once."""
@@ -313,17 +356,21 @@ class Performance:
         core["offline"], words[W_HORIZON] = int(self._offline), NEVER
         loop.refresh(self._core.ctypes.data)
 
-    def _make_timing(self, known: Mapping[str, Any] | None) -> Timing:
-        ahead = lookahead(self.sample_rate)
-        delay = max(slot.resampler.delay for slot in self.slots)
+    def _make_timing(
+        self, slots: Sequence[Slot], networks: Sequence[Configured], known: Mapping[str, Any] | None
+    ) -> Timing:
+        ahead, delay = lookahead(self.sample_rate), delay_of(networks, self.sample_rate)
         if known is not None:
-            timing = Timing.from_json(known, len(self.slots))
-            if (timing.turn, timing.delay, timing.ahead) != (self._turn, delay, ahead):
+            timing = Timing.from_json(known, len(slots))
+            least = turn_of(networks, self.sample_rate)
+            if not (least <= timing.turn <= LONGEST_TURN and delay <= timing.delay <= PAST // 4):
+                raise ValueError("timing: made for another bank or session rate")
+            if timing.ahead != ahead:
                 raise ValueError("timing: made for another bank or session rate")
             return timing
         return make_timing(
-            [measure(slot, self.voices) for slot in self.slots],
-            [slot.config.sample_rate for slot in self.slots],
+            [measure(slot, self.voices) for slot in slots],
+            [slot.config.sample_rate for slot in slots],
             sample_rate=self.sample_rate,
             voices=self.voices,
             ring_frames=self.ring_frames,
@@ -341,12 +388,11 @@ class Performance:
             "words": shared.words,
             "samples": shared.samples,
             "past": np.full((self.voices, 2, PAST), 0.0, np.float32),
-            "slot_memory": self._make_slots(),
+            **self.table.addresses(),
             "voice_memory": _make_voices(start, self._grown(parameters)),
             "deck_memory": self._make_decks(start),
             "glide_memory": _make_glides(self.voices, parameters),
             "modulation_memory": _make_modulations(self.voices),
-            "limits": self._make_limits(),
             "out": np.full((MAX_TURN, 2), 0.0, np.float32),
             "times": np.zeros(TIMES, np.int64),
         }
@@ -368,7 +414,9 @@ class Performance:
             "rate": rate,
             "voices": self.voices,
             "slots": len(self.slots),
-            "room": self._room,
+            "room": self.table.room,
+            "top": len(self.slots),
+            "rest": int(REST_S * rate),
             "turn": timing.turn,
             "delay": timing.delay,
             "mix": -timing.delay,
@@ -405,22 +453,6 @@ class Performance:
         frames = min(self.block, self.ring_frames - self.block)
         return int(np.clip(0.25e6 * frames / self.sample_rate, 50, 1000))
 
-    def _make_slots(self) -> NDArray[np.void]:
-        """Descriptors, (room,); those that may join have nothing yet but the timing of the bank's last."""
-        records, last = np.zeros(self._room, SLOT), len(self.slots) - 1
-        for i in range(self._room):
-            records["prime_rate"][i] = self._timing.prime_rate[min(i, last)]
-            records["prime_length"][i] = self._timing.prime_length[min(i, last)]
-        for i, slot in enumerate(self.slots):
-            slot.describe(_record(records, i))
-        return records
-
-    def _make_limits(self) -> NDArray[np.int64]:
-        """Longest crossfade from slot to slot, (room, room); what may join obeys the rules of the bank's last."""
-        rows = np.minimum(np.arange(self._room), len(self.slots) - 1)
-        limits: NDArray[np.int64] = np.array(self._timing.crossfade, np.int64)[np.ix_(rows, rows)]
-        return limits
-
     def _make_decks(self, start: Sequence[int]) -> NDArray[np.void]:
         decks = np.zeros(2 * self.voices, DECK)
         for v, k in enumerate(start):
@@ -428,9 +460,10 @@ class Performance:
         return decks
 
 
-def _record(records: NDArray[np.void], i: int) -> Any:
-    """One element, to write to by its fields' names."""
-    return records[i : i + 1].view(np.recarray)[0]
+def _turn_in(timing: Mapping[str, Any]) -> int:
+    """An earlier set's turn, checked later with the rest of it."""
+    turn = timing.get("turn")
+    return turn if isinstance(turn, int) and SHORTEST_TURN <= turn <= LONGEST_TURN else SHORTEST_TURN
 
 
 def _blend(samples: float) -> float:
@@ -442,6 +475,7 @@ def _make_voices(start: Sequence[int], grown: Sequence[int]) -> NDArray[np.void]
     voices = np.zeros(len(start), VOICE)
     voices["slot"], voices["wanted"], voices["grown"] = start, -1, grown
     voices["fuse_at"] = voices["fuse_back"] = NEVER
+    voices["rest_start"], voices["rest_from"], voices["rest_to"] = _LONG_AGO, 1.0, 1.0
     return voices
 
 

@@ -30,6 +30,7 @@ PENDING = 1024  # commands that may wait for their sample in each of the two lis
 
 PLAYING, FALLING, SILENT = range(3)  # phase of the whole: FALLING is panic's fade
 STEADY, PRIMING, FADING = range(3)  # phase of a voice
+AWAKE, LEAVING, PARKED = range(3)  # LEAVING fades out
 
 _INT, _FLOAT = np.int64, np.float64
 
@@ -40,11 +41,13 @@ def _record(integers: str, floats: str) -> np.dtype[np.void]:
 
 CORE = _record(
     # fixed at the start
-    "rate voices slots room turn delay ahead hop nap offline glide opening closing fall fuse past history growing "
-    # (room: of the bank, with the slots that may join behind the first `slots`)
+    "rate voices slots room top turn delay ahead hop nap offline glide opening closing fall fuse rest past history "
+    "growing "
+    # (room: of the table of slots; top: none is ready from there on; slots: of a history's bank, the table's first)
     # addresses: shared words and float32 samples; arrays of records; two lists of COMMAND, latest first; crossfade
-    # limits (room, room); float64 of one turn's mix, of the limiter's rings; float32 frames of one turn; histogram
-    "words samples slot_memory voice_memory deck_memory glide_memory modulation_memory front later limits "
+    # limits and prime rates, both (room, room); float64 of one turn's mix, of the limiter's rings; float32 frames of one
+    # turn; histogram
+    "words samples slot_memory voice_memory deck_memory glide_memory modulation_memory front later limits rates "
     "left right need held late_left late_right out times "
     # where we are
     "mix phase panic_at overtaken fade_start stop_at ended "
@@ -58,7 +61,7 @@ CORE = _record(
 
 SLOT = _record(
     "architecture context generate prime reset state state_bytes "
-    "q_levels levels edges source target taps phases table betas tokens stride prime_length prime_rate "
+    "q_levels levels edges source target taps phases table betas tokens stride prime_length ready "
     # lanes' states, float32 of each one's last amplitude, how many; int32 of each one's attack, its length
     "moments moment_levels moment_count attacks attack_length",
     "gain preemphasis settling",
@@ -66,12 +69,12 @@ SLOT = _record(
 
 VOICE = _record(
     "deck phase slot switch_at switch_origin fade_length wanted wanted_ramp wanted_flags "
-    "fault fuse_at fuse_back fuse_reason grown",
-    "z1 z2 square peak runaway",
+    "fault fuse_at fuse_back fuse_reason grown parked rest_start",
+    "z1 z2 square peak runaway rest_from rest_to",
 )
 
 # speech: address and number of the samples that a jump left to be said before the dice go on
-DECK = _record("slot first origin started primed jumped speech speech_left", "decoded previous step")
+DECK = _record("slot first origin started primed rate jumped speech speech_left", "decoded previous step")
 
 # (voices, parameters) of them twice: what was set, and what is added to it; low and high limit the sum
 GLIDE = _record("end ramp", "target step low high")

@@ -75,6 +75,15 @@ class Timing:
         )
 
 
+def check_rules(prime_length: int, pairs: Sequence[Sequence[int]]) -> None:
+    """Raise ValueError unless these can be the rules of a slot that joins (``controls.Loaded``)."""
+    _integers([prime_length], "prime_length", 1, 0, LONGEST)
+    for slot, *values in pairs:
+        _integers([slot], "pairs", 1, 0, UNLIMITED)
+        _integers(values[:2], "pairs", 2, SLOWEST, FASTEST)
+        _integers(values[2:], "pairs", 2, 1, UNLIMITED)
+
+
 def _integers(values: object, name: str, count: int, low: int, high: int) -> tuple[int, ...]:
     if not isinstance(values, (list, tuple)) or len(values) != count:
         raise ValueError(f"timing.{name}: a list of {count} expected, one for each of the bank")

@@ -6,7 +6,7 @@ a slot lies at session sample i target / source, for ever: so positions need no 
 are cut.
 
 A change of slot: the other network's lane either takes over the recurrent state, or starts afresh and is primed with
-what the voice just played, ``prime_rate`` samples for each one played meanwhile, until it has caught up; when that will
+what the voice just played, ``rate`` samples for each one played meanwhile, until it has caught up; when that will
 be is known at once. Then both run for the crossfade. What is mixed from it is left to ``instrument.audio.mix``.
 """
 
@@ -27,6 +27,8 @@ from instrument.audio.memory import INNER, call_3, call_4, call_6, get_f32, get_
 from instrument.audio.pending import tell
 from instrument.audio.state import (
     FADING,
+    LEAVING,
+    PARKED,
     PAST,
     PRIMING,
     SILENT,
@@ -104,6 +106,8 @@ def lanes_of(core: Record, k: int) -> int:
     mask = 0
     for v in range(core.voices):
         voice = voice_at(core.voice_memory, v)
+        if voice.parked == PARKED:
+            continue
         coming = voice.phase == FADING and deck_at(core.deck_memory, v * 2 + 1 - voice.deck).slot == k
         if coming or deck_at(core.deck_memory, v * 2 + voice.deck).slot == k:
             mask |= 1 << v
@@ -116,7 +120,7 @@ def generate(core: Record, n: int) -> None:
     if core.phase == SILENT:
         return
     front = core.mix + core.delay
-    for k in range(core.slots):
+    for k in range(core.top):
         mask = lanes_of(core, k)
         slot = slot_at(core.slot_memory, k)
         if mask == 0:
@@ -274,7 +278,7 @@ def switch(core: Record, v: int, k: int, ramp: int, flags: int) -> None:
     During a crossfade the request waits, the latest wins; during priming it replaces what was being primed.
     """
     voice = voice_at(core.voice_memory, v)
-    if core.phase == SILENT or core.mix + core.delay == 0:
+    if core.phase == SILENT or voice.parked == PARKED or core.mix + core.delay == 0:
         land(core, v, k)
     elif voice.phase == FADING:
         voice.wanted = k if k != voice.slot else -1
@@ -313,7 +317,8 @@ def begin_switch(core: Record, v: int, k: int, ramp: int, flags: int) -> None:
     b.origin = b.started - prime_length(core, a, old, new, front)
     b.primed = b.origin
     b.first = b.origin
-    caught_up = b.started + ceil_div(b.started - b.origin, new.prime_rate - 1)
+    b.rate = get_i64(core.rates, a.slot * core.room + k)
+    caught_up = b.started + ceil_div(b.started - b.origin, b.rate - 1)
     # the first session sample before which ``caught_up`` network samples lie
     voice.switch_at = max(front, ((caught_up - 1) * new.target) // new.source + 1)
     voice.phase = PRIMING
@@ -359,7 +364,7 @@ def prime(core: Record, v: int, front: int) -> None:
     b = deck_at(core.deck_memory, v * 2 + 1 - voice.deck)
     new = slot_at(core.slot_memory, b.slot)
     now = network_index(front, new.source, new.target)
-    due = min(now, b.origin + new.prime_rate * (now - b.started))
+    due = min(now, b.origin + b.rate * (now - b.started))
     row = new.tokens + v * new.stride * 4
     while b.primed < due:
         count = min(due - b.primed, new.stride)
@@ -506,4 +511,6 @@ def next_change(core: Record, v: int) -> int:
         falls = voice.fuse_at + core.fuse - core.mix
         rises = voice.fuse_back + core.fuse - core.mix
         n = min(n, falls if falls > 0 else rises)
+    if voice.parked == LEAVING:
+        n = min(n, voice.rest_start + core.rest - core.mix)
     return n

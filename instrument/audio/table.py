@@ -1,0 +1,111 @@
+"""The table of slots: descriptors, and the rules from slot to slot, that the render loop reads.
+
+Made with the performance; afterwards one control thread at a time fills and clears places that the loop does not look
+at: free ones, before their LOAD or GROW is on the ring, and given up ones, after their DROP was told. What a network
+costs is measured by ``instrument.audio.timing``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from instrument.audio.slots import Slot
+from instrument.audio.state import SLOT
+from instrument.audio.timing import Timing, make_timing
+
+ROOM = 256  # slots of a set that is no training history
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What holds for a slot that joins; see :class:`instrument.controls.Loaded`."""
+
+    prime_length: int
+    pairs: tuple[tuple[int, ...], ...]
+
+
+class Table:
+    """``room`` places, the first of them taken by ``slots``.
+
+    Attributes:
+        records: the descriptors, (room,).
+        limits: longest crossfade from slot (row) to slot (column), session samples.
+        rates: prime rate from slot (row) to slot (column).
+        slots: what is where.
+        costs: of those that were measured, as in :class:`instrument.audio.timing.Timing`.
+    """
+
+    def __init__(self, slots: Sequence[Slot], timing: Timing, room: int) -> None:
+        last = len(slots) - 1
+        rows = np.minimum(np.arange(room), last)  # what joins a history obeys the rules of the bank's last
+        self.records: NDArray[np.void] = np.zeros(room, SLOT)
+        self.records["prime_length"] = np.array(timing.prime_length, np.int64)[rows]
+        self.limits: NDArray[np.int64] = np.array(timing.crossfade, np.int64)[np.ix_(rows, rows)]
+        self.rates: NDArray[np.int64] = np.ascontiguousarray(
+            np.broadcast_to(np.array(timing.prime_rate, np.int64)[rows], (room, room))
+        )
+        self.slots: dict[int, Slot] = {}
+        self.costs: dict[int, tuple[float, float]] = dict(enumerate(timing.cost_us))
+        self._timing = timing
+        for k, slot in enumerate(slots):
+            self.describe(k, slot)
+            self.records["ready"][k] = 1
+
+    @property
+    def room(self) -> int:
+        """Places, taken and free."""
+        return len(self.records)
+
+    def free(self) -> int | None:
+        """The first free place; None when the table is full."""
+        return next((k for k in range(self.room) if k not in self.slots), None)
+
+    def describe(self, k: int, slot: Slot) -> None:
+        """Fill in place ``k``, all but its rules."""
+        slot.describe(self.records[k : k + 1].view(np.recarray)[0])
+        self.slots[k] = slot
+
+    def put(self, k: int, slot: Slot, rules: Rules) -> None:
+        """Fill in the free place ``k``, by ``rules``."""
+        for other, rate_in, rate_out, fade_in, fade_out in rules.pairs:
+            self.rates[other, k], self.rates[k, other] = rate_in, rate_out
+            self.limits[other, k], self.limits[k, other] = fade_in, fade_out
+        self.records["prime_length"][k] = rules.prime_length
+        self.describe(k, slot)
+
+    def clear(self, k: int) -> None:
+        """Forget what was at place ``k``."""
+        self.records[k] = np.zeros((), SLOT)
+        self.slots.pop(k, None)
+        self.costs.pop(k, None)
+
+    def rules(self, k: int, slot: Slot, cost: tuple[float, float], **session: int) -> Rules:
+        """What holds for ``slot`` at the free place ``k``, which was measured to cost so much.
+
+        ``session``: sample_rate, voices and ring_frames.
+        """
+        others = sorted(self.slots)
+        costs = [*(self.costs.get(other, (0.0, 0.0)) for other in others), cost]
+        rates = [*(self.slots[other].config.sample_rate for other in others), slot.config.sample_rate]
+        t = self._timing
+        found = make_timing(costs, rates, turn=t.turn, delay=t.delay, ahead=t.ahead, **session)
+        self.costs[k] = cost
+        pairs = (
+            (other, found.prime_rate[-1], found.prime_rate[i], found.crossfade[i][-1], found.crossfade[-1][i])
+            for i, other in enumerate(others)
+        )
+        return Rules(found.prime_length[-1], tuple(pairs))
+
+    def dearest(self) -> tuple[float, str]:
+        """us a session sample of the network that costs most, and its name; a replay knows of none."""
+        known = ((self.costs[k][0], slot.name) for k, slot in self.slots.items() if k in self.costs)
+        return max(known, default=(0.0, ""))
+
+    def addresses(self) -> dict[str, NDArray[Any]]:
+        """What a CORE leads to, by the name of its address there."""
+        return {"slot_memory": self.records, "limits": self.limits, "rates": self.rates}
