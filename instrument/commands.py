@@ -169,9 +169,9 @@ def patch_check(args: argparse.Namespace) -> None:
 def patch_schema(_args: argparse.Namespace) -> None:
     import json
 
-    from instrument import patch
+    from instrument import setlist
 
-    print(json.dumps(patch.schema(), indent=2))
+    print(json.dumps(setlist.schema(), indent=2))
 
 
 def midi_monitor(args: argparse.Namespace) -> None:

@@ -24,6 +24,7 @@ from instrument.places import EPOCH, epochs, latest_epoch
 from instrument.places import find as find  # how others reach it
 
 DEFAULT = "patches/default.yaml"
+DRAFT = "http://json-schema.org/draft-07/schema#"
 DEFAULT_CROSSFADE = 0.05  # seconds
 HISTORY = 24  # epochs of a run that are loaded at once: each takes a fifth of a second of the start
 
@@ -78,6 +79,7 @@ class Patch:
     ``switch`` is what another checkpoint begins with: ``prime``, what was just played, or ``keep``, the state as it is.
     ``path`` is the file it was read from, if it was; what MIDI learns is saved there.
     ``history`` says that the bank is a training run's, its epochs in order, for ``maturity`` to move through.
+    ``crossfade`` is what it takes to change to the patch, or to what it says once it is saved again; None is the usual.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Patch:
     osc: Osc = Osc()
     switch: str = "prime"
     history: bool = False
+    crossfade: float | None = None
     path: Path | None = field(default=None, compare=False)
     data: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -154,11 +157,7 @@ def check(path: str | Path) -> str:
 
 def schema() -> dict[str, Any]:
     """JSON Schema (draft 7) of a patch."""
-    return {
-        "$schema": "http://json-schema.org/draft-07/schema#",
-        "title": "samplernn-live patch",
-        **patch_rules.PATCH.schema(),
-    }
+    return {"$schema": DRAFT, "title": "samplernn-live patch", **patch_rules.PATCH.schema()}
 
 
 def bare(path: Path) -> Patch:
@@ -216,6 +215,7 @@ def from_data(data: object, path: Path | None) -> Patch:
         osc=_osc(fields.get("osc", {})),
         switch=fields.get("switch", "prime"),
         history=bool(fields.get("history", False)),
+        crossfade=fields.get("crossfade"),
         data=data if isinstance(data, dict) else {},
     )
 

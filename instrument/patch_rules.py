@@ -52,6 +52,7 @@ PATCH = Record(
         "osc": Record({"listen": _ENDPOINT, "send": _ENDPOINT}),
         "switch": Choice(("prime", "keep")),
         "history": Switch(),
+        "crossfade": _SECONDS,
     },
     required=("bank",),
     help={
@@ -66,6 +67,7 @@ PATCH = Record(
         "sweeps": "movements by name",
         "osc": "where to listen and where to send replies",
         "history": "the bank is a training run's, its epochs in order: maturity moves through them",
+        "crossfade": "seconds in which a change to this patch, or to what it says when it is saved, is heard",
         "switch": "another checkpoint is primed with what was played (prime), or takes the state over if it can (keep)",
     },
 )

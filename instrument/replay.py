@@ -48,7 +48,8 @@ def run(path: Path, out: Path) -> None:
     joined, loaded = joins(events), loads(events)
     checkpoints = find_bank(path, [*head.bank, *joined])
     others = find_bank(path, [entry_of(event) for event in loaded])
-    console.say(f"replaying {last / head.sample_rate:.1f} s of {path} with {len({c.sha256 for c in (*checkpoints, *others)})} checkpoints ...")
+    count = len({checkpoint.sha256 for checkpoint in (*checkpoints, *others)})
+    console.say(f"replaying {last / head.sample_rate:.1f} s of {path} with {count} checkpoints ...")
     try:
         with compiling.shown(console.say):
             performance = prepare(head, checkpoints, [entry["name"] for entry in joined])

@@ -1,8 +1,8 @@
 """Slots that come and go while the set plays: which are there, and which may go.
 
 Render thread only, compiled. A network is read, packed and measured elsewhere (``instrument.loading``); its descriptor
-lies ready before the LOAD that lets it in is on the ring, and is cleared, its memory freed, only after the loop has told
-of the DROP. Between the two the loop reads it, before and after it does not.
+lies ready before the LOAD that lets it in is on the ring, and is cleared, its memory freed, only after the loop has
+told of the DROP. Between the two the loop reads it, before and after it does not.
 """
 
 # mypy: disable-error-code="no-any-return"

@@ -1,7 +1,7 @@
 """Voices that rest: a patch with fewer voices than its set has the others parked, which then cost nothing.
 
-Render thread only, compiled. A parked voice has faded out, is on one slot, and is neither generated nor mixed. Woken, it
-begins afresh on the slot where it is, and fades in.
+Render thread only, compiled. A parked voice has faded out, is on one slot, and is neither generated nor mixed. Woken,
+it begins afresh on the slot where it is, and fades in.
 """
 
 # mypy: disable-error-code="no-any-return"

@@ -45,8 +45,8 @@ CORE = _record(
     "growing "
     # (room: of the table of slots; top: none is ready from there on; slots: of a history's bank, the table's first)
     # addresses: shared words and float32 samples; arrays of records; two lists of COMMAND, latest first; crossfade
-    # limits and prime rates, both (room, room); float64 of one turn's mix, of the limiter's rings; float32 frames of one
-    # turn; histogram
+    # limits and prime rates, (room, room); float64 of one turn's mix, of the limiter's rings; float32 frames of a turn;
+    # histogram
     "words samples slot_memory voice_memory deck_memory glide_memory modulation_memory front later limits rates "
     "left right need held late_left late_right out times "
     # where we are
