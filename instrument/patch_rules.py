@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from instrument.parameters import MAX_VOICES, PARAMETERS
 from instrument.patch_midi import BINDING
-from instrument.patch_values import ENTRY, NATURAL, VALUES, VOICE
+from instrument.patch_values import ENTRY, NATURAL, SECONDS, VALUES, VOICE
 from instrument.schema import TOP, Choice, ListOf, Number, Pair, Record, Switch, Table, Text
 
 NOTHING = "none"
@@ -52,7 +52,7 @@ PATCH = Record(
         "osc": Record({"listen": _ENDPOINT, "send": _ENDPOINT}),
         "switch": Choice(("prime", "keep")),
         "history": Switch(),
-        "crossfade": _SECONDS,
+        "crossfade": SECONDS,
     },
     required=("bank",),
     help={

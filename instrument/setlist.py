@@ -17,6 +17,7 @@ from instrument import patch as patches
 from instrument import patch_rules
 from instrument.parameters import shorten
 from instrument.patch import Patch
+from instrument.patch_midi import BINDING
 from instrument.patch_text import read_yaml
 from instrument.schema import ListOf, Record, Text
 
@@ -24,7 +25,7 @@ SET = Record(
     {
         "name": Text(),
         "set": ListOf(Text(4000), 1, 128),
-        "midi": ListOf(patch_rules.BINDING, 0, 1000),
+        "midi": ListOf(BINDING, 0, 1000),
         "osc": patch_rules.PATCH.fields["osc"],
     },
     required=("set",),
