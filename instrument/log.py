@@ -171,30 +171,37 @@ def read(path: Path) -> tuple[Head, list[Event], int]:
     from instrument.controls import REFUSED, Op
 
     events: list[Event] = []
-    last, slots = 0, set(range(len(head.bank)))
+    last, bank = 0, _Bank(len(head.bank))
     lost = False  # what joined in the meantime is not known then; a replay says what is missing
     for number, text in enumerate(lines[1:], start=2):
-        event = _at(path, number, _event, text, None if lost else slots, head.voices)
+        event = _at(path, number, _event, text, None if lost else bank, head.voices)
         lost |= event.op == Op.EVENTS_LOST
         last = max(last, event.at)
         if not event.flags & REFUSED:
-            _follow(event, slots)
+            bank.follow(event)
         if event.op:
             events.append(event)
     ended = [event.at for event in events if event.op == ENDED]
     return head, events, ended[0] if ended else last
 
 
-def _follow(event: Event, slots: set[int]) -> None:
-    """``slots`` after ``event``."""
-    from instrument.controls import Op
+class _Bank:
+    """What there is at one place of the log: how many programs a history has, and which slots are taken."""
 
-    if event.op == Op.GROW:
-        slots.add(event.number - 1)
-    elif event.op == Op.LOAD:
-        slots.add(event.number)
-    elif event.op == Op.DROP:
-        slots.discard(event.number)
+    def __init__(self, programs: int) -> None:
+        self.programs, self.slots = programs, set(range(programs))
+
+    def follow(self, event: Event) -> None:
+        """As it is after ``event``."""
+        from instrument.controls import Op
+
+        if event.op == Op.GROW:
+            self.slots.add(self.programs)
+            self.programs += 1
+        elif event.op == Op.LOAD:
+            self.slots.add(event.number)
+        elif event.op == Op.DROP:
+            self.slots.discard(event.number)
 
 
 def _at(path: Path, number: int, parse: Any, *args: Any) -> Any:
@@ -268,7 +275,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf
 
 
-def _event(text: str, slots: set[int] | None, voices: int) -> Event:
+def _event(text: str, bank: _Bank | None, voices: int) -> Event:
     from instrument.controls import REFUSED, Event, Joined, Loaded, Op
 
     data = _table(text)
@@ -292,7 +299,7 @@ def _event(text: str, slots: set[int] | None, voices: int) -> Event:
     if loads:
         data["prime_length"], data["pairs"] = _rules(data)
     event = kind(**{**data, "at": data.get("at", -1), "op": op})
-    _check_event(event, slots, voices)
+    _check_event(event, bank, voices)
     return event
 
 
@@ -308,26 +315,26 @@ def _rules(data: Mapping[str, Any]) -> tuple[int, tuple[tuple[int, ...], ...]]:
     return length, rows
 
 
-def _check_event(event: Event, slots: set[int] | None, voices: int) -> None:
+def _check_event(event: Event, bank: _Bank | None, voices: int) -> None:
     from instrument.controls import REFUSED, Joined, Loaded, Op
 
     if event.at < 0 or not -1 <= event.voice < voices:
         raise ValueError(f"at {event.at}, voice {event.voice}: a session sample and a voice of {voices} expected")
     if isinstance(event, Loaded):
-        _check_load(event, slots)
-    if slots is None:
+        _check_load(event, bank)
+    if bank is None:
         return
-    if event.op == Op.SWITCH and not event.flags & REFUSED and event.number not in slots:
-        there = "a program below" if slots == set(range(len(slots))) else "one of the slots there are,"
-        raise ValueError(f"number: {event.number}: {there} {len(slots)} expected")
-    if isinstance(event, Joined) and event.number != len(slots) + 1:
-        raise ValueError(f"number: {event.number}: {len(slots) + 1} checkpoints expected in the bank with this one")
+    if event.op == Op.SWITCH and not event.flags & REFUSED and event.number not in bank.slots:
+        there = f"a program below {bank.programs}" if len(bank.slots) == bank.programs else "a slot that is taken"
+        raise ValueError(f"number: {event.number}: {there} expected")
+    if isinstance(event, Joined) and event.number != bank.programs + 1:
+        raise ValueError(f"number: {event.number}: {bank.programs + 1} checkpoints expected in the bank with this one")
 
 
-def _check_load(event: Loaded, slots: set[int] | None) -> None:
+def _check_load(event: Loaded, bank: _Bank | None) -> None:
     if not 0 <= event.number < MOST_SLOTS or not all(0 <= row[0] < MOST_SLOTS for row in event.pairs):
         raise ValueError(f"number: {event.number}: slots below {MOST_SLOTS} expected")
-    if slots is not None and event.number in slots:
+    if bank is not None and event.number in bank.slots:
         raise ValueError(f"number: {event.number}: a slot that is free expected")
 
 

@@ -83,7 +83,7 @@ def from_data(data: object, path: Path) -> SetList:
     except ValueError as error:
         raise ValueError(f"{path}: {str(error).replace('patch:', 'set:', 1)}") from None
     tables: dict[str, Any] = data if isinstance(data, dict) else {}
-    shared = {name: tables[name] for name in ("midi", "osc") if name in tables}
+    shared: dict[str, Any] = {name: tables[name] for name in ("midi", "osc") if name in tables}
     files = [_file(path, i, file) for i, file in enumerate(fields["set"])]
     found = tuple(read_patch(file, shared, path) for file in files)
     names: list[str] = []

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from instrument import bank, log
 from instrument.audio.timing import Timing
-from instrument.controls import DEFAULTS, REFUSED, Event, Joined, Op
+from instrument.controls import DEFAULTS, REFUSED, Event, Joined, Loaded, Op
 from instrument.replay import commands_of, compare, differences, gaps, joins
 
 HEAD = log.Head(
@@ -52,22 +52,36 @@ FIELDS = {
 OTHERS = st.builds(
     Event,
     **FIELDS,
-    op=st.sampled_from([int(op) for op in Op if op not in (Op.ENDED, Op.GROW)]),
+    op=st.sampled_from([int(op) for op in Op if op not in (Op.ENDED, Op.GROW, Op.LOAD, Op.DROP)]),
     number=st.just(0),
     flags=st.integers(0, 7),
 )
 REFUSALS = st.builds(Event, **FIELDS, op=st.just(Op.GROW), number=st.integers(-9, 9), flags=st.just(REFUSED))
 JOINED = st.builds(Joined, **FIELDS, op=st.just(Op.GROW), name=st.text(), path=st.text(min_size=1), sha256=st.just("7"))
+PAIR = st.tuples(st.integers(0, 255), st.integers(2, 8), st.integers(2, 8), st.integers(1, 99), st.integers(1, 1 << 40))
+LOADED = st.builds(
+    Loaded,
+    **FIELDS,
+    op=st.just(Op.LOAD),
+    name=st.text(),
+    path=st.text(min_size=1),
+    sha256=st.just("8"),
+    prime_length=st.integers(0, 8192),
+    pairs=st.lists(PAIR, max_size=3).map(tuple),
+)
 
 
 @settings(max_examples=30, deadline=None, phases=(Phase.generate, Phase.shrink))
-@given(events=st.lists(st.one_of(OTHERS, REFUSALS, JOINED), max_size=12))
+@given(events=st.lists(st.one_of(OTHERS, REFUSALS, JOINED, LOADED), max_size=12))
 def test_events_come_back_to_the_bit(folder: Path, events: list[Event]) -> None:
     path = folder / "set.jsonl"
     bank = itertools.count(len(HEAD.bank) + 1)
+    slots = itertools.count(100)
     events = [replace(event, number=next(bank)) if isinstance(event, Joined) else event for event in events]
+    events = [replace(event, number=next(slots)) if isinstance(event, Loaded) else event for event in events]
     written = log.EventLog(path, HEAD)
     written.events(events)
+    written.note(7, kind="patch", name="b", patch={"bank": ["b"], "colour": 3})
     written.mark(1 << 51)
     written.close()
     head, read, length = log.read(path)
@@ -91,6 +105,9 @@ def test_the_end_is_the_length_and_a_cut_line_is_what_a_dying_machine_leaves(tmp
 
 
 GOOD = json.dumps({"samplernn_log": 1, **asdict(HEAD)})
+LOADED_B = {"op": "LOAD", "number": 7, "path": "b", "sha256": "5", "prime_length": 99, "pairs": [[0, 2, 3, 4, 5]]}
+LOADS = f"\n{json.dumps({'at': 1, **LOADED_B})}\n"
+DROPS = '{"at": 3, "op": "DROP", "number": 7}\n'
 JOINS = '\n{"at": 1, "op": "GROW", "number": 2, "path": "b", "sha256": "5"}\n'
 BAD = {
     "": "its first line is missing",
@@ -130,6 +147,15 @@ BAD = {
     GOOD + '\n{"at": 1, "op": "GROW", "number": 3, "path": "b", "sha256": "5"}\n': "line 2: number: 3: 2 checkpoints",
     GOOD + JOINS + '{"at": 2, "op": "SWITCH", "number": 2}\n': "line 3: number: 2: a program below 2",
     GOOD + JOINS + JOINS.strip() + "\n": "line 3: number: 2: 3 checkpoints",
+    GOOD + LOADS.replace("1,", "0,", 1) + LOADS.strip() + "\n": "line 3: number: 7: a slot that is free",
+    GOOD + LOADS.replace("7", "256"): "line 2: number: 256: slots below 256",
+    GOOD + LOADS.replace("[[0, 2", "[[0, 1"): "line 2: timing.pairs: 1: an integer from 2 to 8",
+    GOOD + LOADS.replace("[[0, 2,", "[[0,"): "line 2: pairs: rows of five",
+    GOOD + LOADS.replace("99", "-1"): "line 2: timing.prime_length: -1",
+    GOOD + LOADS.replace('"path"', '"x"'): "line 2: x: unknown field",
+    GOOD + LOADS.replace('"path": "b", ', ""): "line 2: path and sha256",
+    GOOD + LOADS + '{"at": 2, "op": "SWITCH", "number": 8}\n': "line 3: number: 8: a slot that is taken",
+    GOOD + LOADS + DROPS + '{"at": 4, "op": "SWITCH", "number": 7}\n': "line 4: number: 7: a program below 1",
     GOOD + "\n" + "[" * 100_000 + "\n": "line 2",
 }
 
