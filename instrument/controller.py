@@ -162,6 +162,7 @@ class Controller:
         with self._lock:
             now = self.now()
             if self._is_new(name, arguments, source, voice, now):
+                self._sign(name, arguments, voice, source)
                 ahead = 0.0 if name == "panic" else AHEAD  # its flag acts at once
                 self._at(when, now, ahead, act)
 
@@ -214,6 +215,12 @@ class Controller:
                     author = self._authors.get((p.name, voice))
                     found[f"voice/{voice}/{p.name}"] = self._movement.value(p, voice - 1, now), author
             return found
+
+    def playing(self) -> dict[str, tuple[str, object]]:
+        """The checkpoint of voice 1 and of each, and who asked for it: ``checkpoint``, ``voice/2/checkpoint``."""
+        names = ["checkpoint", *(f"voice/{voice}/checkpoint" for voice in range(1, self.voices + 1))]
+        authors = [self._authors.get(("checkpoint", max(voice, 1))) for voice in range(self.voices + 1)]
+        return {name: (str(self.get(name)), author) for name, author in zip(names, authors, strict=True)}
 
     def telemetry(self) -> dict[str, float]:
         """What subscribers get, by the names of ``parameters.TELEMETRY``; ``voice/<n>/<name>`` of VOICE_TELEMETRY."""
@@ -298,6 +305,16 @@ class Controller:
         """Now, or ``ahead`` of its time."""
         moment = now if when is None or when > now + FARTHEST else when
         self.later(moment - ahead, lambda: act(moment))
+
+    def _sign(self, name: str, arguments: list[Value], voice: int | None, source: object) -> None:
+        """Whose gesture a switch is; what a sweep moves from now on is nobody's."""
+        if name == "sweep":
+            swept = self.sweeps[str(arguments[0])]
+            name, voice, source = swept.parameter, swept.voice, None
+        elif name != "checkpoint":
+            return
+        for each in (None, *range(1, self.voices + 1)) if voice is None else (voice,):
+            self._authors[name, each] = source
 
     def _is_new(self, name: str, arguments: list[Value], source: object, voice: int | None, now: float) -> bool:
         """Whether this is a gesture at all: a pressed gate, and nothing merely held."""

@@ -5,10 +5,12 @@ Pure, any thread. What an address does when a message arrives is left to the ser
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from instrument.parameters import PARAMETERS, PREFIX, TELEMETRY, TRIGGERS, VOICE_TELEMETRY, Parameter, number
 
+CONTINUOUS = ("set", "norm")  # kinds of routes that lead to values, of which only the last matters
 OUTGOING = ("value", "pong", "error", "out")  # below the prefix; what comes in there was ours
 
 
@@ -27,11 +29,12 @@ class Route:
     voice: int | None = None
 
 
-def routes(voices: int) -> dict[str, Route]:
-    """Every incoming address of an instrument with that many voices."""
+def routes(voices: int, macros: Iterable[str] = ()) -> dict[str, Route]:
+    """Every incoming address of an instrument with that many voices, and of its patch's macros."""
     found = {f"{PREFIX}/{name}": Route("set", name) for name in PARAMETERS}
     found |= {f"{PREFIX}/norm/{name}": Route("norm", name) for name in PARAMETERS}
     found |= {f"{PREFIX}/{name}": Route("trigger", name) for name in TRIGGERS}
+    found |= {f"{PREFIX}/macro/{name}": Route("set", f"macro/{name}") for name in macros}
     for voice in range(1, voices + 1):
         found |= {f"{PREFIX}/voice/{voice}/{name}": Route("set", name, voice) for name in PARAMETERS}
         per_voice = [name for name, trigger in TRIGGERS.items() if trigger.voice]
