@@ -172,3 +172,10 @@ def _checked_frame_sizes(value: object) -> tuple[int, ...]:
                 f"frame_sizes: {tuple(value)}: {above} is no larger multiple of the tier below it ({below})"
             )
     return tuple(value)
+
+
+def sound_differs(a: ModelConfig, b: ModelConfig) -> str:
+    """What keeps two networks from hearing the same samples, in words; empty if one's samples are the other's."""
+    names = ("sample_rate", "q_levels", "q_type", "preemphasis")
+    pairs = [(name, getattr(a, name), getattr(b, name)) for name in names]
+    return ", ".join(f"{name} is {there}, not {here}" for name, here, there in pairs if here != there)

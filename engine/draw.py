@@ -17,6 +17,7 @@ STATE = 1  # purpose: elements of a random h0
 FRESH = 2  # purpose: what varies the passes of a loop
 
 ENTROPY_EVERY = 64  # samples of a voice's own clock from one measurement of entropy to the next
+RIGHT = 16  # added to the purpose of whatever a stereo voice's right side draws: same position, words of its own
 
 _M0, _M1 = 0xD2511F53, 0xCD9E8D57
 _W0, _W1 = 0x9E3779B9, 0xBB67AE85

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from engine.checkpoint import Checkpoint
-from engine.config import ModelConfig
+from engine.config import ModelConfig, sound_differs
 from engine.draw import beta_of
 
 BACKENDS = ("cpu", "reference")
@@ -25,7 +25,8 @@ class Program:
     """A generator as the audio path calls it: C addresses and the memory they work on (docs/design.md).
 
     ``generate(context, lanes, n, betas, tokens, stride)``, ``prime(context, lane, tokens, n)``,
-    ``reset(context, lane, mode)``; all int64 in and out. Valid as long as ``keep`` lives.
+    ``reset(context, lane, mode)``, ``blend(context, lane, partner's context, partner's lane, n, betas, blends, tokens,
+    right)``; all int64 in and out. Valid as long as ``keep`` lives.
     """
 
     config: ModelConfig
@@ -37,6 +38,9 @@ class Program:
     state: int
     state_bytes: int
     keep: object
+    blend: int = 0  # 0: this backend blends nothing
+    stereo: int = 0  # mask of the voices with a right side
+    spare: int = 0  # lanes behind those of the voices, which no mask names
 
 
 class Generator(Protocol):
@@ -46,15 +50,29 @@ class Generator(Protocol):
     voices: int
     backend: str
     precision: str
+    stereo: tuple[bool, ...]  # of each voice
 
-    def generate(self, n: int, temperature: ArrayLike = 1.0) -> NDArray[np.int32]:
-        """The next ``n`` samples of every voice, (voices, n) indices.
+    def generate(
+        self,
+        n: int,
+        temperature: ArrayLike = 1.0,
+        partner: Generator | None = None,
+        blend: ArrayLike = 0.0,
+    ) -> NDArray[np.int32]:
+        """The next ``n`` samples of every voice: (voices, n) indices, of a generator with stereo voices
+        (2, voices, n): left and right, which are the same where a voice is mono.
 
         Args:
             temperature: a number, (n,), (voices, 1) or (voices, n); 0 is argmax. Calls may be split anywhere.
+            partner: another generator, of the same backend, voices and stereo, whose network has the same rate and
+                levels: it hears what is drawn, its own dice rest.
+            blend: of the same shapes as temperature, 0 to 1: the draw is from softmax of
+                ((1 - blend) logits + blend logits of the partner) / temperature; 0 and 1 are exactly the one network
+                and the other.
 
         Raises:
-            ValueError: a temperature below 0 or not a number, or of another shape.
+            ValueError: a temperature below 0 or not a number, or of another shape; a partner that does not fit, naming
+                what differs.
         """
 
     def reset(self, h0: str | None = None, voice: int | None = None) -> None:
@@ -79,7 +97,8 @@ class Generator(Protocol):
         """
 
     def prime(self, indices: NDArray[np.integer]) -> None:
-        """Run known samples, (T,) or (voices, T), through the network; the dice do not move.
+        """Run known samples, (T,) or (voices, T), through the network; the dice do not move. Stereo voices hear them
+        on both sides, or (2, voices, T) on each its own.
 
         Raises ValueError for another shape or what no sample can be.
         """
@@ -126,6 +145,8 @@ def make_generator(
     precision: str | None = None,
     voices: int = 1,
     seed: int | Sequence[int] = 0,
+    stereo: bool | Sequence[bool] = False,
+    spare: int = 0,
 ) -> Generator:
     """A generator of ``checkpoint``, each voice at a fresh start.
 
@@ -133,6 +154,9 @@ def make_generator(
         precision: ``int8`` or ``fp32``; None is what ``backend`` plays on stage (cpu: int8, reference: fp32).
         voices: 1 to 64.
         seed: see :meth:`Generator.seed`.
+        stereo: whether voices have a right side, all alike or one by one: the tiers run once, fed by the left side;
+            the sample level runs for each side, the right one with its own last samples and its own dice.
+        spare: lanes behind the voices', for a program's partners (cpu only).
 
     Raises:
         ValueError: naming the argument that is wrong.
@@ -141,6 +165,7 @@ def make_generator(
         raise ValueError(f"backend: {backend!r}: one of {', '.join(BACKENDS)} expected")
     if isinstance(voices, bool) or not isinstance(voices, int) or not 1 <= voices <= 64:
         raise ValueError(f"voices: {voices!r}: an integer from 1 to 64 expected")
+    sides = checked_stereo(stereo, voices)
     precision = precision or ("int8" if backend == "cpu" else "fp32")
     if precision == "int8" and "ranges" not in checkpoint.playing:
         from engine.playing import with_ranges
@@ -153,11 +178,11 @@ def make_generator(
     if backend == "reference":
         from engine.reference import ReferenceGenerator
 
-        generator = ReferenceGenerator(folded, voices)
+        generator = ReferenceGenerator(folded, voices, sides)
     else:
         from engine.cpu.generator import CpuGenerator
 
-        generator = CpuGenerator(folded, voices)
+        generator = CpuGenerator(folded, voices, sides, spare)
     generator.seed(seed)
     return generator
 
@@ -181,6 +206,38 @@ def betas(temperature: ArrayLike, voices: int, n: int) -> NDArray[np.float32]:
         raise ValueError(
             f"temperature: shape {beta.shape}: a number, ({n},), ({voices}, 1) or ({voices}, {n}) expected"
         ) from None
+
+
+def blends(blend: ArrayLike, voices: int, n: int) -> NDArray[np.float32]:
+    """Shares of a partner's logits for every sample, (voices, n) fp32. Raises ValueError for what is not 0 to 1."""
+    share = np.asarray(blend, dtype=np.float64)
+    if not np.all((share >= 0) & (share <= 1)):
+        raise ValueError(f"blend: {blend!r}: 0 to 1 expected")
+    try:
+        return np.ascontiguousarray(np.broadcast_to(share.astype(np.float32), (voices, n)))
+    except ValueError:
+        raise ValueError(
+            f"blend: shape {share.shape}: a number, ({n},), ({voices}, 1) or ({voices}, {n}) expected"
+        ) from None
+
+
+def check_partner(ours: Generator, partner: Generator) -> None:
+    """Raises ValueError, naming what differs, unless ``partner`` can hear and blend with every voice of ``ours``."""
+    fault = sound_differs(ours.config, partner.config)
+    if fault:
+        raise ValueError(f"partner: {fault}")
+    if partner is ours or type(partner) is not type(ours):
+        raise ValueError("partner: another generator of the same backend expected")
+    if (ours.voices, ours.stereo) != (partner.voices, partner.stereo):
+        raise ValueError(f"partner: {partner.voices} voices: {ours.voices}, stereo alike, expected")
+
+
+def checked_stereo(stereo: bool | Sequence[bool], voices: int) -> tuple[bool, ...]:
+    """Which voices have a right side. Raises ValueError."""
+    sides = (stereo,) * voices if isinstance(stereo, bool) else tuple(stereo)
+    if len(sides) != voices or not all(isinstance(side, bool) for side in sides):
+        raise ValueError(f"stereo: {stereo!r}: true or false, for all or for each of {voices} voices expected")
+    return sides
 
 
 def keys(seed: int | Sequence[int], voices: int) -> tuple[list[int], list[int]]:
@@ -213,6 +270,14 @@ def checked_rows(indices: NDArray[np.integer], config: ModelConfig, voices: int)
     if array.ndim not in (1, 2) or array.shape[:-1] not in ((), (1,), (voices,)):
         raise ValueError(f"indices: shape {array.shape}: (T,) or ({voices}, T) expected")
     return np.ascontiguousarray(np.broadcast_to(array, (voices, array.shape[-1])))
+
+
+def checked_sides(indices: NDArray[np.integer], config: ModelConfig, stereo: tuple[bool, ...]) -> NDArray[np.int32]:
+    """Known samples of both sides, (2, voices, T); those of one are heard on both. Raises ValueError."""
+    array, voices = checked_indices(indices, config), len(stereo)
+    if array.ndim == 3 and len(array) == 2 and any(stereo):
+        return np.stack([checked_rows(side, config, voices) for side in array])
+    return np.stack([checked_rows(array, config, voices)] * 2)
 
 
 def checked_hidden(hidden: NDArray[np.floating], config: ModelConfig) -> NDArray[np.float32]:

@@ -15,12 +15,15 @@ from numpy.typing import ArrayLike, NDArray
 from engine import draw
 from engine.folding import F32, Dense, Folded, FoldedTier
 from engine.generator import (
+    Generator,
     betas,
+    blends,
+    check_partner,
     checked_batch,
     checked_hidden,
     checked_lookback,
     checked_reset,
-    checked_rows,
+    checked_sides,
     keys,
 )
 
@@ -33,6 +36,7 @@ _EXP_POLYNOMIAL = [
     np.float32(c)
     for c in (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
 ]
+_NOTHING = np.float32(0.0)
 SMALLEST = np.float32(1e-15)  # states below this are zero, so that denormals never arise
 
 
@@ -78,11 +82,15 @@ def dense(d: Dense, a: Vector, scale: np.float32 | None) -> Vector:
 
 
 class _Voice:
-    """One lane's state, and the network stepping through it."""
+    """One lane's state, and the network stepping through it.
 
-    def __init__(self, folded: Folded) -> None:
+    ``tokens`` are the left side's last samples and the tiers'; a stereo lane has ``right``, its right side's own.
+    """
+
+    def __init__(self, folded: Folded, stereo: bool = False) -> None:
         self.folded = folded
         self.config = folded.config
+        self.stereo = stereo
         self.key = self.dice = self.number = self.resets = 0
         self.spread = self.fresh = 0
         self.entropy = 0.0
@@ -93,6 +101,7 @@ class _Voice:
         """h0 as the checkpoint says, silence behind, clock 0; the dice stay."""
         c = self.config
         self.tokens = [c.q_zero] * c.lookback
+        self.right = list(self.tokens)
         self.clock = 0
         self.outputs: list[Vector] = [np.zeros(c.dim, np.float32)] * c.n_tiers
         self.set_h(c.h0)
@@ -176,11 +185,12 @@ class _Voice:
             new = sigmoid(go) * tanh(cell)
         self.h[i][k] = np.where(np.abs(new) < SMALLEST, np.float32(0.0), new)
 
-    def logits(self) -> Vector:
-        """(q_levels,) of the next sample, the tiers having run."""
+    def logits(self, side: int = 0) -> Vector:
+        """(q_levels,) of the next sample of the left (0) or right (1) side, the tiers having run."""
         c, f = self.config, self.folded
         x = dense(f.tiers[0].up[self.clock % c.frame_sizes[0]], self.outputs[0], self.output_scale(0))
-        rows = [f.table[k, q] for k, q in enumerate(self.tokens[-c.frame_sizes[0] :])]
+        behind = self.right if side else self.tokens
+        rows = [f.table[k, q] for k, q in enumerate(behind[-c.frame_sizes[0] :])]
         if f.precision == "int8":
             x = np.sum(rows, axis=0, dtype=np.int32).astype(np.float32) * f.table_scale + x
         else:
@@ -190,29 +200,49 @@ class _Voice:
             x = np.maximum(dense(f.hidden, x, self.scale("mlp.1")), np.float32(0.0))
         return dense(f.output, x, self.scale(f"mlp.{c.mlp_layers}"))
 
-    def append(self, token: int) -> None:
+    def append(self, token: int, right: int) -> None:
+        """A sample of each side is known; a mono lane's sides are one."""
         self.tokens = [*self.tokens[1:], int(token)]
+        self.right = [*self.right[1:], int(right)]
         self.clock += 1
 
-    def step(self, beta: np.float32) -> int:
-        """Draw one sample."""
+    def step(self, beta: np.float32, partner: _Voice | None = None, blend: np.float32 = _NOTHING) -> tuple[int, int]:
+        """Draw one sample of each side, from the blend with a partner if there is one; it hears the same."""
         self.run_tiers()
-        token = self._pick(self.logits(), beta, self._word())
-        self.append(token)
-        return token
+        if partner is not None:
+            partner.run_tiers()
+        left = self._drawn(0, beta, partner, blend)
+        right = self._drawn(1, beta, partner, blend) if self.stereo else left
+        self._advance()
+        for lane in (self, partner):
+            if lane is not None:
+                lane.append(left, right)
+        return left, right
 
-    def _word(self) -> int:
-        """The dice of the next sample; they move on."""
-        word = draw.philox(self.key, self.dice, self.number, draw.DICE)
-        self.dice = (self.dice + 1) & (1 << 64) - 1
+    def _drawn(self, side: int, beta: np.float32, partner: _Voice | None, blend: np.float32) -> int:
+        logits = self.logits(side)
+        if partner is not None and blend >= 1:
+            logits = partner.logits(side)
+        elif partner is not None and blend > 0:
+            logits = (np.float32(1.0) - blend) * logits + blend * partner.logits(side)
+        return self._pick(logits, beta, self._word(side), side)
+
+    def _word(self, side: int) -> int:
+        """The dice of the next sample of the left (0) or right (1) side."""
+        word = draw.philox(self.key, self.dice, self.number, draw.DICE + side * draw.RIGHT)
         if not self.spread:
             return word
-        fresh = draw.philox(self.key, self.fresh, self.number, draw.FRESH)
-        self.fresh = (self.fresh + 1) & (1 << 64) - 1
+        fresh = draw.philox(self.key, self.fresh, self.number, draw.FRESH + side * draw.RIGHT)
         return draw.varied(word, fresh, self.spread)
 
-    def _pick(self, logits: Vector, beta: np.float32, word: int) -> int:
-        measuring = self.clock % draw.ENTROPY_EVERY == 0
+    def _advance(self) -> None:
+        """The dice move on; fresh ones only while they are in use."""
+        self.dice = (self.dice + 1) & (1 << 64) - 1
+        if self.spread:
+            self.fresh = (self.fresh + 1) & (1 << 64) - 1
+
+    def _pick(self, logits: Vector, beta: np.float32, word: int, side: int) -> int:
+        measuring = side == 0 and self.clock % draw.ENTROPY_EVERY == 0
         if measuring:
             self.entropy = 0.0
         if not np.isfinite(logits).all():
@@ -233,15 +263,30 @@ class ReferenceGenerator:
 
     backend = "reference"
 
-    def __init__(self, folded: Folded, voices: int) -> None:
+    def __init__(self, folded: Folded, voices: int, stereo: tuple[bool, ...] = ()) -> None:
         self.config, self.precision, self.voices = folded.config, folded.precision, voices
-        self.folded = folded
-        self._lanes = [_Voice(folded) for _ in range(voices)]
+        self.folded, self.stereo = folded, stereo or (False,) * voices
+        self._lanes = [_Voice(folded, side) for side in self.stereo]
 
-    def generate(self, n: int, temperature: ArrayLike = 1.0) -> NDArray[np.int32]:
-        beta = betas(temperature, self.voices, n)
-        rows = [[lane.step(b) for b in row] for lane, row in zip(self._lanes, beta, strict=True)]
-        return np.array(rows, dtype=np.int32).reshape(self.voices, n)
+    def generate(
+        self,
+        n: int,
+        temperature: ArrayLike = 1.0,
+        partner: Generator | None = None,
+        blend: ArrayLike = 0.0,
+    ) -> NDArray[np.int32]:
+        beta, share = betas(temperature, self.voices, n), blends(blend, self.voices, n)
+        others: list[_Voice | None] = [None] * self.voices
+        if partner is not None:
+            check_partner(self, partner)
+            assert isinstance(partner, ReferenceGenerator)
+            others = [*partner._lanes]
+        rows = [
+            [lane.step(b, other, s) for b, s in zip(*row, strict=True)]
+            for lane, other, *row in zip(self._lanes, others, beta, share, strict=True)
+        ]
+        sides = np.array(rows, dtype=np.int32).reshape(self.voices, n, 2).transpose(2, 0, 1)
+        return sides.copy() if any(self.stereo) else sides[0].copy()
 
     def reset(self, h0: str | None = None, voice: int | None = None) -> None:
         for lane in checked_reset(h0, voice, self.voices):
@@ -263,10 +308,10 @@ class ReferenceGenerator:
         return self._lanes[lane].entropy
 
     def prime(self, indices: NDArray[np.integer]) -> None:
-        for lane, row in zip(self._lanes, checked_rows(indices, self.config, self.voices), strict=True):
-            for token in row:
+        for lane, *sides in zip(self._lanes, *checked_sides(indices, self.config, self.stereo), strict=True):
+            for left, right in zip(*sides, strict=True):
                 lane.run_tiers()
-                lane.append(token)
+                lane.append(left, right)
 
     def hidden(self, voice: int) -> NDArray[np.float32]:
         (lane,) = checked_reset(None, voice, self.voices)
@@ -280,6 +325,7 @@ class ReferenceGenerator:
         self._lanes[lane].h = [tier.copy() for tier in parts[0]]
         self._lanes[lane].c = [tier.copy() for tier in parts[-1]]
         self._lanes[lane].tokens = [int(token) for token in behind]
+        self._lanes[lane].right = list(self._lanes[lane].tokens)
 
     def state(self) -> list[_Voice]:
         return [copy.copy(lane) for lane in self._copies(self._lanes)]
@@ -289,7 +335,9 @@ class ReferenceGenerator:
             raise ValueError(f"state: {type(state).__name__}: what state() gave expected")
         if len(state) != self.voices:
             raise ValueError(f"state: {len(state)} voices: {self.voices} expected")
-        if any((lane.config, lane.folded.precision) != (self.config, self.precision) for lane in state):
+        if any((lane.config, lane.folded.precision) != (self.config, self.precision) for lane in state) or (
+            tuple(lane.stereo for lane in state) != self.stereo
+        ):
             raise ValueError("state: of another network")
         self._lanes = self._copies(state)
         for lane in self._lanes:
@@ -317,7 +365,7 @@ class ReferenceGenerator:
             for t, token in enumerate(row[c.lookback :]):
                 lane.run_tiers()
                 out[t] = log_softmax(lane.logits())
-                lane.append(token)
+                lane.append(token, token)
         return result
 
 

@@ -122,7 +122,7 @@ def test_kernels_cannot_raise_or_allocate():
     from engine.cpu import hop
     from engine.cpu.kernels import OPTIONS, njit
 
-    for function in (hop.generate, hop.prime, hop.reset):
+    for function in (hop.generate, hop.prime, hop.reset, hop.blend):
         again = njit(**{**OPTIONS, "cache": False})(function.py_func)  # cached code cannot be looked at
         hop.address_of(again)
         (whole,) = again.inspect_llvm().values()

@@ -11,6 +11,7 @@ from engine import draw
 from engine.cpu import hop
 from engine.cpu.memory import address
 from engine.cpu.packing import (
+    CLOCK,
     DICE,
     ENTROPY,
     FRESH_DICE,
@@ -20,6 +21,7 @@ from engine.cpu.packing import (
     LANE_BYTES,
     NUMBER,
     RESETS,
+    SIDE,
     SPREAD,
     T_C,
     T_H,
@@ -35,13 +37,17 @@ from engine.cpu.packing import (
 from engine.folding import Folded
 from engine.generator import RESETS as RESET_NAMES
 from engine.generator import (
+    Generator,
     Program,
     betas,
+    blends,
+    check_partner,
     checked_batch,
     checked_hidden,
     checked_lookback,
     checked_reset,
     checked_rows,
+    checked_sides,
     keys,
 )
 from engine.reference import log_softmax
@@ -54,11 +60,13 @@ class CpuGenerator:
 
     backend = "cpu"
 
-    def __init__(self, folded: Folded, voices: int) -> None:
+    def __init__(self, folded: Folded, voices: int, stereo: tuple[bool, ...] = (), spare: int = 0) -> None:
         self.config, self.precision, self.voices = folded.config, folded.precision, voices
-        self.folded = folded
-        self._packed = Packed(folded, voices)
+        self.folded, self.stereo, self._spare = folded, stereo or (False,) * voices, spare
+        self._packed = Packed(folded, voices, sum(side << v for v, side in enumerate(self.stereo)), spare)
         self.reset()
+        for lane in range(voices, voices + spare):
+            hop.reset(self._packed.context, lane, hop.FRESH)
 
     @property
     def context(self) -> int:
@@ -79,14 +87,41 @@ class CpuGenerator:
             address(packed.lanes),
             int(packed.words[LANE_BYTES]),
             (self, packed),
+            hop.address_of(hop.blend),
+            sum(side << v for v, side in enumerate(self.stereo)),
+            self._spare,
         )
 
-    def generate(self, n: int, temperature: ArrayLike = 1.0) -> NDArray[np.int32]:
+    def generate(
+        self,
+        n: int,
+        temperature: ArrayLike = 1.0,
+        partner: Generator | None = None,
+        blend: ArrayLike = 0.0,
+    ) -> NDArray[np.int32]:
         beta = betas(temperature, self.voices, n)
-        tokens = np.empty((self.voices, n), np.int32)
-        everyone = _signed((1 << self.voices) - 1)
-        hop.generate(self._packed.context, everyone, n, address(beta), address(tokens), n)
+        tokens: NDArray[np.int32] = np.empty((2, self.voices, n), np.int32)
+        if partner is None:
+            everyone = _signed((1 << self.voices) - 1)
+            hop.generate(self._packed.context, everyone, n, address(beta), address(tokens), n)
+        else:
+            check_partner(self, partner)
+            assert isinstance(partner, CpuGenerator)
+            self._blend(partner, beta, blends(blend, self.voices, n), tokens)
+        if not any(self.stereo):
+            left: NDArray[np.int32] = tokens[0]
+            return left
+        mono = [not side for side in self.stereo]
+        tokens[1, mono] = tokens[0, mono]
         return tokens
+
+    def _blend(
+        self, partner: CpuGenerator, beta: NDArray[np.float32], share: NDArray[np.float32], tokens: NDArray[np.int32]
+    ) -> None:
+        ours, theirs, n = self._packed.context, partner._packed.context, beta.shape[1]
+        for v in range(self.voices):
+            left, right = (address(side[v]) for side in tokens)
+            hop.blend(ours, v, theirs, v, n, address(beta[v]), address(share[v]), left, right)
 
     def reset(self, h0: str | None = None, voice: int | None = None) -> None:
         lanes = checked_reset(h0, voice, self.voices)
@@ -109,8 +144,12 @@ class CpuGenerator:
         return float(self._header(lane)[ENTROPY : ENTROPY + 1].view(np.float64)[0])
 
     def prime(self, indices: NDArray[np.integer]) -> None:
-        for lane, row in enumerate(checked_rows(indices, self.config, self.voices)):
+        left, right = checked_sides(indices, self.config, self.stereo)
+        for lane, row in enumerate(left):
+            before = self._tail(lane) if self.stereo[lane] else row
             hop.prime(self._packed.context, lane, address(row), len(row))
+            if self.stereo[lane]:  # all that a right side remembers are its last samples
+                self._set_tail(lane, np.concatenate([before, right[lane]])[-self.config.lookback :])
 
     def hidden(self, voice: int) -> NDArray[np.float32]:
         (lane,) = checked_reset(None, voice, self.voices)
@@ -123,7 +162,8 @@ class CpuGenerator:
         for part, views in zip(parts, self._minds(lane), strict=True):
             for values, view in zip(part, views, strict=True):
                 view[:] = values
-        self._lookback(lane)[:] = np.tile(behind, 2)
+        for side in range(1 + self.stereo[lane]):
+            self._lookback(lane, side)[:] = np.tile(behind, 2)
 
     def frozen(self, hidden: NDArray[np.floating], tokens: NDArray[np.integer]) -> NDArray[np.uint8]:
         """The bytes of a lane that has jumped there; lane 0 is used for it and left there."""
@@ -148,10 +188,12 @@ class CpuGenerator:
         lanes, found = self._packed.lanes, np.asarray(state)
         if found.dtype != np.uint8 or found.shape != lanes.shape:
             raise ValueError(f"state: {found.dtype} {found.shape}: {len(lanes)} bytes expected")
-        at, end = int(self._packed.words[TOKENS]), int(self._packed.words[TOKENS]) + 8 * self.config.lookback
-        tokens = np.ascontiguousarray(found.reshape(self.voices, -1)[:, at:end]).view(np.int32)
-        if tokens.min() < 0 or tokens.max() >= self.config.q_levels:  # the kernels look weights up by them
-            raise ValueError(f"state: samples {tokens.min()}..{tokens.max()}: of another network")
+        blocks = found.reshape(self.voices + self._spare, -1)
+        for side in range(1 + any(self.stereo)):
+            at = int(self._packed.words[TOKENS]) + side * int(self._packed.words[SIDE])
+            tokens = np.ascontiguousarray(blocks[:, at : at + 8 * self.config.lookback]).view(np.int32)
+            if tokens.min() < 0 or tokens.max() >= self.config.q_levels:  # the kernels look weights up by them
+                raise ValueError(f"state: samples {tokens.min()}..{tokens.max()}: of another network")
         lanes[:] = found
 
     def repeat(self, state: NDArray[np.uint8]) -> None:
@@ -208,9 +250,18 @@ class CpuGenerator:
     def _header(self, lane: int) -> NDArray[np.int64]:
         return self._block(lane)[: HEADER_WORDS * 8].view(np.int64)
 
-    def _lookback(self, lane: int) -> NDArray[np.int32]:
-        at = int(self._packed.words[TOKENS])
+    def _lookback(self, lane: int, side: int = 0) -> NDArray[np.int32]:
+        at = int(self._packed.words[TOKENS]) + side * int(self._packed.words[SIDE])
         return self._block(lane)[at : at + 8 * self.config.lookback].view(np.int32)
+
+    def _tail(self, lane: int) -> NDArray[np.int32]:
+        """The last samples of a right side, (lookback,), the oldest first."""
+        at = int(self._header(lane)[CLOCK]) % self.config.lookback
+        return self._lookback(lane, 1)[at : at + self.config.lookback].copy()
+
+    def _set_tail(self, lane: int, tokens: NDArray[np.int32]) -> None:
+        """Give a right side these last samples."""
+        self._lookback(lane, 1)[:] = np.tile(np.roll(tokens, int(self._header(lane)[CLOCK]) % len(tokens)), 2)
 
 
 def _signed(word: int) -> int:

@@ -16,7 +16,7 @@ from engine import kernel_cache  # noqa: F401  (before numba)
 from numba import njit, types
 
 from engine import draw
-from engine.cpu.kernels import OPTIONS, append, lane_at, logits, measure, padded_dim, pick, run_tiers
+from engine.cpu.kernels import OPTIONS, append, is_stereo, lane_at, logits, measure, padded_dim, pick, run_tiers
 from engine.cpu.memory import f32, flush_denormals, i32, i64, restore_denormals
 from engine.cpu.packing import (
     CLOCK,
@@ -30,8 +30,10 @@ from engine.cpu.packing import (
     LOGITS,
     LOOKBACK,
     LSTM,
+    MOST_LANES,
     NUMBER,
     RESETS,
+    SIDE,
     SPREAD,
     START,
     T_C,
@@ -51,7 +53,8 @@ _LOW = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
-_DRAW, _STATE, _FRESH = np.uint64(draw.DICE), np.uint64(draw.STATE), np.uint64(draw.FRESH)
+_DRAW, _STATE, _FRESH, _RIGHT = (np.uint64(purpose) for purpose in (draw.DICE, draw.STATE, draw.FRESH, draw.RIGHT))
+_LEFT = np.uint64(0)
 _STEP, _ONE, _ZERO = np.float32(2.0**-23), np.float32(1.0), np.float32(0.0)
 _MEASURED = draw.ENTROPY_EVERY
 _MANY = 1 << 20  # words of any context: only the view's bound, never read beyond what was packed
@@ -70,15 +73,23 @@ def philox(key, index, voice, purpose):
 
 
 @njit(**OPTIONS)
-def next_word(header):
-    """The dice of a lane's next sample, which fresh ones move (engine.draw.varied) where they may; both go on."""
-    word = np.int64(philox(np.uint64(header[KEY]), np.uint64(header[DICE]), np.uint64(header[NUMBER]), _DRAW))
-    header[DICE] += 1
+def next_word(header, side):
+    """The dice of a lane's next sample on its left (0) or right (1); fresh ones move them (engine.draw.varied)."""
+    aside = _RIGHT if side else _LEFT
+    number = np.uint64(header[NUMBER])
+    word = np.int64(philox(np.uint64(header[KEY]), np.uint64(header[DICE]), number, _DRAW + aside))
     if header[SPREAD] == 0:
         return word
-    fresh = philox(np.uint64(header[KEY]), np.uint64(header[FRESH_DICE]), np.uint64(header[NUMBER]), _FRESH)
-    header[FRESH_DICE] += 1
+    fresh = philox(np.uint64(header[KEY]), np.uint64(header[FRESH_DICE]), number, _FRESH + aside)
     return (word + (((np.int64(fresh) - 0x80000000) * header[SPREAD]) >> 32)) & 0xFFFFFFFF
+
+
+@njit(**OPTIONS)
+def advance(header):
+    """The dice of a lane go on; fresh ones only while they are in use."""
+    header[DICE] += 1
+    if header[SPREAD] != 0:
+        header[FRESH_DICE] += 1
 
 
 @njit(**OPTIONS)
@@ -93,13 +104,26 @@ def chosen_lanes(ctx, lanes, ids):
 
 
 @njit(**OPTIONS)
+def throw(ctx, block, side, beta):
+    """The token that a lane's left (0) or right (1) side draws from its LOGITS, or -1; the dice stay where they are.
+
+    Entropy is the left side's.
+    """
+    header = i64(block, 8)
+    token = pick(ctx, block + side * ctx[SIDE], beta, next_word(header, side))
+    if side == 0 and header[CLOCK] % _MEASURED == 0:
+        measure(ctx, block, beta, token)
+    return token
+
+
+@njit(**OPTIONS)
 def generate(context, lanes, n, betas, tokens, stride):
     """Draw n samples for every lane of the mask; returns the mask of lanes whose logits were not finite."""
     before = flush_denormals()
     ctx = i64(context, _MANY)
-    ids = i64(ctx[IDS], 64)
+    ids = i64(ctx[IDS], MOST_LANES)
     count = chosen_lanes(ctx, lanes, ids)
-    beta, out = f32(betas, ctx[VOICES] * stride), i32(tokens, ctx[VOICES] * stride)
+    beta, out = f32(betas, ctx[VOICES] * stride), i32(tokens, 2 * ctx[VOICES] * stride)
     fault = np.int64(0)
     for s in range(n):
         run_tiers(ctx, ids, count)
@@ -107,30 +131,89 @@ def generate(context, lanes, n, betas, tokens, stride):
         for i in range(count):
             lane = ids[i]
             block = lane_at(ctx, lane)
-            header = i64(block, 8)
-            token = pick(ctx, block, beta[lane * stride + s], next_word(header))
-            if header[CLOCK] % _MEASURED == 0:
-                measure(ctx, block, beta[lane * stride + s], token)
-            if token < 0:
-                fault |= np.int64(1) << lane
-                token = ctx[LEVELS] // 2
-            append(ctx, block, token)
-            out[lane * stride + s] = token
+            for side in range(1 + is_stereo(ctx, lane)):
+                token = throw(ctx, block, side, beta[lane * stride + s])
+                if token < 0:
+                    fault |= np.int64(1) << lane
+                    token = ctx[LEVELS] // 2
+                append(ctx, block + side * ctx[SIDE], token)
+                out[(side * ctx[VOICES] + lane) * stride + s] = token
+            advance(i64(block, 8))
     restore_denormals(before)
     return fault
 
 
 @njit(**OPTIONS)
+def blend(context, lane, partner, other, n, betas, blends, tokens, right):
+    """Draw n samples for one lane from its own distribution and, where blends are above 0, that of a partner's lane.
+
+    Both hear what is drawn. Returns 1 if logits were not finite.
+    """
+    before = flush_denormals()
+    ours, theirs = i64(context, _MANY), i64(partner, _MANY)
+    beta, share, left_out = f32(betas, n), f32(blends, n), i32(tokens, n)
+    right_out = i32(right if right else tokens, n)
+    block, beside = lane_at(ours, lane), lane_at(theirs, other)
+    sides = 1 + is_stereo(ours, lane)
+    fault = np.int64(0)
+    for s in range(n):
+        think(ours, lane, share[s] < _ONE)
+        think(theirs, other, share[s] > _ZERO)
+        for side in range(sides):
+            at, there = block + side * ours[SIDE], beside + side * theirs[SIDE]
+            mingle(ours[LEVELS], at + ours[LOGITS], there + theirs[LOGITS], share[s])
+            token = throw(ours, block, side, beta[s])
+            if token < 0:
+                fault = np.int64(1)
+                token = ours[LEVELS] // 2
+            append(ours, at, token)
+            append(theirs, there, token)
+            if side:
+                right_out[s] = token
+            else:
+                left_out[s] = token
+        advance(i64(block, 8))
+    restore_denormals(before)
+    return fault
+
+
+@njit(**OPTIONS)
+def think(ctx, lane, speaks):
+    """The tiers of one lane whose frames begin now, and the next sample's logits if they are wanted."""
+    ids = i64(ctx[IDS], MOST_LANES)  # two contexts may be one: written anew each time
+    ids[0] = lane
+    run_tiers(ctx, ids, 1)
+    if speaks:
+        logits(ctx, ids, 1)
+
+
+@njit(**OPTIONS)
+def mingle(levels, ours, theirs, share):
+    """ours = (1 - share) ours + share theirs, exactly the one or the other at the ends."""
+    if share <= _ZERO:
+        return
+    x, y = f32(ours, levels), f32(theirs, levels)
+    if share >= _ONE:
+        for j in range(levels):
+            x[j] = y[j]
+        return
+    rest = _ONE - share
+    for j in range(levels):
+        x[j] = rest * x[j] + share * y[j]
+
+
+@njit(**OPTIONS)
 def prime(context, lane, tokens, n):
-    """Run n known samples through one lane; the dice do not move."""
+    """Run n known samples through one lane, both its sides hearing them; the dice do not move."""
     before = flush_denormals()
     ctx = i64(context, _MANY)
-    ids, known = i64(ctx[IDS], 64), i32(tokens, n)
+    ids, known = i64(ctx[IDS], MOST_LANES), i32(tokens, n)
     ids[0] = lane
     block = lane_at(ctx, lane)
     for s in range(n):
         run_tiers(ctx, ids, 1)
-        append(ctx, block, known[s])
+        for side in range(1 + is_stereo(ctx, lane)):
+            append(ctx, block + side * ctx[SIDE], known[s])
     restore_denormals(before)
     return 0
 
@@ -145,7 +228,8 @@ def reset(context, lane, mode):
         header[DICE] = 0
         return 0
     if mode == FRESH:
-        silence(ctx, block)
+        for side in range(1 + is_stereo(ctx, lane)):
+            silence(ctx, block + side * ctx[SIDE])
         mode = ctx[START]
     for i in range(ctx[TIERS]):
         tier = ctx[TIER_WORDS] + i * TIER_STRIDE
@@ -193,10 +277,10 @@ def uniform(header, element):
 
 @njit(**OPTIONS)
 def force(context, lanes, n, tokens, stride, out):
-    """Teacher-forced: n known samples a lane, and before each its fp32 logits to ``out`` (lane, n, levels)."""
+    """Teacher-forced: n known samples a lane, and before each its (left) logits, fp32, to ``out`` (lane, n, levels)."""
     before = flush_denormals()
     ctx = i64(context, _MANY)
-    ids, levels = i64(ctx[IDS], 64), ctx[LEVELS]
+    ids, levels = i64(ctx[IDS], MOST_LANES), ctx[LEVELS]
     count = chosen_lanes(ctx, lanes, ids)
     known = i32(tokens, ctx[VOICES] * stride)
     for s in range(n):
@@ -207,7 +291,8 @@ def force(context, lanes, n, tokens, stride, out):
             source, to = f32(block + ctx[LOGITS], levels), f32(out + (ids[i] * n + s) * levels * 4, levels)
             for j in range(levels):
                 to[j] = source[j]
-            append(ctx, block, known[ids[i] * stride + s])
+            for side in range(1 + is_stereo(ctx, ids[i])):
+                append(ctx, block + side * ctx[SIDE], known[ids[i] * stride + s])
     restore_denormals(before)
     return 0
 

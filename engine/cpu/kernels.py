@@ -43,6 +43,9 @@ from engine.cpu.packing import (
     GATES,
     HIDDEN,
     IDS,
+    IDS_BOTH,
+    IDS_DUE,
+    IDS_SLOT,
     INT8,
     L_BELOW,
     L_ENTRY,
@@ -57,9 +60,13 @@ from engine.cpu.packing import (
     LOOKBACK,
     LSTM,
     MLP,
+    MOST_LANES,
     OUTPUT,
     PAST,
+    RIGHT_ID,
+    SIDE,
     SKIP,
+    STEREO,
     SUMS,
     T_BIAS,
     T_C,
@@ -78,6 +85,7 @@ from engine.cpu.packing import (
     TIER_WORDS,
     TIERS,
     TOKENS,
+    VOICES,
     X,
 )
 from engine.cpu.tiles import ROWS, fp32_tile, int8_tile
@@ -131,8 +139,14 @@ def tanh(x):
 
 @njit(**OPTIONS)
 def lane_at(ctx, lane):
-    """Address of a lane's block."""
-    return ctx[LANES] + lane * ctx[LANE_BYTES]
+    """Address of the block of a lane, or of its right side."""
+    return ctx[LANES] + (lane & (RIGHT_ID - 1)) * ctx[LANE_BYTES] + lane // RIGHT_ID * ctx[SIDE]
+
+
+@njit(**OPTIONS)
+def is_stereo(ctx, lane):
+    """1 if a lane has a right side, else 0."""
+    return (ctx[STEREO] >> (lane % ctx[VOICES])) & 1
 
 
 @njit(**OPTIONS)
@@ -203,7 +217,7 @@ def slot_of(ctx, size, slots, lane):
 @njit(**OPTIONS)
 def each_slot(ctx, d, size, slots, ids, n, source, out):
     """dense() with, for every lane, the matrix of its slot; lanes usually share one."""
-    group = i64(ctx[IDS] + 3 * 64 * 8, 64)
+    group = i64(ctx[IDS] + IDS_SLOT * 8, MOST_LANES)
     for first in range(n):
         count = same_slot(ctx, size, slots, ids, n, first, group)
         if count:
@@ -355,7 +369,7 @@ def run_layer(ctx, i, tier, k, ids, n):
 @njit(**OPTIONS)
 def run_tiers(ctx, ids, n):
     """Every tier whose frame begins now, from the top."""
-    chosen = i64(ctx[IDS] + 2 * 64 * 8, 64)
+    chosen = i64(ctx[IDS] + IDS_DUE * 8, MOST_LANES)
     for step in range(ctx[TIERS]):
         i = ctx[TIERS] - 1 - step
         count = due(ctx, ctx[ctx[TIER_WORDS] + i * TIER_STRIDE + T_SIZE], ids, n, chosen)
@@ -402,11 +416,29 @@ def relu(at, n):
 
 
 @njit(**OPTIONS)
-def logits(ctx, ids, n):
-    """LOGITS of the next sample of n lanes, the tiers having run."""
+def with_rights(ctx, ids, n, both):
+    """The lanes of ``ids`` and their right sides, which share what the tiers say (X). Returns how many."""
+    count, width = n, ctx[MLP]
+    for i in range(n):
+        both[i] = ids[i]
+    for i in range(n):
+        if is_stereo(ctx, ids[i]):
+            both[count] = ids[i] + RIGHT_ID
+            left, right = f32(lane_at(ctx, ids[i]) + ctx[X], width), f32(lane_at(ctx, both[count]) + ctx[X], width)
+            for j in range(width):
+                right[j] = left[j]
+            count += 1
+    return count
+
+
+@njit(**OPTIONS)
+def logits(ctx, chosen, count):
+    """LOGITS of the next sample of so many lanes and of their right sides, the tiers having run."""
     bottom, int8, width = ctx[TIER_WORDS], ctx[INT8], ctx[MLP]
     source = ctx[bottom + T_OUT_BYTES] if int8 else ctx[bottom + T_OUT]
-    each_slot(ctx, ctx[bottom + T_UP], 1, ctx[FRAME], ids, n, source, ctx[X])
+    each_slot(ctx, ctx[bottom + T_UP], 1, ctx[FRAME], chosen, count, source, ctx[X])
+    ids = i64(ctx[IDS] + IDS_BOTH * 8, 2 * MOST_LANES)
+    n = with_rights(ctx, chosen, count, ids)
     floats = f32(ctx[FLOATS], 5)
     source = ctx[BYTES] if int8 else ctx[X]
     for i in range(n):

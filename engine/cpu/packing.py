@@ -3,7 +3,9 @@
 Every size and index is derived from a checked ModelConfig here, once; the kernels trust what they find.
 
 A lane's block holds its state (header, tokens, h, c, tier outputs) and its scratch. All vectors are padded to 64 and
-start on a cache line.
+start on a cache line. Of a stereo network every block also holds, SIDE bytes on, the right side's own copy of what the
+sample level needs: header (only its clock counts), tokens and scratch, at the same offsets; tiers are the left's. A
+lane's id is its number; with RIGHT_ID added it means that right side.
 """
 
 from __future__ import annotations
@@ -23,9 +25,9 @@ from engine.folding import Dense, Folded, FoldedTier
 # Words of the context.
 (
     VOICES, INT8, LSTM, TIERS, LAYERS, DIM, MLP, LEVELS, LOOKBACK, SKIP, HIDDEN, OUTPUT, LANES, LANE_BYTES, TABLE,
-    FRAME, FLOATS, TIER_WORDS, START, ENTRY_ROWS, GATES, IDS, TOKENS, GATE, PAST, BYTES, X, LOGITS, SUMS,
+    FRAME, FLOATS, TIER_WORDS, START, ENTRY_ROWS, GATES, IDS, TOKENS, GATE, PAST, BYTES, X, LOGITS, SUMS, STEREO, SIDE,
     CONTEXT_WORDS,
-) = range(30)  # fmt: skip
+) = range(32)  # fmt: skip
 
 # Words of one tier.
 (
@@ -46,15 +48,26 @@ KEY, DICE, CLOCK, RESETS, NUMBER, SPREAD, FRESH_DICE, ENTROPY, HEADER_WORDS = ra
 F_TABLE, F_MLP1, F_MLP2, F_DRAW, F_UNIT, F_TIER = range(6)
 
 
+# Lists of lane ids at IDS: those asked for, these with their right sides, those whose frame begins, those of one slot.
+MOST_LANES = 64  # that one call may name
+IDS_BOTH, IDS_DUE, IDS_SLOT, IDS_ROOM = 64, 192, 256, 320
+RIGHT_ID = 1 << 16
+
+
 def padded(n: int) -> int:
     """``n`` rounded up to a tile's rows."""
     return -(-n // ROWS) * ROWS
 
 
 class Packed:
-    """The context of one network with ``voices`` lanes, and everything its addresses point to."""
+    """The context of one network with ``voices`` lanes, and everything its addresses point to.
 
-    def __init__(self, folded: Folded, voices: int) -> None:
+    Args:
+        stereo: mask of the voices that have a right side.
+        spare: lanes behind those of the voices, which no mask names; lane n belongs to voice n % voices.
+    """
+
+    def __init__(self, folded: Folded, voices: int, stereo: int = 0, spare: int = 0) -> None:
         self.keep: list[NDArray[Any]] = []
         self._words: list[int] = [0] * CONTEXT_WORDS
         self._offset = HEADER_WORDS * 8
@@ -68,12 +81,16 @@ class Packed:
         for word, value in sizes.items():
             self._words[word] = int(value)
         self._reserve_lane(folded)
+        self._words[STEREO] = stereo - (1 << 64) if stereo >> 63 else stereo
+        side = -(-self._offset // ALIGN) * ALIGN  # what a right side holds of its own
+        self._reserve_tiers(folded)
         self._words[TABLE] = self._array(_padded_last(folded.table))
         self._words[FLOATS] = self._array(_constants(folded))
         self._tiers(folded.tiers, c.n_rnn)
         self._words[HIDDEN] = self._dense([folded.hidden]) if folded.hidden else 0
         self._words[OUTPUT] = self._dense([folded.output])
-        self._finish(voices)
+        self._words[SIDE] = self._reserve(side, 1) if stereo else 0
+        self._finish(voices + spare)
 
     def _array(self, values: NDArray[Any]) -> int:
         """Address of an aligned copy that lives as long as this object."""
@@ -92,11 +109,15 @@ class Packed:
         c = folded.config
         gates, dim, mlp = padded(c.gates * c.dim), padded(c.dim), padded(c.mlp_dim)
         for word, n in (
-            (TOKENS, 2 * c.lookback), (GATE, max(gates, mlp)), (PAST, gates), (X, mlp),
+            (TOKENS, 2 * c.lookback), (GATE, max(gates, mlp)), (X, mlp),
             (LOGITS, padded(c.q_levels)), (SUMS, max(mlp, padded(c.q_levels))),
         ):  # fmt: skip
             self._words[word] = self._reserve(n)
         self._words[BYTES] = self._reserve(max(dim, mlp), 1)
+
+    def _reserve_tiers(self, folded: Folded) -> None:
+        """What only the tiers use."""
+        self._words[PAST] = self._reserve(padded(folded.config.gates * folded.config.dim))
 
     def _tiers(self, tiers: tuple[FoldedTier, ...], n_rnn: int) -> None:
         rows = [self._tier(tier, n_rnn) for tier in tiers]
@@ -144,11 +165,11 @@ class Packed:
         self._words.extend(int(word) for word in words)
         return at
 
-    def _finish(self, voices: int) -> None:
+    def _finish(self, lanes: int) -> None:
         lane_bytes = -(-self._offset // ALIGN) * ALIGN
-        self.lanes = aligned(voices * lane_bytes, np.uint8)
+        self.lanes = aligned(lanes * lane_bytes, np.uint8)
         self._words[LANES], self._words[LANE_BYTES] = address(self.lanes), lane_bytes
-        ids = aligned(4 * 64, np.int64)
+        ids = aligned(IDS_ROOM, np.int64)
         self.keep.append(ids)
         self._words[IDS] = address(ids)
         self.words = np.array(self._words, dtype=np.int64)
