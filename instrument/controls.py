@@ -58,6 +58,8 @@ class Op(IntEnum):
     STOP = 7  # ramp = closing fade, 0 for the usual one
     MOMENT = 8  # number = index of a moment in the network's checkpoint
     GROW = 9  # number = checkpoints in the bank from here on: those that lie ready behind it join
+    LOOP = 10  # number + value = samples of a pass (value below 1), flags & LENGTH_ONLY
+    UNLOOP = 11
     LOAD = 13  # number = slot whose descriptor lies ready: it may be switched to from here on
     DROP = 14  # number = slot that is given up; refused while a voice is on it or on its way there
     PARK = 15  # the voice fades out, and is not generated any more
@@ -84,6 +86,7 @@ DEFAULTS = tuple(parameter.default for parameter in _BY_CODE)
 assert [p.code for p in _BY_CODE] == list(range(PARAMETERS))
 
 KEEP_STATE = 1  # SWITCH: keep the recurrent state if the architectures agree
+LENGTH_ONLY = 1  # LOOP: another length for a loop there is, from its next pass on
 ALREADY = 2  # event: the voice plays that one already
 REFUSED = 4  # event: no such voice, slot or parameter, or a value that is no number; nothing was done
 OVERTAKEN = 8  # event, with REFUSED: a switch or resume that a panic came before
@@ -98,10 +101,11 @@ class Command:
         op: see :class:`Op`.
         voice: from 0; -1 is every voice.
         parameter: code of a live parameter (SET, MODULATE), mode (RESEED).
-        value: natural units (SET); an offset in them (MODULATE).
+        value: natural units (SET); an offset in them (MODULATE); the part of a sample in a loop's length (LOOP).
         ramp: samples; SET, MODULATE: 0 is the usual glide, 1 an immediate step; SWITCH: crossfade.
-        number: slot (SWITCH, LOAD, DROP), seed (SEED, 64 bits), moment (MOMENT), size of the bank (GROW).
-        flags: KEEP_STATE (SWITCH); events also ALREADY, REFUSED, OVERTAKEN.
+        number: slot (SWITCH, LOAD, DROP), seed (SEED, 64 bits), moment (MOMENT), size of the bank (GROW), samples
+            of a pass (LOOP).
+        flags: KEEP_STATE (SWITCH), LENGTH_ONLY (LOOP); events also ALREADY, REFUSED, OVERTAKEN.
         late: events only: how many samples after ``at`` was asked for.
         serial: any number; the event of a command carries the same.
     """

@@ -22,6 +22,7 @@ from engine.cpu.memory import flush_denormals, restore_denormals
 from instrument.audio.dsp import network_index
 from instrument.audio.history import grow, join
 from instrument.audio.loading import admit, drop, droppable, loadable, ready
+from instrument.audio.looping import LONGEST, SHORTEST, begin_loop, place_in_loop, resize_loop, turn_loops
 from instrument.audio.memory import INNER, get_i64, monotonic_ns, set_i64, usleep
 from instrument.audio.mix import NOT_FINITE, blow, fall_gain, mix
 from instrument.audio.parking import leave, park, wake
@@ -48,8 +49,10 @@ from instrument.audio.state import (
     slot_at,
     voice_at,
 )
+from instrument.audio.steering import steer
 from instrument.audio.voices import (
     destination,
+    end_loop,
     end_priming,
     generate,
     jump,
@@ -65,6 +68,7 @@ from instrument.audio.voices import (
 from instrument.controls import (
     ALREADY,
     GAIN,
+    LENGTH_ONLY,
     MUTE,
     PAN,
     PARAMETERS,
@@ -91,6 +95,7 @@ from instrument.shared import (
 _SET, _MODULATE, _SWITCH, _RESEED = int(Op.SET), int(Op.MODULATE), int(Op.SWITCH), int(Op.RESEED)
 _MOMENT, _GROW, _LOAD, _DROP = int(Op.MOMENT), int(Op.GROW), int(Op.LOAD), int(Op.DROP)
 _PARK, _WAKE = int(Op.PARK), int(Op.WAKE)
+_LOOP, _UNLOOP = int(Op.LOOP), int(Op.UNLOOP)
 _PANIC, _RESUME, _STOP, _ENDED = np.int64(Op.PANIC), np.int64(Op.RESUME), np.int64(Op.STOP), np.int64(Op.ENDED)
 _REFUSED, _ALREADY = np.int64(REFUSED), np.int64(ALREADY)
 _TEMPERATURE, _GAIN, _PAN, _MUTE = np.int64(TEMPERATURE), np.int64(GAIN), np.int64(PAN), np.int64(MUTE)
@@ -146,6 +151,8 @@ def turn(core: Record) -> int:
     take_commands(core, written)
     take_flags(core)
     change_voices(core)
+    turn_loops(core)
+    steer(core)
     apply_later(core)
     apply_front(core)
     grow(core)
@@ -327,6 +334,8 @@ def apply_front(core: Record) -> None:
             apply_switch(core, c, front, note_late(core, late))
         elif c.op == _MOMENT:
             apply_moment(core, c, front, note_late(core, late))
+        elif c.op == _LOOP:
+            apply_loop(core, c, front, note_late(core, late))
         elif c.op == _GROW:
             echo(core, front, c, ZERO, note_late(core, late))
             join(core, c.number)
@@ -341,6 +350,8 @@ def apply_front(core: Record) -> None:
             for v in range(first_voice(c), last_voice(core, c) + 1):
                 if c.op == _RESEED:
                     reseed(core, v, c.parameter)
+                elif c.op == _UNLOOP:
+                    end_loop(core, v)
                 else:
                     new_dice(core, v, c.number)
 
@@ -366,6 +377,8 @@ def well_formed(core: Record, c: Record) -> bool:
         return droppable(core, c.number)
     if c.op == _GROW:
         return c.number > core.slots and c.number <= core.room
+    if c.op == _LOOP:
+        return c.number >= SHORTEST and c.number <= LONGEST and c.value >= 0.0 and c.value < 1.0
     return c.op != _RESEED or c.parameter <= 2
 
 
@@ -438,6 +451,21 @@ def apply_moment(core: Record, c: Record, front: int, late: int) -> None:
         if jump(core, v, c.number):
             flags = ZERO
     echo(core, front, c, flags, late)
+
+
+@njit(**INNER)
+def apply_loop(core: Record, c: Record, front: int, late: int) -> None:
+    """A loop of one voice or all, or another length for those that have one; refused in panic's silence."""
+    new = c.flags & LENGTH_ONLY == 0
+    if new and core.phase == SILENT:
+        echo(core, front, c, _REFUSED, late)
+        return
+    echo(core, front, c, ZERO, late)
+    for v in range(first_voice(c), last_voice(core, c) + 1):
+        if new:
+            begin_loop(core, v, c.number, c.value)
+        else:
+            resize_loop(core, v, c.number, c.value)
 
 
 # --- telling
@@ -526,12 +554,12 @@ def show_voice(core: Record, v: int, base: int) -> None:
     base += 1 + OVERALL + v * PER_VOICE
     publish(words, base, math.sqrt(voice.square))
     publish(words, base + 1, voice.peak)
-    publish(words, base + 2, value_at(core, v, _TEMPERATURE, core.mix + core.delay))
+    publish(words, base + 2, value_at(core, v, _TEMPERATURE, core.mix + core.delay) * voice.steer)
     publish(words, base + 3, value_at(core, v, _GAIN, core.mix))
     publish(words, base + 4, value_at(core, v, _PAN, core.mix))
     publish(words, base + 5, value_at(core, v, _MUTE, core.mix))
     publish(words, base + 6, float(voice.slot))
     publish(words, base + 7, 3.0 if voice.parked == PARKED else float(voice.phase))
-    publish(words, base + 8, 0.0)
-    publish(words, base + 9, -1.0)
-    publish(words, base + 10, 1.0)
+    publish(words, base + 8, voice.entropy)
+    publish(words, base + 9, place_in_loop(core, v))
+    publish(words, base + 10, voice.steer)

@@ -26,6 +26,7 @@ from instrument.audio.state import (
     CORE,
     DECK,
     GLIDE,
+    LOOP,
     MAX_TURN,
     MAX_VOICES,
     PAST,
@@ -33,6 +34,7 @@ from instrument.audio.state import (
     TIMES,
     VOICE,
 )
+from instrument.audio.steering import SMOOTHED_S, STEERED_S
 from instrument.audio.table import ROOM, Rules, Table
 from instrument.audio.timing import SHARE, Timing, make_timing, measure
 from instrument.controls import DEFAULTS, HIGHEST, LOWEST, MATURITY, OLDEST, PARAMETERS, Link
@@ -393,6 +395,7 @@ class Performance:
             "deck_memory": self._make_decks(start),
             "glide_memory": _make_glides(self.voices, parameters),
             "modulation_memory": _make_modulations(self.voices),
+            "loop_memory": np.zeros(self.voices, LOOP),
             "out": np.full((MAX_TURN, 2), 0.0, np.float32),
             "times": np.zeros(TIMES, np.int64),
         }
@@ -441,6 +444,8 @@ class Performance:
             "meter_fall": 1.0 - _blend(PEAK_S * rate),
             "fuse_blend": _blend(FUSE_WINDOW_S * rate),
             "reduction": 1.0,
+            "entropy_blend": timing.turn / (timing.turn + SMOOTHED_S * rate),
+            "steer_blend": timing.turn / (STEERED_S * rate),
         }
         values |= zip(("b0", "b1", "b2", "a1", "a2"), highpass(rate), strict=True)
         values |= {name: array.ctypes.data for name, array in self._memory.items()}
@@ -476,6 +481,7 @@ def _make_voices(start: Sequence[int], grown: Sequence[int]) -> NDArray[np.void]
     voices["slot"], voices["wanted"], voices["grown"] = start, -1, grown
     voices["fuse_at"] = voices["fuse_back"] = NEVER
     voices["rest_start"], voices["rest_from"], voices["rest_to"] = _LONG_AGO, 1.0, 1.0
+    voices["steer"] = 1.0
     return voices
 
 

@@ -82,6 +82,7 @@ class Slot:
         self._levels = np.ascontiguousarray(levels(program.config), np.float32)
         nowhere = Places(np.zeros((0, 8), np.uint8), np.zeros((0, 0), np.int32), np.zeros(0, np.float32))
         self._places = moments or nowhere
+        self._kept = np.full((program.voices, program.state_bytes), 0, np.uint8)  # of loops
         self._edges = np.ascontiguousarray(thresholds(program.config), np.float32)
         self.resampler: Resampler
         self.betas: NDArray[np.float32]
@@ -115,6 +116,7 @@ class Slot:
         record.moments, record.moment_count = places.states.ctypes.data, len(places.states)
         record.moment_levels = places.levels.ctypes.data
         record.attacks, record.attack_length = places.attack.ctypes.data, places.attack.shape[1]
+        record.kept = self._kept.ctypes.data
         record.settling = np.exp(-1.0 / (SETTLING_S * self.config.sample_rate))
 
     def header(self, lane: int) -> NDArray[np.int64]:

@@ -31,6 +31,10 @@ PENDING = 1024  # commands that may wait for their sample in each of the two lis
 PLAYING, FALLING, SILENT = range(3)  # phase of the whole: FALLING is panic's fade
 STEADY, PRIMING, FADING = range(3)  # phase of a voice
 AWAKE, LEAVING, PARKED = range(3)  # LEAVING fades out
+OFF, WAITING, LOOPING = range(3)  # state of a voice's loop: WAITING for a network that is being primed
+
+# words of a lane's header (docs/design.md) that loops and steering need
+SPREAD, FRESH_DICE, MEASURED = 5, 6, 7
 
 _INT, _FLOAT = np.int64, np.float64
 
@@ -48,6 +52,7 @@ CORE = _record(
     # limits and prime rates, (room, room); float64 of one turn's mix, of the limiter's rings; float32 frames of a turn;
     # histogram
     "words samples slot_memory voice_memory deck_memory glide_memory modulation_memory front later limits rates "
+    "loop_memory "
     "left right need held late_left late_right out times "
     # where we are
     "mix phase panic_at overtaken fade_start stop_at ended "
@@ -56,6 +61,7 @@ CORE = _record(
     "late commands events_lost events_untold events_from tap_lost tap_missing tap_from fuses frames next_figures "
     "first_ns",
     "b0 b1 b2 a1 a2 fade_from fade_to release meter_fall meter_blend fuse_blend "
+    "entropy_blend steer_blend "
     "load peak square peak_total square_total reduction hop_p50 hop_p99 hop_max factor",
 )
 
@@ -63,18 +69,23 @@ SLOT = _record(
     "architecture context generate prime reset state state_bytes "
     "q_levels levels edges source target taps phases table betas tokens stride prime_length ready "
     # lanes' states, float32 of each one's last amplitude, how many; int32 of each one's attack, its length
-    "moments moment_levels moment_count attacks attack_length",
+    "moments moment_levels moment_count attacks attack_length "
+    # a lane's state for each voice, of its loop
+    "kept",
     "gain preemphasis settling",
 )
 
 VOICE = _record(
     "deck phase slot switch_at switch_origin fade_length wanted wanted_ramp wanted_flags "
     "fault fuse_at fuse_back fuse_reason grown parked rest_start",
-    "z1 z2 square peak runaway rest_from rest_to",
+    "z1 z2 square peak runaway rest_from rest_to entropy steer",
 )
 
 # speech: address and number of the samples that a jump left to be said before the dice go on
 DECK = _record("slot first origin started primed rate jumped speech speech_left", "decoded previous step")
+
+# part: of a sample, added to the length; rest: parts that are not yet one; the others as the deck's
+LOOP = _record("state length start next speech speech_left", "part rest decoded")
 
 # (voices, parameters) of them twice: what was set, and what is added to it; low and high limit the sum
 GLIDE = _record("end ramp", "target step low high")
@@ -109,3 +120,4 @@ def _reader(dtype: np.dtype[np.void]) -> Any:
 
 core_at, slot_at, voice_at = _reader(CORE), _reader(SLOT), _reader(VOICE)
 deck_at, glide_at, command_at = _reader(DECK), _reader(GLIDE), _reader(COMMAND)
+loop_at = _reader(LOOP)

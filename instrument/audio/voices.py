@@ -27,16 +27,21 @@ from instrument.audio.memory import INNER, call_3, call_4, call_6, get_f32, get_
 from instrument.audio.pending import tell
 from instrument.audio.state import (
     FADING,
+    FRESH_DICE,
     LEAVING,
+    LOOPING,
+    OFF,
     PARKED,
     PAST,
     PRIMING,
     SILENT,
+    SPREAD,
     STEADY,
     ZERO,
     Record,
     deck_at,
     glide_at,
+    loop_at,
     slot_at,
     voice_at,
 )
@@ -47,7 +52,7 @@ _SWITCHED, _PRIMED, _SETTLED = np.int64(Op.SWITCHED), np.int64(Op.PRIMED), np.in
 _KEEP_STATE = np.int64(KEEP_STATE)
 _FRESH = 3  # reset mode
 _TEMPERATURE = np.int64(TEMPERATURE)
-_HEADER = (0, 1, 3, 4)  # key, position, resets, voice number: the dice, which belong to the voice
+_HEADER = (0, 1, 3, 4, 5, 6, 7)  # all but the clock: the dice and what was measured, which belong to the voice
 
 
 @njit(**INNER)
@@ -62,6 +67,49 @@ def lane_state(slot: Record, v: int) -> int:
     """Address of voice v's state in ``slot``."""
     address: int = slot.state + v * slot.state_bytes
     return address
+
+
+@njit(**INNER)
+def kept_state(slot: Record, v: int) -> int:
+    """Address of what voice v's loop returns to while it plays ``slot``."""
+    address: int = slot.kept + v * slot.state_bytes
+    return address
+
+
+@njit(**INNER)
+def sounding(core: Record, v: int) -> int:
+    """The deck, 0 or 1, that voice v plays, or fades to."""
+    voice = voice_at(core.voice_memory, v)
+    d: int = 1 - voice.deck if voice.phase == FADING else voice.deck
+    return d
+
+
+@njit(**INNER)
+def end_loop(core: Record, v: int) -> None:
+    """Voice v is put back no more; it goes on from where it is, its dice unmoved."""
+    loop = loop_at(core.loop_memory, v)
+    if loop.state == OFF:
+        return
+    loop.state = OFF
+    for d in range(2):
+        slot = slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + d).slot)
+        set_i64(lane_state(slot, v), SPREAD, 0)
+
+
+@njit(**INNER)
+def carry_loop(core: Record, v: int, old: Record, new: Record) -> None:
+    """What voice v returns to goes along to a slot of equal architecture; but not what a moment of the old one said."""
+    loop = loop_at(core.loop_memory, v)
+    if loop.state == LOOPING:
+        copy_words(kept_state(old, v), kept_state(new, v), old.state_bytes // 8)
+        loop.speech_left = 0
+
+
+@njit(**INNER)
+def copy_words(source: int, target: int, n: int) -> None:
+    """n words from one address to another."""
+    for word in range(n):
+        set_i64(target, word, get_i64(source, word))
 
 
 @njit(**INNER)
@@ -140,8 +188,9 @@ def run_slot(core: Record, k: int, mask: int, first: int, count: int) -> None:
     slot = slot_at(core.slot_memory, k)
     for v in range(core.voices):
         if mask >> v & 1:
+            factor = voice_at(core.voice_memory, v).steer
             for i in range(count):
-                t = value_at(core, v, _TEMPERATURE, (first + i) * slot.target // slot.source)
+                t = value_at(core, v, _TEMPERATURE, (first + i) * slot.target // slot.source) * factor
                 set_f32(slot.betas, v * slot.stride + i, np.float32(1.0 / t))
     spoken = speakers(core, k, mask)
     faults = ZERO
@@ -246,6 +295,7 @@ def hand_dice(core: Record, v: int, old: Record, new: Record) -> None:
 def land(core: Record, v: int, k: int) -> None:
     """Put voice v on slot k at once, fresh and with no past: for a voice that nobody hears."""
     voice = voice_at(core.voice_memory, v)
+    end_loop(core, v)
     deck = deck_at(core.deck_memory, v * 2 + voice.deck)
     if deck.slot != k:
         hand_dice(core, v, slot_at(core.slot_memory, deck.slot), slot_at(core.slot_memory, k))
@@ -310,6 +360,7 @@ def begin_switch(core: Record, v: int, k: int, ramp: int, flags: int) -> None:
         voice.switch_at = front
         begin_crossfade(core, v, _KEEP_STATE, ZERO)
         return
+    end_loop(core, v)
     hand_dice(core, v, old, new)
     call_3(new.reset, (new.context, v, _FRESH))
     clear_past(core, v, 1 - voice.deck)
@@ -347,9 +398,8 @@ def take_state(core: Record, v: int, old: Record, new: Record) -> None:
     """Lane, sound and filters of the playing deck go to the other one (equal architectures, hence equal levels)."""
     voice = voice_at(core.voice_memory, v)
     a, b = deck_at(core.deck_memory, v * 2 + voice.deck), deck_at(core.deck_memory, v * 2 + 1 - voice.deck)
-    source, target = lane_state(old, v), lane_state(new, v)
-    for word in range(old.state_bytes // 8):
-        set_i64(target, word, get_i64(source, word))
+    copy_words(lane_state(old, v), lane_state(new, v), old.state_bytes // 8)
+    carry_loop(core, v, old, new)
     source, target = past_of(core, v, voice.deck), past_of(core, v, 1 - voice.deck)
     for i in range(PAST):
         set_f32(target, i, get_f32(source, i))
@@ -462,11 +512,11 @@ def jump(core: Record, v: int, index: int) -> bool:
 
     Dice stay. False if it has no such.
     """
-    voice = voice_at(core.voice_memory, v)
-    deck = deck_at(core.deck_memory, v * 2 + (1 - voice.deck if voice.phase == FADING else voice.deck))
+    deck = deck_at(core.deck_memory, v * 2 + sounding(core, v))
     slot = slot_at(core.slot_memory, deck.slot)
     if index < 0 or index >= slot.moment_count:
         return False
+    end_loop(core, v)
     source, target = slot.moments + index * slot.state_bytes, lane_state(slot, v)
     for word in range(slot.state_bytes // 8):
         if word not in _HEADER:
@@ -481,6 +531,7 @@ def jump(core: Record, v: int, index: int) -> bool:
 def reseed(core: Record, v: int, mode: int) -> None:
     """Reset the hidden state of every network that voice v sounds through; tokens and dice stay."""
     voice = voice_at(core.voice_memory, v)
+    end_loop(core, v)
     for d in range(2):
         if d == voice.deck or voice.phase == FADING:
             slot = slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + d).slot)
@@ -491,22 +542,26 @@ def reseed(core: Record, v: int, mode: int) -> None:
 def new_dice(core: Record, v: int, key: int) -> None:
     """Dice key ``key``, position 0, for every network that voice v sounds through."""
     voice = voice_at(core.voice_memory, v)
+    end_loop(core, v)
     for d in range(2):
         if d == voice.deck or voice.phase == FADING:
             state = lane_state(slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + d).slot), v)
             set_i64(state, 0, key)
             set_i64(state, 1, 0)
+            set_i64(state, FRESH_DICE, 0)
 
 
 @njit(**INNER)
 def next_change(core: Record, v: int) -> int:
     """Samples from the mix's position to the next automatic change of voice v, at least 0."""
     voice = voice_at(core.voice_memory, v)
-    n = NEVER
+    n, loop = NEVER, loop_at(core.loop_memory, v)
+    if loop.state == LOOPING:
+        n = loop.next - (core.mix + core.delay)
     if voice.phase == PRIMING:
-        n = voice.switch_at - (core.mix + core.delay)
+        n = min(n, voice.switch_at - (core.mix + core.delay))
     elif voice.phase == FADING:
-        n = voice.switch_at + voice.fade_length - core.mix
+        n = min(n, voice.switch_at + voice.fade_length - core.mix)
     if voice.fuse_at != NEVER:
         falls = voice.fuse_at + core.fuse - core.mix
         rises = voice.fuse_back + core.fuse - core.mix
