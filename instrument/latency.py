@@ -47,10 +47,10 @@ def check_patch(file: str) -> str:
 
     Its bank is read too, and its latency tried at the rate of its first checkpoint.
     """
-    from instrument import patch, patch_rules, plan
+    from instrument import patch, patch_osc, plan
 
     path = patch.find(file)
     line = patch.check(path)
-    made = plan.make(plan.Options(target=str(path), osc=patch_rules.NOTHING))
+    made = plan.make(plan.Options(target=str(path), osc=patch_osc.NOTHING))
     share(made, made.checkpoints[0].config.sample_rate)
     return line

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from instrument import patch_rules
+from instrument import patch_osc, patch_rules
 from instrument.parameters import shorten
 from instrument.patch_midi import Binding as Binding  # how others reach it
 from instrument.patch_midi import Known, read_binding
 from instrument.patch_midi import bank_index as bank_index
-from instrument.patch_rules import NOTHING
+from instrument.patch_osc import Osc as Osc
+from instrument.patch_osc import endpoint as endpoint
 from instrument.patch_text import read_yaml
 from instrument.patch_values import VALUES
 from instrument.places import EPOCH, epochs, latest_epoch
@@ -65,14 +66,6 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Osc:
-    """Endpoints as (host, port); None is nowhere."""
-
-    listen: tuple[str, int] | None = ("127.0.0.1", 9000)
-    send: tuple[str, int] | None = None
-
-
-@dataclass(frozen=True)
 class Patch:
     """Everything a set starts from. ``data`` is the same as plain JSON-able tables, for the log's head.
 
@@ -93,7 +86,7 @@ class Patch:
     midi_out: str | None = None
     midi_port: str | None = None
     sweeps: Mapping[str, Sweep] = field(default_factory=dict)
-    osc: Osc = Osc()
+    osc: Osc = field(default_factory=Osc)
     switch: str = "prime"
     history: bool = False
     crossfade: float | None = None
@@ -212,7 +205,7 @@ def from_data(data: object, path: Path | None) -> Patch:
         midi_port=fields.get("midi_port"),
         path=path,
         sweeps=sweeps,
-        osc=_osc(fields.get("osc", {})),
+        osc=patch_osc.read(fields.get("osc", {})),
         switch=fields.get("switch", "prime"),
         history=bool(fields.get("history", False)),
         crossfade=fields.get("crossfade"),
@@ -273,21 +266,6 @@ def _sweep(name: str, fields: dict[str, Any], voices: int) -> Sweep:
             raise ValueError(f"{where}.points[{i}]: {points[i][0]} s is before {points[i - 1][0]} s")
     _check_voice(fields.get("voice"), voices, f"{where}.voice")
     return Sweep(fields["parameter"], points, fields.get("voice"))
-
-
-def _osc(fields: dict[str, str]) -> Osc:
-    ends = {name: endpoint(text, f"osc.{name}") for name, text in fields.items()}
-    return Osc(**ends)
-
-
-def endpoint(text: str, where: str) -> tuple[str, int] | None:
-    """``HOST:PORT`` -> (host, port), ``none`` -> None; port 0 is the system's choice. Raises ValueError."""
-    if text == NOTHING:
-        return None
-    host, _, port = text.rpartition(":")
-    if not host or not (port.isascii() and port.isdigit() and len(port) < 6 and int(port) <= 65535):
-        raise ValueError(f"{where}: {shorten(text)} is not HOST:PORT, like 127.0.0.1:9000, or none")
-    return host.strip("[]"), int(port)
 
 
 def _count(things: Any, name: str) -> str:

@@ -8,15 +8,10 @@ from __future__ import annotations
 
 from instrument.parameters import MAX_VOICES, PARAMETERS
 from instrument.patch_midi import BINDING
+from instrument.patch_osc import OSC
 from instrument.patch_values import ENTRY, NATURAL, SECONDS, VALUES, VOICE
 from instrument.schema import TOP, Choice, ListOf, Number, Pair, Record, Switch, Table, Text
 
-NOTHING = "none"
-_ENDPOINT = Text(
-    270,
-    rf"^(\[?[A-Za-z0-9_.:-]+\]?:[0-9]{{1,5}}|{NOTHING})$",
-    f"HOST:PORT, like 127.0.0.1:9000, or {NOTHING}",
-)
 _HELP = {name: f"{p.help}{f' ({p.unit})' if p.unit else ''}" for name, p in PARAMETERS.items()}
 
 _OUTPUT = Record(
@@ -49,7 +44,7 @@ PATCH = Record(
         "midi_out": Text(),
         "midi_port": Text(60),
         "sweeps": Table(Text(80), _SWEEP),
-        "osc": Record({"listen": _ENDPOINT, "send": _ENDPOINT}),
+        "osc": OSC,
         "switch": Choice(("prime", "keep")),
         "history": Switch(),
         "crossfade": SECONDS,
@@ -65,7 +60,7 @@ PATCH = Record(
         "midi_out": "MIDI outputs that are told what is on: part of a name, or same for those of the inputs",
         "midi_port": "name of a MIDI input of our own that other programs can play",
         "sweeps": "movements by name",
-        "osc": "where to listen and where to send replies",
+        "osc": "where to listen and to send, whose messages are taken, whether to be found",
         "history": "the bank is a training run's, its epochs in order: maturity moves through them",
         "crossfade": "seconds in which a change to this patch, or to what it says when it is saved, is heard",
         "switch": "another checkpoint is primed with what was played (prime), or takes the state over if it can (keep)",

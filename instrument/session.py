@@ -237,13 +237,21 @@ class Session:
         if self.plan.osc is None:
             return
         from instrument.bank import versions
+        from instrument.osc.allow import Allowed
         from instrument.osc.server import OscServer
 
-        ours = versions()["samplernn-live"]
-        server = OscServer(self.controller, self.plan.osc, self.plan.patch.osc.send, self.complain, ours)
+        ours, asked = versions()["samplernn-live"], self.plan.patch.osc
+        allowed = Allowed(asked.allow)
+        server = OscServer(self.controller, self.plan.osc, asked.send, self.complain, ours, allowed)
         self._closers.callback(server.stop)
         if server.start() and server.endpoint:
             self.osc = f"{self.plan.osc[0]}:{server.endpoint[1]}"
+            if asked.announce:
+                from instrument.osc.discovery import Discovery
+
+                discovery = Discovery(self.controller, server.endpoint, allowed, self.complain)
+                self._closers.callback(discovery.stop)
+                discovery.start()
 
     def _start_midi(self) -> None:
         from instrument.midi.input import MidiInput

@@ -30,11 +30,11 @@ class Route:
 
 
 def routes(voices: int, macros: Iterable[str] = ()) -> dict[str, Route]:
-    """Every incoming address of an instrument with that many voices, and of its patch's macros."""
+    """Every incoming address of an instrument with that many voices, and of its patch's macros (``macro/<name>``)."""
     found = {f"{PREFIX}/{name}": Route("set", name) for name in PARAMETERS}
     found |= {f"{PREFIX}/norm/{name}": Route("norm", name) for name in PARAMETERS}
     found |= {f"{PREFIX}/{name}": Route("trigger", name) for name in TRIGGERS}
-    found |= {f"{PREFIX}/macro/{name}": Route("set", f"macro/{name}") for name in macros}
+    found |= {f"{PREFIX}/{name}": Route("set", name) for name in macros}
     for voice in range(1, voices + 1):
         found |= {f"{PREFIX}/voice/{voice}/{name}": Route("set", name, voice) for name in PARAMETERS}
         per_voice = [name for name, trigger in TRIGGERS.items() if trigger.voice]

@@ -40,7 +40,7 @@ def dump(desk: Desk) -> list[bytes]:
     """``/samplernn/value name value`` of everything, then ``/samplernn/dump/end count``."""
     pairs: list[tuple[str, float | str]] = [(name, value) for name, (value, _) in desk.values().items()]
     pairs += [(name, value) for name, (value, _) in desk.playing().items()]
-    for what in ("bank", "sweeps", "lfos", "macros", "snapshots"):
+    for what in ("bank", "sweeps", "lfos", "snapshots", "patches"):
         pairs += _names(what, getattr(desk, what, ()))
     if name := getattr(desk, "name", ""):
         pairs.append(("patch", str(name)))
