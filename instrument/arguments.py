@@ -11,6 +11,7 @@ import math
 from instrument.parameters import MAX_RAMP, RESEEDS, Argument, Trigger, number, shorten
 
 MOST_MOMENTS = 64  # of a checkpoint
+FEWEST_BEATS, MOST_BEATS = 1 / 64, 1024.0  # of a loop
 
 # What TRIGGERS' kinds become; None stands for an optional argument that was left out.
 Value = float | int | str | None
@@ -71,6 +72,8 @@ def _read(argument: Argument, value: object, name: str) -> Value:
             return _within(read_whole(value, f"{name} port"), 1, 65535, f"{name} port")
         case "rate":
             return min(max(read_number(value, f"{name} rate"), 0.1), 120.0)
+        case "beats":
+            return _beats(value, name)
         case kind:
             raise AssertionError(kind)
 
@@ -81,6 +84,23 @@ def _mode(value: object, name: str) -> Value:
             raise ValueError(f"{name}: {shorten(value)} is not one of {', '.join(RESEEDS)}, or a gate")
         return value.lower()
     return read_number(value, name)
+
+
+def _beats(value: object, name: str) -> float:
+    """A number of beats, or a fraction like 3/4 in words; 0 is none."""
+    count = _fraction(value) if isinstance(value, str) else None
+    found = read_number(value, name) if count is None else count
+    if found and not FEWEST_BEATS <= found <= MOST_BEATS:
+        raise ValueError(f"{name}: {shorten(value)} is not 1/64 to {number(MOST_BEATS)} beats (0 ends a loop)")
+    return found
+
+
+def _fraction(text: str) -> float | None:
+    above, stroke, below = text.partition("/")
+    parts = (above, below) if stroke else (above, "1")
+    if not all(part.isascii() and part.isdigit() and len(part) < 5 for part in parts) or not int(parts[1]):
+        return None
+    return int(parts[0]) / int(parts[1])
 
 
 def _entry(kind: str, value: object, name: str) -> Value:

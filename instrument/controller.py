@@ -23,6 +23,7 @@ from instrument.arguments import Value, read_arguments, read_number, read_second
 from instrument.clock import SampleClock
 from instrument.controls import KEEP_STATE, OVERTAKEN, REFUSED, Command, Event, Op, Telemetry
 from instrument.held import Held
+from instrument.loops import Loops
 from instrument.movement import LEAD, Movement, Voices, spoken
 from instrument.outbox import Outbox
 from instrument.parameters import PARAMETERS, TRIGGERS, shorten, suggest
@@ -98,6 +99,7 @@ class Controller:
         self._authors: dict[tuple[str, int | None], object] = {}
         self._grown_at = -1  # the last joining's sample
         self._movement = Movement(self, initial)
+        self._loops = Loops(self)
         self._actions: dict[str, Callable[[list[Value], Voices], Act]] = {
             "checkpoint": self._checkpoint,
             "reseed": self._reseed,
@@ -107,6 +109,7 @@ class Controller:
             "sweep/stop": self._sweep_stop,
             "panic": lambda _arguments, _voices: self._panic,
             "resume": lambda _arguments, _voices: self._resume,
+            **self._loops.actions,
         }
 
     # --- gestures: any thread
@@ -222,6 +225,10 @@ class Controller:
         authors = [self._authors.get(("checkpoint", max(voice, 1))) for voice in range(self.voices + 1)]
         return {name: (str(self.get(name)), author) for name, author in zip(names, authors, strict=True)}
 
+    def beats(self, n: float) -> float:
+        """How many seconds ``n`` beats take."""
+        return n * 0.5
+
     def telemetry(self) -> dict[str, float]:
         """What subscribers get, by the names of ``parameters.TELEMETRY``; ``voice/<n>/<name>`` of VOICE_TELEMETRY."""
         t = self._link.telemetry()
@@ -257,6 +264,7 @@ class Controller:
             self._outbox.flush()
             while self._future and self._future[0][0] <= now:
                 heapq.heappop(self._future)[2]()
+            self._loops.pump()
             self._movement.forget(now)
 
     def heard(self, events: Iterable[Event]) -> None:
@@ -291,6 +299,16 @@ class Controller:
             act()
         else:
             heapq.heappush(self._future, (due, next(self._serials), act))
+
+    def look(self) -> Telemetry:
+        """What the loop shows."""
+        return self._link.telemetry()
+
+    def send_each(self, command: Command, voices: Voices, moment: float, *, gesture: bool = True) -> None:
+        """``command`` for these voices at the sample of ``moment``; ``gesture``: whether somebody waits to hear it."""
+        at = self.sample(moment)
+        for voice in spoken(voices, self.voices):
+            self.send(replace(command, at=at, voice=voice), moment if gesture else None)
 
     def sample(self, moment: float) -> int:
         """Where a gesture of that moment takes effect; sample 0 before anything plays."""
@@ -335,7 +353,7 @@ class Controller:
         def act(moment: float) -> None:
             if self._silent or any(self._programs[voice] != index for voice in voices):
                 self._silent = False
-                self._send_each(Command(0, Op.SWITCH, ramp=ramp, number=index, flags=self._flags), voices, moment)
+                self.send_each(Command(0, Op.SWITCH, ramp=ramp, number=index, flags=self._flags), voices, moment)
                 for voice in voices:
                     self._programs[voice] = index
 
@@ -343,15 +361,15 @@ class Controller:
 
     def _reseed(self, arguments: list[Value], voices: Voices) -> Act:
         mode = MODES[arguments[0]] if isinstance(arguments[0], str) else MODES["random"]
-        return lambda moment: self._send_each(Command(0, Op.RESEED, parameter=mode), voices, moment)
+        return lambda moment: self.send_each(Command(0, Op.RESEED, parameter=mode), voices, moment)
 
     def _seed(self, arguments: list[Value], voices: Voices) -> Act:
         key = int(arguments[0] or 0)
-        return lambda moment: self._send_each(Command(0, Op.SEED, number=key), voices, moment)
+        return lambda moment: self.send_each(Command(0, Op.SEED, number=key), voices, moment)
 
     def _moment(self, arguments: list[Value], voices: Voices) -> Act:
         index = int(arguments[0] or 0)
-        return lambda moment: self._send_each(Command(0, Op.MOMENT, number=index), voices, moment)
+        return lambda moment: self.send_each(Command(0, Op.MOMENT, number=index), voices, moment)
 
     def _sweep(self, arguments: list[Value], _voices: Voices) -> Act:
         name = self._sweep_name(arguments[0])
@@ -374,15 +392,11 @@ class Controller:
         self._future.clear()
         self._outbox.drop((Op.SWITCH, Op.RESUME))
         self._movement.stop(None, moment)
+        self._loops.forget()
 
     def _resume(self, moment: float) -> None:
         self._silent = False
         self.send(Command(self.sample(moment), Op.RESUME), moment)
-
-    def _send_each(self, command: Command, voices: Voices, moment: float) -> None:
-        at = self.sample(moment)
-        for voice in spoken(voices, self.voices):
-            self.send(replace(command, at=at, voice=voice), moment)
 
     def _voices(self, voice: int | None) -> Voices:
         """Voices from 0. Raises ValueError for one that is not there."""

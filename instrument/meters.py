@@ -15,12 +15,15 @@ FLOOR = 1e-6  # -120 dB: silence, as numbers that can be drawn
 
 def overall(t: Telemetry, *, ring_frames: int, latency: int, sample_rate: int) -> dict[str, float]:
     """What belongs to the mix; ``ring_frames`` and ``latency`` in frames, ``sample_rate`` in Hz."""
-    first = t.voices[0] if t.voices else None
+    first = t.voices[0] if t.voices else VoiceTelemetry(temperature=0.0)
     return {
         "level": decibel(t.rms),
         "peak": decibel(t.peak),
-        "temperature": first.temperature if first else 0.0,
-        "checkpoint": float(first.slot) if first else 0.0,
+        "temperature": first.temperature,
+        "entropy": first.entropy,
+        "steer": first.steer,
+        "looping": first.looping,
+        "checkpoint": float(first.slot),
         "load": t.load,
         "ring": t.fill / ring_frames if ring_frames else 0.0,
         "latency": 1000.0 * latency / sample_rate,
@@ -40,6 +43,9 @@ def voice(v: VoiceTelemetry) -> dict[str, float]:
         "level": decibel(v.rms),
         "peak": decibel(v.peak),
         "temperature": v.temperature,
+        "entropy": v.entropy,
+        "steer": v.steer,
+        "looping": v.looping,
         "checkpoint": float(v.slot),
     }
 

@@ -91,7 +91,7 @@ class Argument:
     Attributes:
         name: as shown in the tables.
         kind: ``gate`` (a number: nonzero fires), ``mode`` (a reseed mode or a gate), ``entry`` (index from 0 or name in
-            the bank), ``name``, ``name or gate``, ``integer``, ``index``, ``seconds``, ``port``, ``rate``.
+            the bank), ``name``, ``name or gate``, ``integer``, ``index``, ``seconds``, ``port``, ``rate``, ``beats``.
         optional: may be left out.
     """
 
@@ -157,6 +157,14 @@ TRIGGERS: dict[str, Trigger] = {
             voice=True,
             mapped=True,
         ),
+        Trigger(
+            "loop",
+            (Argument("beats", "beats", optional=True),),
+            "repeat from here on every so many beats (4; fractions too), a little otherwise as `variation` says",
+            voice=True,
+            mapped=True,
+        ),
+        Trigger("loop/stop", _GATE, "end the loop; the voice goes on from where it is", voice=True, mapped=True),
         Trigger("sweep", (Argument("name", "name"),), "start a sweep of the patch", mapped=True),
         Trigger(
             "sweep/stop",
@@ -207,6 +215,9 @@ TELEMETRY: dict[str, str] = {
     "level": "RMS of the mix, dB of full scale",
     "peak": "peak of the mix, dB of full scale",
     "temperature": "of voice 1, as it sounds now",
+    "entropy": "of voice 1: how uncertain its network is, bits a sample",
+    "steer": "of voice 1: factor on the temperature that holds its `entropy`",
+    "looping": "of voice 1: place in its loop, 0..1; -1 without one",
     "checkpoint": "index in the bank that voice 1 plays",
     "load": "share of real time the loop's turns take, 0..1",
     "ring": "how full the ring is, 0..1",
@@ -220,6 +231,9 @@ VOICE_TELEMETRY: dict[str, str] = {
     "level": "RMS of the voice, dB of full scale",
     "peak": "peak of the voice, dB of full scale",
     "temperature": "as it sounds now",
+    "entropy": "how uncertain its network is, bits a sample",
+    "steer": "factor on the temperature that holds its `entropy`",
+    "looping": "place in its loop, 0..1; -1 without one",
     "checkpoint": "index in the bank",
 }
 

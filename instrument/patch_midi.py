@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from instrument.arguments import MOST_MOMENTS, read_arguments
+from instrument.arguments import MOST_BEATS, MOST_MOMENTS, read_arguments
 from instrument.notes import PATTERN, number_of
 from instrument.parameters import PARAMETERS, RESEEDS, TRIGGERS, shorten, suggest, targets
 from instrument.patch_values import ENTRY, SECONDS, VALUES, VOICE
@@ -220,6 +220,7 @@ _KINDS: dict[str, Rule] = {
     "name or gate": Text(),
     "integer": Number(0, 2**64 - 1, whole=True),
     "index": Number(0, MOST_MOMENTS - 1, whole=True),
+    "beats": Number(0, MOST_BEATS),
 }
 
 

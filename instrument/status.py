@@ -34,7 +34,7 @@ def line(t: Telemetry, fixed: Fixed, columns: int = 80) -> str:
     underruns = f"{t.underruns} underrun{'s' * (t.underruns != 1)}"
     fields = [
         f"{meter(t.rms, t.peak, fixed.unicode)} {decibels(t.peak)}",
-        "panic" if t.silent else f"T {t.voices[0].temperature:.3f}",
+        "panic" if t.silent else f"T {t.voices[0].temperature:.3f} H {t.voices[0].entropy:.1f}",
         f"load {t.load:4.0%} ring {ring:4.0%} {fixed.latency_ms:.0f} ms {underruns}",
         clock(t.read / fixed.sample_rate),
         checkpoints(t, fixed.names),  # last: a narrow terminal cuts names before figures

@@ -329,6 +329,7 @@ class Performance:
             "fuses": t.fuses,
             "peak": t.peak_total,
             "rms": t.rms_total,
+            "entropy": self._mean_entropy(),
         }
 
     # --- how it is made
@@ -409,6 +410,11 @@ class Performance:
         """The epoch that each voice's maturity means at the start."""
         last = len(self.slots) - 1
         return [int(row[MATURITY] * last + 0.5) for row in _values(self.voices, parameters)]
+
+    def _mean_entropy(self) -> list[float]:
+        """Bits a sample of each voice, over the time it played."""
+        voices = self._memory["voice_memory"]
+        return [float(total / max(1, n)) for total, n in zip(voices["entropy_total"], voices["measured"], strict=True)]
 
     def _make_core(self) -> NDArray[np.void]:
         core, rate = np.zeros(1, CORE), self.sample_rate

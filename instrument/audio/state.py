@@ -77,8 +77,8 @@ SLOT = _record(
 
 VOICE = _record(
     "deck phase slot switch_at switch_origin fade_length wanted wanted_ramp wanted_flags "
-    "fault fuse_at fuse_back fuse_reason grown parked rest_start",
-    "z1 z2 square peak runaway rest_from rest_to entropy steer",
+    "fault fuse_at fuse_back fuse_reason grown parked rest_start measured",
+    "z1 z2 square peak runaway rest_from rest_to entropy steer entropy_total",
 )
 
 # speech: address and number of the samples that a jump left to be said before the dice go on

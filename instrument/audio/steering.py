@@ -39,10 +39,13 @@ def steer(core: Record) -> None:
 
 @njit(**INNER)
 def measure_voice(core: Record, v: int) -> None:
-    """Smooth what the network last measured."""
+    """Smooth what the network last measured, and sum it up for the report."""
     voice = voice_at(core.voice_memory, v)
     slot = slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + sounding(core, v)).slot)
-    voice.entropy += core.entropy_blend * (get_f64(lane_state(slot, v), MEASURED) - voice.entropy)
+    bits = get_f64(lane_state(slot, v), MEASURED)
+    voice.entropy += core.entropy_blend * (bits - voice.entropy)
+    voice.entropy_total += bits
+    voice.measured += 1
 
 
 @njit(**INNER)
