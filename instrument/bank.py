@@ -21,14 +21,24 @@ _COMPUTING = ("samplernn-live", "numpy", "numba", "llvmlite")
 
 
 def make_slots(
-    checkpoints: Sequence[Checkpoint], names: Sequence[str], backend: str, precision: str, voices: int
+    checkpoints: Sequence[Checkpoint],
+    names: Sequence[str],
+    backend: str,
+    precision: str,
+    voices: int,
+    stereo: Sequence[bool] = (),
 ) -> list[Slot]:
-    """A slot for each program, a lane for each voice. Raises ValueError naming what cannot be played."""
-    return [_slot(*pair, backend, precision, voices) for pair in zip(checkpoints, names, strict=True)]
+    """A slot for each program: lanes for each voice, ``stereo`` or not, and for a partner on each of its decks.
+
+    Raises ValueError naming what cannot be played.
+    """
+    sides = tuple(stereo) or (False,) * voices
+    return [_slot(*pair, backend, precision, sides) for pair in zip(checkpoints, names, strict=True)]
 
 
-def _slot(checkpoint: Checkpoint, name: str, backend: str, precision: str, voices: int) -> Slot:
-    generator: Any = make_generator(checkpoint, backend=backend, precision=precision, voices=voices)
+def _slot(checkpoint: Checkpoint, name: str, backend: str, precision: str, stereo: Sequence[bool]) -> Slot:
+    voices = len(stereo)
+    generator: Any = make_generator(checkpoint, backend, precision, voices, stereo=stereo, spare=2 * voices)
     program = getattr(generator, "program", None)
     if program is None:
         raise ValueError(f"--backend {backend}: cannot play live, only render; cpu expected")

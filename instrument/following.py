@@ -171,7 +171,7 @@ class Follower:
 
         p = self._plan
         name = unused(path.stem, self._controller.bank)
-        (slot,) = bank.make_slots([checkpoint], [name], p.backend, p.precision, p.voices)
+        (slot,) = bank.make_slots([checkpoint], [name], p.backend, p.precision, p.voices, p.stereo)
         count = self._performance.add(slot)
         self._read.add(checkpoint.sha256)
         self._joined[count] = {"name": name, "path": str(path), "sha256": checkpoint.sha256}

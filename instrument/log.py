@@ -53,6 +53,7 @@ class Head:
         rules: constants that decide about samples: priming, crossfades.
         versions: of this program and of what computes.
         patch: the whole patch as tables.
+        stereo: which voices have a right side; logs of sets without it may have none.
         format: of this file.
     """
 
@@ -69,6 +70,7 @@ class Head:
     versions: dict[str, str]
     patch: dict[str, Any]
     rules: dict[str, Any]
+    stereo: tuple[bool, ...] = ()
     format: int = FORMAT
 
 
@@ -255,6 +257,8 @@ def _check_head(head: Head) -> None:
         raise ValueError("bank: path and sha256 of each checkpoint expected")
     if not all(type(program) is int and 0 <= program < len(head.bank) for program in head.start):
         raise ValueError(f"start: {list(head.start)}: programs 0 to {len(head.bank) - 1} expected")
+    if len(head.stereo) not in (0, head.voices) or not all(isinstance(side, bool) for side in head.stereo):
+        raise ValueError("stereo: true or false for each voice expected")
     for values in head.parameters:
         # four is what the first version knew (controls.OLDEST); what is missing is at its default
         if not isinstance(values, list) or not 4 <= len(values) <= len(PARAMETERS):

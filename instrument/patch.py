@@ -53,6 +53,7 @@ class VoiceSettings:
     """What one voice starts with, where it differs from all: bank index (None: program 0) and parameters."""
 
     checkpoint: int | None = None
+    stereo: bool | None = None  # as all voices
     parameters: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -78,6 +79,7 @@ class Patch:
     name: str
     bank: tuple[Entry, ...]
     voices: int = 1
+    stereo: bool = False
     seed: int | None = None
     output: Output = Output()
     parameters: Mapping[str, float] = field(default_factory=dict)
@@ -100,6 +102,11 @@ class Patch:
             return settings.checkpoint
         maturity = {**self.parameters, **(settings.parameters if settings else {})}.get("maturity", 1.0)
         return int(maturity * (len(self.bank) - 1) + 0.5) if self.history else 0
+
+    def is_stereo(self, voice: int) -> bool:
+        """Whether ``voice`` (from 1) has a right side."""
+        settings = self.voice.get(voice)
+        return bool(self.stereo if settings is None or settings.stereo is None else settings.stereo)
 
     def missing(self) -> list[str]:
         """One line for every bank file that is not there."""
@@ -196,6 +203,7 @@ def from_data(data: object, path: Path | None) -> Patch:
         name=fields.get("name", path.stem if path else "untitled"),
         bank=bank,
         voices=voices,
+        stereo=bool(fields.get("stereo", False)),
         seed=fields.get("seed"),
         output=Output(**fields.get("output", {})),
         parameters=fields.get("parameters", {}),
@@ -247,7 +255,8 @@ def _voice(n: int, fields: dict[str, Any], voices: int, names: list[str]) -> Voi
     _check_voice(n, voices, "voice")
     checkpoint = fields.pop("checkpoint", None)
     index = None if checkpoint is None else bank_index(checkpoint, names, f"voice.{n}.checkpoint")
-    return VoiceSettings(index, fields)
+    stereo = fields.pop("stereo", None)
+    return VoiceSettings(index, None if stereo is None else bool(stereo), fields)
 
 
 def _check_voice(n: int | None, voices: int, where: str) -> None:

@@ -31,6 +31,10 @@ _SWEEP = Record(
     required=("parameter", "points"),
     help={"points": "[seconds, natural value], straight lines between", "voice": "from 1; all if left out"},
 )
+_VOICE_SETTINGS = Record(
+    {**VALUES, "checkpoint": ENTRY, "stereo": Switch()},
+    help={**_HELP, "stereo": "whether this voice has a right side of its own, if otherwise than all"},
+)
 PATCH = Record(
     {
         "name": Text(),
@@ -39,7 +43,8 @@ PATCH = Record(
         "bank": ListOf(Text(4000), 1, 128),
         "voices": VOICE,
         "parameters": Record(VALUES, help=_HELP),
-        "voice": Table(VOICE, Record({**VALUES, "checkpoint": ENTRY}, help=_HELP), MAX_VOICES),
+        "stereo": Switch(),
+        "voice": Table(VOICE, _VOICE_SETTINGS, MAX_VOICES),
         "midi": ListOf(BINDING, 0, 1000),
         "midi_out": Text(),
         "midi_port": Text(60),
@@ -54,6 +59,7 @@ PATCH = Record(
         "seed": "of the dice; drawn anew at each start if left out",
         "bank": "checkpoints: program 0, 1, ...; relative to this file, or to the folder of patches/ and checkpoints/",
         "voices": "how many sound at once",
+        "stereo": "voices have a right side of their own: the same network, other dice",
         "parameters": "where all voices start",
         "voice": "where single voices (from 1) start, if elsewhere",
         "midi": "what MIDI inputs do",

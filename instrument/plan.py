@@ -66,6 +66,7 @@ class Plan:
         latency_ms: L.
         follows: the run folder that is played, whose new epochs join; None for any other target.
         latency_from: who asked for it, an option or a patch's field; empty where nobody did.
+        stereo: which voices have a right side.
     """
 
     options: Options
@@ -83,6 +84,7 @@ class Plan:
     latency_ms: float
     latency_from: str
     follows: Path | None = None
+    stereo: tuple[bool, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -125,6 +127,7 @@ def make(options: Options) -> Plan:
         latency_ms=latency,
         latency_from=asked,
         follows=patches.run_folder(options.target),
+        stereo=tuple(patch.is_stereo(voice) for voice in range(1, voices + 1)),
     )
 
 

@@ -141,7 +141,7 @@ def prepare(head: log.Head, checkpoints: Sequence[Checkpoint], joining: Sequence
     from instrument.audio.performance import Performance
 
     names = [*(entry.get("name", "") for entry in head.bank), *joining]
-    slots = bank.make_slots(checkpoints, names, head.backend, head.precision, head.voices)
+    slots = bank.make_slots(checkpoints, names, head.backend, head.precision, head.voices, head.stereo)
     performance = Performance(
         slots[: len(head.bank)],
         sample_rate=head.sample_rate,
@@ -192,7 +192,8 @@ class Arrivals:
 
         event, checkpoint = self._coming.pop(0)
         head = self._head
-        (slot,) = bank.make_slots([checkpoint], [event.name], head.backend, head.precision, head.voices)
+        made = bank.make_slots([checkpoint], [event.name], head.backend, head.precision, head.voices, head.stereo)
+        (slot,) = made
         self._performance.unload(event.number)
         self._performance.load(slot, event.number, Rules(event.prime_length, event.pairs))
 

@@ -107,7 +107,7 @@ class Session:
         from instrument.audio.performance import Performance
 
         p = self.plan
-        slots = bank.make_slots(p.checkpoints, p.names, p.backend, p.precision, p.voices)
+        slots = bank.make_slots(p.checkpoints, p.names, p.backend, p.precision, p.voices, p.stereo)
         self.performance = Performance(
             slots,
             sample_rate=self.sample_rate,
@@ -188,6 +188,7 @@ class Session:
             bank=tuple({"name": n, "path": str(path.resolve()), "sha256": c.sha256} for n, path, c in entries),
             start=p.start,
             parameters=p.parameters,
+            stereo=p.stereo,
             timing=self.performance.timing,
             versions=bank.versions(),
             patch=dict(p.patch.data),

@@ -66,7 +66,7 @@ def test_the_example_of_the_design(folder):
     ]
     assert found.output == patch.Output("default", 20.0, 128)
     assert found.parameters == {"temperature": 1.0, "gain": -6.0}
-    assert found.voice == {2: patch.VoiceSettings(1, {"pan": 0.4})}
+    assert found.voice == {2: patch.VoiceSettings(1, parameters={"pan": 0.4})}
     assert (found.program(1), found.program(2)) == (0, 1)
     assert found.midi == (
         patch.Binding("cc", 1, "temperature", range=(0.7, 1.3), takeover="pickup"),

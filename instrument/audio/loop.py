@@ -54,6 +54,7 @@ from instrument.audio.voices import (
     destination,
     end_loop,
     end_priming,
+    forget_filters,
     generate,
     jump,
     land,
@@ -247,7 +248,7 @@ def step_fuse(core: Record, v: int) -> None:
     voice = voice_at(core.voice_memory, v)
     if voice.fuse_back == NEVER and core.mix >= voice.fuse_at + core.fuse:
         land(core, v, destination(core, v))
-        voice.z1, voice.z2 = 0.0, 0.0
+        forget_filters(core, v)
         voice.fuse_back = core.mix + core.delay
     elif core.mix >= voice.fuse_back + core.fuse:
         voice.fuse_at = NEVER

@@ -32,7 +32,7 @@ from instrument.audio.state import (
     slot_at,
     voice_at,
 )
-from instrument.audio.voices import copy_words, kept_state, lane_state, sounding, value_at
+from instrument.audio.voices import copy_words, kept_state, lane_state, sides, sounding, value_at
 from instrument.controls import VARIATION
 
 SHORTEST, LONGEST = 64, 1 << 40  # samples of a pass
@@ -83,7 +83,10 @@ def keep(core: Record, v: int) -> None:
     source, target = lane_state(slot, v), kept_state(slot, v)
     set_i64(source, SPREAD, 0)
     copy_words(source, target, slot.state_bytes // 8)
-    loop.decoded, loop.speech, loop.speech_left = deck.decoded, deck.speech, deck.speech_left
+    loop.speech, loop.speech_left = deck.speech, deck.speech_left
+    for side in range(sides(core, v)):
+        row = side * core.voices + v
+        loop_at(core.loop_memory, row).decoded = deck_at(core.deck_memory, row * 2 + sounding(core, v)).decoded
     loop.state = LOOPING
     while loop.next <= core.mix + core.delay:  # it waited for longer than a pass
         advance(loop)
@@ -111,7 +114,10 @@ def put_back(core: Record, v: int) -> None:
         if word not in (FRESH_DICE, MEASURED):
             set_i64(target, word, get_i64(source, word))
     set_i64(target, SPREAD, int(value_at(core, v, _VARIATION, loop.next) * 4294967296.0))
-    deck.decoded, deck.jumped = loop.decoded, 1
+    for side in range(sides(core, v)):
+        row = side * core.voices + v
+        own = deck_at(core.deck_memory, row * 2 + sounding(core, v))
+        own.decoded, own.jumped = loop_at(core.loop_memory, row).decoded, 1
     deck.speech, deck.speech_left = loop.speech, loop.speech_left
     loop.start = loop.next
     advance(loop)

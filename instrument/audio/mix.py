@@ -20,18 +20,19 @@ from instrument.audio.parking import rest_gain
 from instrument.audio.pending import tell
 from instrument.audio.state import FADING, PARKED, PAST, ZERO, Record, deck_at, slot_at, voice_at
 from instrument.audio.voices import past_of, rest_of, value_at
-from instrument.controls import GAIN, MUTE, PAN, Op
+from instrument.controls import GAIN, MUTE, PAN, WIDTH, Op
 from instrument.shared import NEVER
 
 RUNAWAY = 0.8  # mean square over about a second (a full-scale square has 1, a full-scale sine 0.5)
 NOT_FINITE, TOO_LOUD = np.int64(0), np.int64(1)
 _FUSE = np.int64(Op.FUSE)
 _GAIN, _PAN, _MUTE, _NEVER = np.int64(GAIN), np.int64(PAN), np.int64(MUTE), np.int64(NEVER)
+_WIDTH = np.int64(WIDTH)
 
 
 @njit(**INNER)
 def deck_sample(core: Record, v: int, d: int, at: int) -> float:
-    """Session sample ``at`` of voice v's deck d, before the slot's gain."""
+    """Session sample ``at`` of deck d of voice v, or of that row, before the slot's gain."""
     slot = slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + d).slot)
     return resampled(past_of(core, v, d), PAST - 1, at, slot.source, slot.target, slot.taps, slot.phases, slot.table)
 
@@ -61,36 +62,39 @@ def blow(core: Record, v: int, at: int, reason: int) -> None:
 
 
 @njit(**INNER)
-def raw_sample(core: Record, v: int, at: int) -> float:
-    """What voice v's network (or two of them, crossfading) say at ``at``, loudness matched; watches for a runaway."""
-    voice = voice_at(core.voice_memory, v)
+def raw_sample(core: Record, v: int, row: int, at: int) -> float:
+    """What voice v's network (or two of them, crossfading) say at ``at`` on the side that is ``row``, loudness matched.
+
+    Watches for a runaway.
+    """
+    voice, own = voice_at(core.voice_memory, v), voice_at(core.voice_memory, row)
     deck = voice.deck
-    x = deck_sample(core, v, deck, at)
+    x = deck_sample(core, row, deck, at)
     y = x * slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + deck).slot).gain
     if voice.phase == FADING and at >= voice.switch_at:
         t = (at - voice.switch_at + 1) / (voice.fade_length + 1)
-        other = deck_sample(core, v, 1 - deck, at)
+        other = deck_sample(core, row, 1 - deck, at)
         rising, falling = quarter_sine(t), quarter_sine(1.0 - t)
         x = x * falling + other * rising
         y = (
             y * falling
             + other * rising * slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + 1 - deck).slot).gain
         )
-    voice.runaway += core.fuse_blend * (x * x - voice.runaway)
-    if voice.runaway > RUNAWAY:
+    own.runaway += core.fuse_blend * (x * x - own.runaway)
+    if own.runaway > RUNAWAY:
         blow(core, v, at + 1, TOO_LOUD)
     return y
 
 
 @njit(**INNER)
-def filtered(core: Record, v: int, x: float, at: int) -> float:
-    """The high-pass (transposed direct form II) and the finite check."""
-    voice = voice_at(core.voice_memory, v)
-    y = core.b0 * x + voice.z1
-    voice.z1 = core.b1 * x - core.a1 * y + voice.z2
-    voice.z2 = core.b2 * x - core.a2 * y
+def filtered(core: Record, v: int, row: int, x: float, at: int) -> float:
+    """The high-pass (transposed direct form II) of voice v's side that is ``row``, and the finite check."""
+    own = voice_at(core.voice_memory, row)
+    y = core.b0 * x + own.z1
+    own.z1 = core.b1 * x - core.a1 * y + own.z2
+    own.z2 = core.b2 * x - core.a2 * y
     if not abs(y) < 1e6:
-        voice.z1, voice.z2 = 0.0, 0.0
+        own.z1, own.z2 = 0.0, 0.0
         blow(core, v, at + 1, NOT_FINITE)
         return 0.0
     return y
@@ -110,7 +114,7 @@ def mix_voice(core: Record, v: int, n: int) -> None:
     square, peak = voice.square, voice.peak
     for i in range(n):
         at = start + i
-        y = filtered(core, v, raw_sample(core, v, at), at) * fuse_gain(core, v, at) * rest_gain(core, v, at)
+        y = filtered(core, v, v, raw_sample(core, v, v, at), at) * fuse_gain(core, v, at) * rest_gain(core, v, at)
         y *= loudness if at >= gain_rests else amplitude(value_at(core, v, _GAIN, at))
         y *= heard if at >= mute_rests else 1.0 - value_at(core, v, _MUTE, at)
         if at >= pan_rests:
@@ -122,6 +126,39 @@ def mix_voice(core: Record, v: int, n: int) -> None:
         set_f64(core.right, i, get_f64(core.right, i) + y * to_right)
         square += core.meter_blend * (y * y - square)
         peak = max(abs(y), peak * core.meter_fall)
+    voice.square, voice.peak = square, peak
+
+
+@njit(**INNER)
+def apart(core: Record, v: int, side: float) -> float:
+    """What differs between the sides of voice v, without its bass: below 120 Hz a stereo voice is mono."""
+    voice = voice_at(core.voice_memory, v)
+    y: float = core.s0 * side + voice.side1
+    voice.side1 = core.s1 * side - core.t1 * y + voice.side2
+    voice.side2 = core.s2 * side - core.t2 * y
+    return y
+
+
+@njit(**INNER)
+def mix_sides(core: Record, v: int, n: int) -> None:
+    """Add n samples of stereo voice v to the mix: as mix_voice, pan a balance of the same gains, width between."""
+    voice, right = voice_at(core.voice_memory, v), core.voices + v
+    if voice.parked == PARKED:
+        return
+    square, peak = voice.square, voice.peak
+    for i in range(n):
+        at = core.mix + i
+        x = filtered(core, v, v, raw_sample(core, v, v, at), at)
+        y = filtered(core, v, right, raw_sample(core, v, right, at), at)
+        gain = fuse_gain(core, v, at) * rest_gain(core, v, at) * amplitude(value_at(core, v, _GAIN, at))
+        gain *= 1.0 - value_at(core, v, _MUTE, at)
+        middle, side = 0.5 * (x + y) * gain, apart(core, v, 0.5 * (x - y)) * value_at(core, v, _WIDTH, at) * gain
+        x, y = middle + side, middle - side
+        place = value_at(core, v, _PAN, at)
+        set_f64(core.left, i, get_f64(core.left, i) + x * quarter_sine(0.5 - 0.5 * place))
+        set_f64(core.right, i, get_f64(core.right, i) + y * quarter_sine(0.5 + 0.5 * place))
+        square += core.meter_blend * (0.5 * (x * x + y * y) - square)
+        peak = max(abs(x), abs(y), peak * core.meter_fall)
     voice.square, voice.peak = square, peak
 
 
@@ -149,7 +186,10 @@ def mix(core: Record, n: int) -> int:
         set_f64(core.left, i, 0.0)
         set_f64(core.right, i, 0.0)
     for v in range(core.voices):
-        mix_voice(core, v, n)
+        if core.stereo >> v & 1:
+            mix_sides(core, v, n)
+        else:
+            mix_voice(core, v, n)
     out = np.int64(0)
     for i in range(n):
         gain = whole_gain(core, core.mix + i)

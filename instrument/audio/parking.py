@@ -16,7 +16,7 @@ from numba import njit
 from instrument.audio.dsp import smooth
 from instrument.audio.memory import INNER
 from instrument.audio.state import AWAKE, LEAVING, PARKED, Record, voice_at
-from instrument.audio.voices import destination, land
+from instrument.audio.voices import destination, forget_filters, land
 from instrument.shared import NEVER
 
 
@@ -51,7 +51,8 @@ def leave(core: Record, v: int) -> None:
     land(core, v, destination(core, v))
     voice.parked = PARKED
     voice.fuse_at = NEVER
-    voice.z1, voice.z2, voice.square, voice.peak = 0.0, 0.0, 0.0, 0.0
+    voice.square, voice.peak = 0.0, 0.0
+    forget_filters(core, v)
 
 
 @njit(**INNER)

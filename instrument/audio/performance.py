@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from engine.config import ModelConfig
 from instrument.audio import loop
-from instrument.audio.dsp import LIMITER_ROOM, RELEASE_S, highpass, lookahead, make_resampler
+from instrument.audio.dsp import LIMITER_ROOM, MONO_HZ, RELEASE_S, highpass, lookahead, make_resampler
 from instrument.audio.slots import Slot
 from instrument.audio.state import (
     COMMAND,
@@ -131,6 +131,7 @@ class Performance:
         start = [0] * voices if start is None else start
         _check(slots, voices, start, sample_rate, ring_frames, block)
         self.sample_rate, self.voices, self.block = sample_rate, voices, block
+        self._stereo = _signed(slots[0].program.stereo)
         networks = (*slots, *coming)
         self._turn = turn_of(networks, sample_rate) if timing is None else _turn_in(timing)
         self.ring_frames = max(ring_frames, block + self._turn)
@@ -390,13 +391,13 @@ class Performance:
         made: dict[str, NDArray[Any]] = {
             "words": shared.words,
             "samples": shared.samples,
-            "past": np.full((self.voices, 2, PAST), 0.0, np.float32),
+            "past": np.full((self._rows, 2, PAST), 0.0, np.float32),
             **self.table.addresses(),
-            "voice_memory": _make_voices(start, self._grown(parameters)),
-            "deck_memory": self._make_decks(start),
+            "voice_memory": np.tile(_make_voices(start, self._grown(parameters)), self._rows // self.voices),
+            "deck_memory": np.tile(self._make_decks(start), self._rows // self.voices),
             "glide_memory": _make_glides(self.voices, parameters),
             "modulation_memory": _make_modulations(self.voices),
-            "loop_memory": np.zeros(self.voices, LOOP),
+            "loop_memory": np.zeros(self._rows, LOOP),
             "out": np.full((MAX_TURN, 2), 0.0, np.float32),
             "times": np.zeros(TIMES, np.int64),
         }
@@ -406,6 +407,11 @@ class Performance:
         made |= {name: np.full(LIMITER_ROOM, 0.0) for name in ("late_left", "late_right")}
         return made
 
+    @property
+    def _rows(self) -> int:
+        """Voices, and their right sides if there are any (see ``instrument.audio.state``)."""
+        return self.voices * (1 + bool(self._stereo))
+
     def _grown(self, parameters: Sequence[Sequence[float]] | None) -> list[int]:
         """The epoch that each voice's maturity means at the start."""
         last = len(self.slots) - 1
@@ -413,7 +419,7 @@ class Performance:
 
     def _mean_entropy(self) -> list[float]:
         """Bits a sample of each voice, over the time it played."""
-        voices = self._memory["voice_memory"]
+        voices = self._memory["voice_memory"][: self.voices]
         return [float(total / max(1, n)) for total, n in zip(voices["entropy_total"], voices["measured"], strict=True)]
 
     def _make_core(self) -> NDArray[np.void]:
@@ -422,6 +428,7 @@ class Performance:
         values: dict[str, float] = {
             "rate": rate,
             "voices": self.voices,
+            "stereo": self._stereo,
             "slots": len(self.slots),
             "room": self.table.room,
             "top": len(self.slots),
@@ -454,6 +461,7 @@ class Performance:
             "steer_blend": timing.turn / (STEERED_S * rate),
         }
         values |= zip(("b0", "b1", "b2", "a1", "a2"), highpass(rate), strict=True)
+        values |= zip(("s0", "s1", "s2", "t1", "t2"), highpass(rate, MONO_HZ), strict=True)
         values |= {name: array.ctypes.data for name, array in self._memory.items()}
         for name, value in values.items():
             core[name] = value
@@ -469,6 +477,11 @@ class Performance:
         for v, k in enumerate(start):
             decks["slot"][2 * v : 2 * v + 2] = k
         return decks
+
+
+def _signed(mask: int) -> int:
+    """Of 64 bits, as compiled code takes them."""
+    return mask - (1 << 64) if mask >> 63 else mask
 
 
 def _turn_in(timing: Mapping[str, Any]) -> int:
@@ -537,3 +550,5 @@ def _check(
     for slot in slots:
         if slot.program.voices < voices:
             raise ValueError(f"{slot.name or 'slot'}: {slot.program.voices} lanes: {voices} expected")
+        if slot.program.stereo != slots[0].program.stereo:
+            raise ValueError(f"{slot.name or 'slot'}: stereo otherwise than {slots[0].name or 'the first'}")

@@ -93,7 +93,9 @@ class Slot:
         self.resampler = make_resampler(self.config.sample_rate, session_rate)
         stride = max(64, network_index(turn, self.resampler.source, self.resampler.target) + 1)
         self.betas = np.ones((self.program.voices, stride), np.float32)
-        self.tokens = np.full((self.program.voices, stride), self.config.q_zero, np.int32)
+        self.tokens = np.full(
+            (1 + (self.program.stereo != 0), self.program.voices, stride), self.config.q_zero, np.int32
+        )
 
     def describe(self, record: Any) -> None:
         """Fill in a descriptor (one element of an array of SLOT), all but its timing."""
@@ -106,11 +108,8 @@ class Slot:
         record.levels, record.edges = self._levels.ctypes.data, self._edges.ctypes.data
         record.source, record.target, record.taps, record.phases = r.source, r.target, r.taps, r.phases
         record.table = r.table.ctypes.data
-        record.betas, record.tokens, record.stride = (
-            self.betas.ctypes.data,
-            self.tokens.ctypes.data,
-            self.betas.shape[1],
-        )
+        record.betas, record.stride = self.betas.ctypes.data, self.betas.shape[1]
+        record.tokens, record.right_tokens = self.tokens[0].ctypes.data, self.tokens[-1].ctypes.data
         record.gain, record.preemphasis = self.gain, self.config.preemphasis
         places = self._places
         record.moments, record.moment_count = places.states.ctypes.data, len(places.states)
@@ -126,9 +125,10 @@ class Slot:
     def begin(self, seed: int) -> None:
         """Every lane to a fresh start, with the dice of its voice under ``seed`` at position 0."""
         key = (seed + (1 << 63)) % (1 << 64) - (1 << 63)
-        for lane in range(self.program.voices):
+        voices = self.program.voices
+        for lane in range(voices + self.program.spare):
             header = self.header(lane)
-            header[:] = key, 0, 0, 0, lane, 0, 0, 0
+            header[:] = key, 0, 0, 0, lane % voices, 0, 0, 0
             run_reset(self.program.reset, self.program.context, lane, _FRESH)
 
 

@@ -45,8 +45,8 @@ def _record(integers: str, floats: str) -> np.dtype[np.void]:
 
 CORE = _record(
     # fixed at the start
-    "rate voices slots room top turn delay ahead hop nap offline glide opening closing fall fuse rest past history "
-    "growing "
+    "rate voices stereo slots room top turn delay ahead hop nap offline glide opening closing fall fuse rest past "
+    "history growing "
     # (room: of the table of slots; top: none is ready from there on; slots: of a history's bank, the table's first)
     # addresses: shared words and float32 samples; arrays of records; two lists of COMMAND, latest first; crossfade
     # limits and prime rates, (room, room); float64 of one turn's mix, of the limiter's rings; float32 frames of a turn;
@@ -60,14 +60,14 @@ CORE = _record(
     # counted
     "late commands events_lost events_untold events_from tap_lost tap_missing tap_from fuses frames next_figures "
     "first_ns",
-    "b0 b1 b2 a1 a2 fade_from fade_to release meter_fall meter_blend fuse_blend "
+    "b0 b1 b2 a1 a2 s0 s1 s2 t1 t2 fade_from fade_to release meter_fall meter_blend fuse_blend "
     "entropy_blend steer_blend "
     "load peak square peak_total square_total reduction hop_p50 hop_p99 hop_max factor",
 )
 
 SLOT = _record(
     "architecture context generate prime reset state state_bytes "
-    "q_levels levels edges source target taps phases table betas tokens stride prime_length ready "
+    "q_levels levels edges source target taps phases table betas tokens right_tokens stride prime_length ready "
     # lanes' states, float32 of each one's last amplitude, how many; int32 of each one's attack, its length
     "moments moment_levels moment_count attacks attack_length "
     # a lane's state for each voice, of its loop
@@ -75,10 +75,14 @@ SLOT = _record(
     "gain preemphasis settling",
 )
 
+# Of a stereo voice v (a bit of CORE's stereo) row ``voices + v`` of the voices, decks and pasts is its right side, of
+# which only what belongs to one side counts: filters, levels, the sound made so far.
 VOICE = _record(
     "deck phase slot switch_at switch_origin fade_length wanted wanted_ramp wanted_flags "
     "fault fuse_at fuse_back fuse_reason grown parked rest_start measured",
-    "z1 z2 square peak runaway rest_from rest_to entropy steer entropy_total",
+    "z1 z2 square peak runaway rest_from rest_to entropy steer entropy_total "
+    # of a stereo voice: the filter of what differs between its sides
+    "side1 side2",
 )
 
 # speech: address and number of the samples that a jump left to be said before the dice go on

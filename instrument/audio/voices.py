@@ -1,7 +1,8 @@
 """Voices and their networks: generating, priming, changing from one to another.
 
 Render thread only, compiled. A voice has two decks: the one that plays, and the one it is changing to. A deck is a
-slot (a network with a lane for each voice), and the last PAST samples of that network's own sound. Network sample i of
+slot (a network with a lane for each voice), and the last PAST samples of that network's own sound, of a stereo voice
+on each side. Network sample i of
 a slot lies at session sample i target / source, for ever: so positions need no state, and nothing depends on how turns
 are cut.
 
@@ -57,9 +58,23 @@ _HEADER = (0, 1, 3, 4, 5, 6, 7)  # all but the clock: the dice and what was meas
 
 @njit(**INNER)
 def past_of(core: Record, v: int, d: int) -> int:
-    """Address of the ring of network samples of voice v's deck d."""
+    """Address of the ring of network samples of deck d of voice v, or of that row."""
     address: int = core.past + (v * 2 + d) * PAST * 4
     return address
+
+
+@njit(**INNER)
+def sides(core: Record, v: int) -> int:
+    """1, or 2 where voice v has a right side, which is row ``core.voices + v``."""
+    count: int = 1 + (core.stereo >> v & 1)
+    return count
+
+
+@njit(**INNER)
+def put(core: Record, v: int, d: int, k: int) -> None:
+    """Deck d of voice v is on slot k."""
+    for side in range(sides(core, v)):
+        deck_at(core.deck_memory, (side * core.voices + v) * 2 + d).slot = k
 
 
 @njit(**INNER)
@@ -201,10 +216,12 @@ def run_slot(core: Record, k: int, mask: int, first: int, count: int) -> None:
             faults |= speak(core, v, k, count)
     for v in range(core.voices):
         if mask >> v & 1:
-            voice = voice_at(core.voice_memory, v)
-            decode(core, v, deck_on(core, v, k), slot.tokens + v * slot.stride * 4, first, count)
+            d, row = deck_on(core, v, k), v * slot.stride * 4
+            decode(core, v, d, slot.tokens + row, first, count)
+            if core.stereo >> v & 1:
+                decode(core, core.voices + v, d, slot.right_tokens + row, first, count)
             if faults >> v & 1:
-                voice.fault = 1
+                voice_at(core.voice_memory, v).fault = 1
 
 
 @njit(**INNER)
@@ -234,9 +251,11 @@ def speak(core: Record, v: int, k: int, count: int) -> int:
     slot = slot_at(core.slot_memory, k)
     deck = deck_at(core.deck_memory, v * 2 + deck_on(core, v, k))
     n = min(count, deck.speech_left)
-    row = slot.tokens + v * slot.stride * 4
+    row, right = slot.tokens + v * slot.stride * 4, slot.right_tokens + v * slot.stride * 4
     for i in range(n):
         set_i32(row, i, get_i32(deck.speech, i))
+        if core.stereo >> v & 1:
+            set_i32(right, i, get_i32(deck.speech, i))
     call_4(slot.prime, (slot.context, v, row, n))
     deck.speech += 4 * n
     deck.speech_left -= n
@@ -250,7 +269,7 @@ def speak(core: Record, v: int, k: int, count: int) -> int:
 
 @njit(**INNER)
 def decode(core: Record, v: int, d: int, tokens: int, first: int, count: int) -> None:
-    """Turn tokens into sound on deck d: levels, the pre-emphasis undone, what a jump left smoothed, clipped to [-1, 1].
+    """Turn tokens into sound on deck d of voice v, or of that row: levels, the pre-emphasis undone, clipped to [-1, 1].
 
     A jump would be a step from the sample before: the step is added back and dies away (`settling` a sample).
     """
@@ -275,12 +294,14 @@ def decode(core: Record, v: int, d: int, tokens: int, first: int, count: int) ->
 @njit(**INNER)
 def clear_past(core: Record, v: int, d: int) -> None:
     """Forget the sound of a deck."""
-    past = past_of(core, v, d)
-    for i in range(PAST):
-        set_f32(past, i, np.float32(0.0))
-    deck = deck_at(core.deck_memory, v * 2 + d)
-    deck.decoded, deck.previous, deck.step = 0.0, 0.0, 0.0
-    deck.jumped, deck.speech_left = 0, 0
+    for side in range(sides(core, v)):
+        row = side * core.voices + v
+        past = past_of(core, row, d)
+        for i in range(PAST):
+            set_f32(past, i, np.float32(0.0))
+        deck = deck_at(core.deck_memory, row * 2 + d)
+        deck.decoded, deck.previous, deck.step = 0.0, 0.0, 0.0
+        deck.jumped, deck.speech_left = 0, 0
 
 
 @njit(**INNER)
@@ -300,7 +321,7 @@ def land(core: Record, v: int, k: int) -> None:
     if deck.slot != k:
         hand_dice(core, v, slot_at(core.slot_memory, deck.slot), slot_at(core.slot_memory, k))
         tell(core, core.mix + core.delay, _SETTLED, v, ZERO, k, ZERO, 0.0, ZERO)
-    deck.slot = k
+    put(core, v, voice.deck, k)
     slot = slot_at(core.slot_memory, k)
     call_3(slot.reset, (slot.context, v, _FRESH))
     clear_past(core, v, voice.deck)
@@ -309,8 +330,17 @@ def land(core: Record, v: int, k: int) -> None:
     voice.phase = STEADY
     voice.slot = k
     voice.wanted = -1
-    voice.runaway = 0.0
+    for side in range(sides(core, v)):
+        voice_at(core.voice_memory, side * core.voices + v).runaway = 0.0
     voice.fault = 0
+
+
+@njit(**INNER)
+def forget_filters(core: Record, v: int) -> None:
+    """Voice v's filters begin anew, on each side."""
+    for side in range(sides(core, v)):
+        own = voice_at(core.voice_memory, side * core.voices + v)
+        own.z1, own.z2, own.side1, own.side2 = 0.0, 0.0, 0.0, 0.0
 
 
 @njit(**INNER)
@@ -348,7 +378,7 @@ def begin_switch(core: Record, v: int, k: int, ramp: int, flags: int) -> None:
     front = core.mix + core.delay
     a, b = deck_at(core.deck_memory, v * 2 + voice.deck), deck_at(core.deck_memory, v * 2 + 1 - voice.deck)
     old, new = slot_at(core.slot_memory, a.slot), slot_at(core.slot_memory, k)
-    b.slot = k
+    put(core, v, 1 - voice.deck, k)
     voice.slot = k
     voice.switch_origin = front
     shortest = max(1, core.rate // 500)
@@ -400,11 +430,17 @@ def take_state(core: Record, v: int, old: Record, new: Record) -> None:
     a, b = deck_at(core.deck_memory, v * 2 + voice.deck), deck_at(core.deck_memory, v * 2 + 1 - voice.deck)
     copy_words(lane_state(old, v), lane_state(new, v), old.state_bytes // 8)
     carry_loop(core, v, old, new)
-    source, target = past_of(core, v, voice.deck), past_of(core, v, 1 - voice.deck)
-    for i in range(PAST):
-        set_f32(target, i, get_f32(source, i))
-    b.first, b.decoded, b.previous, b.step, b.jumped = a.first, a.decoded, a.previous, a.step, a.jumped
-    b.speech, b.speech_left = a.speech, a.speech_left
+    for side in range(sides(core, v)):
+        row = side * core.voices + v
+        source, target = past_of(core, row, voice.deck), past_of(core, row, 1 - voice.deck)
+        for i in range(PAST):
+            set_f32(target, i, get_f32(source, i))
+        one, other = (
+            deck_at(core.deck_memory, row * 2 + voice.deck),
+            deck_at(core.deck_memory, row * 2 + 1 - voice.deck),
+        )
+        other.decoded, other.previous, other.step, other.jumped = one.decoded, one.previous, one.step, one.jumped
+    b.first, b.speech, b.speech_left = a.first, a.speech, a.speech_left
 
 
 @njit(**INNER)
@@ -420,13 +456,14 @@ def prime(core: Record, v: int, front: int) -> None:
         count = min(due - b.primed, new.stride)
         requantise(core, v, row, count, front)
         call_4(new.prime, (new.context, v, row, count))
-        decode(core, v, 1 - voice.deck, row, b.primed, count)
+        for side in range(sides(core, v)):
+            decode(core, side * core.voices + v, 1 - voice.deck, row, b.primed, count)
         b.primed += count
 
 
 @njit(**INNER)
 def requantise(core: Record, v: int, row: int, count: int, front: int) -> None:
-    """The playing deck's sound as ``count`` tokens of the coming network, at the loudness it will be heard at."""
+    """The playing deck's left side as ``count`` tokens of the coming network, at the loudness it will be heard at."""
     voice = voice_at(core.voice_memory, v)
     a, b = deck_at(core.deck_memory, v * 2 + voice.deck), deck_at(core.deck_memory, v * 2 + 1 - voice.deck)
     old, new = slot_at(core.slot_memory, a.slot), slot_at(core.slot_memory, b.slot)
@@ -512,7 +549,8 @@ def jump(core: Record, v: int, index: int) -> bool:
 
     Dice stay. False if it has no such.
     """
-    deck = deck_at(core.deck_memory, v * 2 + sounding(core, v))
+    d = sounding(core, v)
+    deck = deck_at(core.deck_memory, v * 2 + d)
     slot = slot_at(core.slot_memory, deck.slot)
     if index < 0 or index >= slot.moment_count:
         return False
@@ -521,8 +559,10 @@ def jump(core: Record, v: int, index: int) -> bool:
     for word in range(slot.state_bytes // 8):
         if word not in _HEADER:
             set_i64(target, word, get_i64(source, word))
-    deck.decoded = float(get_f32(slot.moment_levels, index))
-    deck.jumped = 1
+    for side in range(sides(core, v)):
+        own = deck_at(core.deck_memory, (side * core.voices + v) * 2 + d)
+        own.decoded = float(get_f32(slot.moment_levels, index))
+        own.jumped = 1
     deck.speech, deck.speech_left = slot.attacks + index * slot.attack_length * 4, slot.attack_length
     return True
 
