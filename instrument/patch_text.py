@@ -76,6 +76,11 @@ def parse(data: bytes) -> object:
     return found
 
 
+def compose(text: str) -> Any:
+    """The YAML nodes of ``text``, which has been parsed before; they know where in it they are."""
+    return yaml.compose(text, Loader=_Loader)
+
+
 def _line(error: yaml.YAMLError) -> str:
     """PyYAML's several lines as one."""
     if isinstance(error, yaml.MarkedYAMLError):

@@ -15,18 +15,22 @@ from typing import Any
 LIMIT = 1.0  # seconds that a server is given to answer; one that is awake takes a hundredth
 ASLEEP = "the JACK server does not answer"
 _NO_START = 1  # JackNoStartServer of jack/types.h
-_OUTPUT = 2  # JackPortIsOutput: what others may listen to
+_SINKS, _SOURCES = 1, 2  # JackPortIsInput and JackPortIsOutput: what others may play and listen to
 _MIDI = b"8 bit raw midi"  # JACK_DEFAULT_MIDI_TYPE
 
 _asking: list[threading.Thread] = []  # those whose question a server has not answered yet
 _left: list[ctypes.c_long] = []
+_one = threading.Lock()  # inputs and outputs are looked for by a thread each
 
 
 class Client:
-    """A client of the server that is there, with rtmidi's words for listing and leaving. Raises OSError."""
+    """A client of the server that is there, with rtmidi's words for listing and leaving. Raises OSError.
 
-    def __init__(self) -> None:
-        self._library = library()
+    It lists what can be listened to or, with ``sinks``, what can be played.
+    """
+
+    def __init__(self, sinks: bool = False) -> None:
+        self._library, self._flag = library(), _SINKS if sinks else _SOURCES
         if not answers(self._library):
             raise OSError(ASLEEP if _asking else "no JACK server")
         self._client = self._library.jack_client_open(b"samplernn", _NO_START, None)
@@ -48,10 +52,10 @@ class Client:
         return self.lives and answers(self._library) and self.lives
 
     def get_ports(self) -> list[str]:
-        """Names of what can be listened to. Raises OSError when the server has died."""
+        """Names of the ports. Raises OSError when the server has died."""
         if not self.lives:
             raise OSError("the JACK server has gone")
-        found = self._library.jack_get_ports(self._client, None, _MIDI, _OUTPUT)
+        found = self._library.jack_get_ports(self._client, None, _MIDI, self._flag)
         if not found:
             return []
         names: list[str] = []
@@ -70,6 +74,11 @@ class Client:
 
 def answers(jack: Any) -> bool:
     """Whether a server takes a new client within LIMIT; while an earlier question hangs there is no second one."""
+    with _one:
+        return _answers(jack)
+
+
+def _answers(jack: Any) -> bool:
     _asking[:] = [thread for thread in _asking if thread.is_alive()]
     if _asking:
         return False

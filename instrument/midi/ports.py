@@ -1,7 +1,7 @@
-"""MIDI inputs of the machine: their names, and opening one.
+"""MIDI inputs and outputs of the machine: their names, and opening one.
 
-One thread at a time. python-rtmidi through mido; listing keeps one client open for good, because every new one costs
-the sequencer a client and some systems run out. What arrives is left to whoever opened the input.
+One thread at a time for each :class:`SystemPorts`. python-rtmidi; listing keeps one client open for good, because every
+new one costs the sequencer a client and some systems run out. What arrives is left to whoever opened the input.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import ctypes
 import os
 import re
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,42 +22,64 @@ SEQUENCER = Path("/dev/snd/seq")  # opening ALSA's sequencer without it prints t
 NO_SEQUENCER = "no MIDI sequencer on this machine"
 JACK = "mido.backends.rtmidi/UNIX_JACK"
 THROUGH = "midi through"  # ALSA's own loop: nobody's controller
+JACK_ROOM = 500  # messages: a quarter of what rtmidi's ring to JACK holds
+ASKED_EVERY = 1.0  # seconds
+CLIENT, EAR, MOUTH = "samplernn", "samplernn-ear", "samplernn-feedback"  # what our own ports are called
+_OURS = re.compile(f"{EAR}|{MOUTH}")
+
+Arrived = Callable[[Sequence[int], float], None]  # bytes, seconds since the message before
 
 
 class Opened(Protocol):
-    """An input that is listened to."""
+    """A port of ours that is connected, or virtual."""
 
     def close(self) -> None: ...
 
 
+class Sender(Opened, Protocol):
+    """An output."""
+
+    def send(self, data: Sequence[int]) -> None:
+        """The bytes of one message. May block; raises OSError."""
+
+
 class Ports(Protocol):
-    """Somewhere inputs come and go."""
+    """Somewhere inputs and outputs come and go."""
 
     def names(self) -> list[str]:
-        """Full names of the inputs there are. Raises OSError: no MIDI here."""
+        """Full names of the inputs (or outputs) there are. Raises OSError: no MIDI here."""
 
-    def open(self, name: str, callback: Callable[[Any], None]) -> Opened:
-        """Listen; ``callback`` gets mido messages on the system's thread. Raises OSError."""
+    def open(self, name: str, callback: Arrived) -> Opened:
+        """Listen; ``callback`` gets bytes and seconds since the message before, on the system's thread.
+
+        Raises OSError.
+        """
+
+    def open_virtual(self, name: str, callback: Arrived) -> Opened:
+        """An input of our own that others connect to. Raises OSError."""
+
+    def open_output(self, name: str) -> Sender:
+        """Send there. Raises OSError."""
 
     def close(self) -> None:
         """Let go of the client."""
 
 
 class SystemPorts:
-    """The machine's, through mido; ``backend`` as mido names them, MIDO_BACKEND's or mido's own choice if left out.
+    """The machine's, through rtmidi; ``backend`` as mido names them, MIDO_BACKEND's or mido's own choice if left out.
 
-    On a Linux without ALSA's sequencer that choice is JACK, if there is a server.
+    On a Linux without ALSA's sequencer that choice is JACK, if there is a server. ``outputs``: names lists those.
     """
 
-    def __init__(self, backend: str | None = None) -> None:
-        self._name = backend
-        self._backend: Any = None
+    def __init__(self, backend: str | None = None, outputs: bool = False) -> None:
+        self._name, self._outputs = backend, outputs
+        self._api: str | None = None
         self._client: Any = None
 
     def names(self) -> list[str]:
-        """Full names, numbers and all. Raises OSError with one line."""
+        """Full names, numbers and all, those of our own left out. Raises OSError with one line."""
         try:
-            return [str(name) for name in self._listing().get_ports()]
+            return [str(name) for name in self._listing().get_ports() if not _OURS.search(str(name))]
         except OSError:
             self.close()
             raise
@@ -64,18 +87,19 @@ class SystemPorts:
             self.close()
             raise OSError(" ".join(str(error).split())) from None
 
-    def open(self, name: str, callback: Callable[[Any], None]) -> Opened:
+    def open(self, name: str, callback: Arrived) -> Opened:
         """Listen to the input of that full name. Raises OSError."""
-        client = self._listing()
-        if isinstance(client, jack.Client) and not client.awake():
-            raise OSError(jack.ASLEEP)
-        try:
-            opened: Opened = self._backend.open_input(name, callback=callback)
-        except OSError:
-            raise
-        except Exception as error:
-            raise OSError(" ".join(str(error).split())) from None
-        return _JackInput(opened, client) if isinstance(client, jack.Client) else opened
+        return self._port(False, lambda port: _connect(port, name, EAR), callback)
+
+    def open_virtual(self, name: str, callback: Arrived) -> Opened:
+        """An input called ``name``, where the system has such things. Raises OSError."""
+        if sys.platform == "win32":
+            raise OSError("Windows has no virtual inputs; a loopback driver makes them")
+        return self._port(False, lambda port: port.open_virtual_port(name), callback)
+
+    def open_output(self, name: str) -> Sender:
+        """Send to the output of that full name. Raises OSError."""
+        return self._port(True, lambda port: _connect(port, name, MOUTH), None)
 
     def close(self) -> None:
         """Let go of the client; the next listing makes another."""
@@ -83,48 +107,100 @@ class SystemPorts:
             self._client.delete()
             self._client = None
 
+    def _port(self, output: bool, connect: Callable[[Any], None], callback: Arrived | None) -> _Port:
+        client = self._listing()
+        if isinstance(client, jack.Client) and not client.awake():
+            raise OSError(jack.ASLEEP)
+        port = None
+        try:
+            port = self._make(output)
+            connect(port)
+            if callback is not None:
+                port.ignore_types(False, False, False)  # what is ignored takes its time with it
+                port.set_callback(lambda event, _data: callback(*event))
+            return _Port(port, client if isinstance(client, jack.Client) else None)
+        except Exception as error:  # rtmidi's own kinds again
+            if port is not None:
+                port.delete()
+            raise OSError(" ".join(str(error).split())) from None
+
+    def _make(self, output: bool) -> Any:
+        import rtmidi
+
+        kind = rtmidi.MidiOut if output else rtmidi.MidiIn
+        return kind(getattr(rtmidi, f"API_{self._api}") if self._api else rtmidi.API_UNSPECIFIED, CLIENT)
+
     def _listing(self) -> Any:
         if self._client is None:
-            import rtmidi
-
-            self._backend = self._chosen()
-            api = self._backend.api
-            if api == "UNIX_JACK":
+            self._api = self._chosen()
+            if self._api == "UNIX_JACK":
                 self._client = self._jack()
-            elif _needs_sequencer(api):
+            elif _needs_sequencer(self._api):
                 raise OSError(NO_SEQUENCER)
             else:
-                self._client = rtmidi.MidiIn(getattr(rtmidi, f"API_{api}") if api else rtmidi.API_UNSPECIFIED)
+                self._client = self._make(self._outputs)
         return self._client
 
-    def _chosen(self) -> Any:
+    def _chosen(self) -> str | None:
+        """The system that rtmidi is asked for; None for its own choice."""
         import mido
 
         if self._name:
-            return mido.Backend(self._name)
-        open_choice = not os.environ.get("MIDO_BACKEND") and _needs_sequencer(mido.backend.api)
-        return mido.Backend(JACK) if open_choice else mido.backend
+            backend = mido.Backend(self._name)
+        else:
+            open_choice = not os.environ.get("MIDO_BACKEND") and _needs_sequencer(mido.backend.api)
+            backend = mido.Backend(JACK) if open_choice else mido.backend
+        return str(backend.api) if backend.api else None
 
     def _jack(self) -> jack.Client:
         try:
-            return jack.Client()
+            return jack.Client(self._outputs)
         except OSError as error:
             why = f"{NO_SEQUENCER}, and {error}" if _needs_sequencer(None) else str(error)
             raise OSError(why) from None
 
 
-class _JackInput:
-    """An input over JACK, which is closed only where that cannot hang."""
+class _Port:
+    """One port of rtmidi's; over JACK it is closed only where that cannot hang."""
 
-    def __init__(self, opened: Opened, client: jack.Client) -> None:
-        self._opened, self._client = opened, client
+    def __init__(self, port: Any, client: jack.Client | None) -> None:
+        self._port, self._client = port, client
+        self._room, self._asked = 0, 0.0
+
+    def send(self, data: Sequence[int]) -> None:
+        """One message's bytes. Raises OSError."""
+        if self._client is not None:
+            self._ask(self._client)
+        try:
+            self._port.send_message(data)
+        except Exception as error:
+            raise OSError(" ".join(str(error).split())) from None
+
+    def _ask(self, client: jack.Client) -> None:
+        """A server that sleeps takes no more than its ring holds; then rtmidi spins, with the interpreter's lock."""
+        self._room -= 1
+        if self._room < 0 or time.monotonic() - self._asked > ASKED_EVERY:
+            if not client.awake():
+                raise OSError(jack.ASLEEP)
+            self._room, self._asked = JACK_ROOM, time.monotonic()
 
     def close(self) -> None:
-        """Stop listening; what a dead or sleeping server still holds is left to it, for good."""
-        if self._client.awake():
-            self._opened.close()
+        """Let go; what a dead or sleeping JACK server still holds is left to it, for good."""
+        if self._client is None or self._client.awake():
+            if hasattr(self._port, "cancel_callback"):
+                self._port.cancel_callback()  # before the port goes, or its last call finds it gone
+            self._port.close_port()
+            self._port.delete()
         else:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._opened))  # its end would close it
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._port))  # its end would close it
+
+
+def _connect(port: Any, name: str, ours: str) -> None:
+    """Connect to the port of that full name."""
+    names = port.get_ports()
+    if name not in names:
+        raise OSError(f"no port {shorten(name)} any more")
+    port.open_port(names.index(name), ours)
 
 
 def _needs_sequencer(api: str | None) -> bool:
@@ -144,8 +220,18 @@ def wanted(names: list[str], device: str | None) -> list[str]:
     return [name for name in names if device.lower() in name.lower()]
 
 
-def none_found(device: str | None, names: list[str]) -> str:
-    """What to say when nothing is there to listen to."""
+def counterparts(names: list[str], devices: Collection[str]) -> list[str]:
+    """Those outputs that belong to inputs of those names: the same but for the words that say the direction."""
+    there = {_undirected(device) for device in devices}
+    return [name for name in names if _undirected(plain(name)) in there]
+
+
+def _undirected(name: str) -> str:
+    return " ".join(re.sub(r"(?i)capture|playback|input|output|\b(in|out)\b", " ", name).lower().split())
+
+
+def none_found(device: str | None, names: list[str], kind: str = "input") -> str:
+    """What to say when nothing is there to listen to (or to send to)."""
     there = f"; there is {', '.join(map(plain, names[:8]))}" if names else ""
-    what = f"no input named {shorten(device)}" if device else "no input"
+    what = f"no {kind} named {shorten(device)}" if device else f"no {kind}"
     return f"MIDI: {what} yet{there}; it is taken up when it appears"

@@ -1,0 +1,169 @@
+"""Everything of MIDI that a set has: its ear, its mouth, and what was learned.
+
+Built and stopped by the session; learned lines come on the ear's thread, patches and triggers from any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from instrument import patch_edit
+from instrument.arguments import Value
+from instrument.midi import feedback, learning, mapping
+from instrument.midi.feedback import SAME, Feedback
+from instrument.midi.input import Clock, MidiInput
+from instrument.midi.learning import Line
+from instrument.midi.ports import Ports
+from instrument.patch import Patch
+from instrument.patch_midi import Binding, Known
+
+Start = Sequence[Sequence[float]]
+
+
+class Desk(mapping.Desk, feedback.Desk, Protocol):
+    """What is needed of the controller."""
+
+    bank: list[str]
+
+    def offer(self, name: str, action: Callable[[list[Value]], None]) -> None: ...
+
+
+class Midi:
+    """A set's MIDI.
+
+    Args:
+        desk: the controller.
+        patch: whose map is played.
+        say: takes a line for the terminal; must not block.
+        device: part of the name of the inputs to listen to; every input if None.
+        start: ``start[voice][code]``, where controller 121 puts the parameters.
+        clock: the transport, where the patch says ``clock: midi``.
+        ports, outputs: where inputs and outputs come from; the machine's if left out.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        patch: Patch,
+        say: Callable[[str], None],
+        device: str | None = None,
+        start: Start | None = None,
+        clock: Clock | None = None,
+        ports: Ports | None = None,
+        outputs: Ports | None = None,
+    ) -> None:
+        self._desk, self._patch, self._say, self._outputs = desk, patch, say, outputs
+        self._lines = _lines(patch)
+        self.input = MidiInput(
+            desk,
+            patch.midi,
+            say,
+            device,
+            ports,
+            known=known(patch, desk),
+            start=start,
+            clock=clock,
+            virtual=patch.midi_port,
+            learned=self._learned,
+        )
+        self.feedback = self._mouth()
+
+    def start(self) -> None:
+        """Listen and tell, and take the triggers that are for MIDI."""
+        self._desk.offer("learn", lambda given: self.input.arm(given[0]))
+        self._desk.offer("learn/stop", lambda _given: self.input.learner.stop())
+        self._desk.offer("resend", lambda _given: self.resend())
+        self.input.start()
+        if self.feedback is not None:
+            self.feedback.start()
+
+    def stop(self) -> None:
+        """Stop both; waits for their threads. Safe to call twice, or without a start."""
+        self.input.stop()
+        if self.feedback is not None:
+            self.feedback.stop()
+
+    def change(self, patch: Patch, start: Start | None = None) -> None:
+        """Another patch's map, from between two messages on. Any thread."""
+        self._patch, self._lines = patch, _lines(patch)
+        self.input.change(patch.midi, known(patch, self._desk), start)
+        self.resend()
+
+    def resend(self) -> None:
+        """Tell every device everything again. Any thread."""
+        if self.feedback is not None:
+            self.feedback.resend()
+
+    @property
+    def armed(self) -> str:
+        """What the next control will be for; empty if nothing is to be learned."""
+        found = self.input.learner.armed
+        return found.text if found else ""
+
+    @property
+    def last(self) -> str:
+        """The last message that came, with its device."""
+        return self.input.last
+
+    def _mouth(self) -> Feedback | None:
+        where = self._patch.midi_out
+        if where is None:
+            return None
+        ear = self.input
+        return Feedback(self._desk, ear.mapper, ear.latest, lambda: ear.inputs, self._say, where, self._outputs)
+
+    def _learned(self, line: Line, device: str) -> None:
+        """Put it into the map, at once, and into the file."""
+        if len(self.input.inputs) > 1:
+            line = {**line, "device": device.split(":")[0]}
+        bindings = list(self.input.mapper.bindings)
+        new = learning.read(line, self.input.learner.known)
+        at = learning.place(bindings, new, device)
+        old = None
+        if at is not None:
+            old, was = self._lines[at], bindings[at]
+            line, new = self._merged(line, old, new)
+            bindings[at], self._lines[at] = new, line
+            what = f" (was {was.to})" if was.to != new.to else ""
+        else:
+            bindings.append(new)
+            self._lines.append(line)
+            what = ""
+        self.input.mapper.change(bindings)
+        self.resend()
+        self._say(f"MIDI: {patch_edit.flow(line)} learned{what}{self._save(line, old)}")
+
+    def _merged(self, line: Line, old: Line, new: Binding) -> tuple[Line, Binding]:
+        both = learning.merged(line, old)
+        try:
+            return both, learning.read(both, self.input.learner.known)
+        except ValueError:
+            return line, new
+
+    def _save(self, line: Line, old: Line | None) -> str:
+        """Where it is kept, to be said."""
+        path = self._patch.path
+        if path is None:
+            return ", for this set only: there is no patch file"
+        if "data" in path.parts and "instrument" in path.parts:
+            return f", for this set only: {path.name} came with the program; copy it to change it"
+        try:
+            patch_edit.save_line(path, line, old)
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            return f", for this set only: {path}: {why}"
+        return f", in {path}"
+
+
+def known(patch: Patch, desk: Desk) -> Known:
+    """What learned lines may refer to."""
+    tables = {name: patch.data.get(f"{name}s") or {} for name in ("sweep", "lfo", "macro")}
+    return Known(desk.voices, desk.bank, tables)
+
+
+def _lines(patch: Patch) -> list[dict[str, Any]]:
+    return [dict(line) for line in patch.data.get("midi") or []]
+
+
+__all__ = ["SAME", "Midi"]
