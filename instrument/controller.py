@@ -169,6 +169,18 @@ class Controller:
                 ahead = 0.0 if name == "panic" else AHEAD  # its flag acts at once
                 self._at(when, now, ahead, act)
 
+    def offer(self, name: str, action: Callable[[list[Value]], None]) -> None:
+        """Another part of the session does that trigger of the table: ``action`` takes its arguments.
+
+        It is called at once, on the thread of the gesture, must not block, and may raise ValueError.
+        """
+
+        def prepare(arguments: list[Value], _voices: Voices) -> Act:
+            action(arguments)
+            return lambda _moment: None
+
+        self._actions[name] = prepare
+
     def panic(self) -> None:
         """Silence, as soon as the ring is played out."""
         self.trigger("panic")
@@ -228,6 +240,22 @@ class Controller:
     def beats(self, n: float) -> float:
         """How many seconds ``n`` beats take."""
         return n * 0.5
+
+    def active(self, trigger: str, what: object = None, voice: int | None = None) -> bool:
+        """Whether what a trigger begins goes on now, for whoever shows it with a light; ``what`` is its argument."""
+        with self._lock:
+            match trigger:
+                case "checkpoint":
+                    of = range(self.voices) if voice is None else (voice - 1,)
+                    return all(self.get(f"voice/{each + 1}/checkpoint") == self.bank[int(str(what))] for each in of)
+                case "sweep":
+                    return what in self._movement.running()
+                case "loop":
+                    return self.telemetry().get("looping" if voice is None else f"voice/{voice}/looping", -1.0) >= 0.0
+                case "panic":
+                    return self._silent
+                case _:
+                    return False
 
     def telemetry(self) -> dict[str, float]:
         """What subscribers get, by the names of ``parameters.TELEMETRY``; ``voice/<n>/<name>`` of VOICE_TELEMETRY."""

@@ -84,6 +84,10 @@ class Movement:
         """Where it is going."""
         return self._tracks[parameter.name][-1 if voice is None else voice].course(moment)[0]
 
+    def running(self) -> set[str]:
+        """Names of the sweeps that lead anything."""
+        return {run.name for run in self._runs if run.voices}
+
     def set(self, parameter: Parameter, value: float, voices: Voices, seconds: float, moment: float) -> None:
         """Go to ``value``; nothing at all if it is there and at rest."""
         tracks = self._touched(parameter, voices)

@@ -181,6 +181,13 @@ TRIGGERS: dict[str, Trigger] = {
         ),
         Trigger("resume", _GATE, "sound again after a panic", mapped=True),
         Trigger(
+            "learn",
+            (Argument("target", "name"),),
+            "the next MIDI control that moves is for that: a parameter, voice/<n>/<parameter>, macro/<name>, a trigger",
+        ),
+        Trigger("learn/stop", _GATE, "learn nothing"),
+        Trigger("resend", _GATE, "tell MIDI faders, rings and pads everything again", mapped=True),
+        Trigger(
             "get",
             (Argument("name", "name"),),
             "ask for a value: a parameter, voice/<n>/<parameter> or checkpoint",

@@ -42,6 +42,11 @@ def _places(patch: Path | None) -> Iterator[Path]:
     yield Path(str(resources.files("instrument"))) / "data"
 
 
+def is_shipped(path: Path) -> bool:
+    """Whether a file came with the installed program: nobody's to change."""
+    return path.resolve().is_relative_to((Path(str(resources.files("instrument"))) / "data").resolve())
+
+
 def _reason(error: Exception) -> str:
     return (error.strerror or "no such file") if isinstance(error, OSError) else str(error)
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from instrument.audio.recorder import Recorder
     from instrument.controls import Link
     from instrument.log import EventLog
+    from instrument.midi.rig import Midi
 
 PUMP_S = 0.005  # the control thread's period
 STATUS_S = 0.2
@@ -79,6 +80,7 @@ class Session:
         self.recorder: Recorder | None = None
         self.log: EventLog | None = None
         self.osc = ""  # where it listens
+        self.midi: Midi | None = None
         self.follower: Follower | None = None
         self._closers = contextlib.ExitStack()
         self._closed = False
@@ -255,14 +257,15 @@ class Session:
                 discovery.start()
 
     def _start_midi(self) -> None:
-        from instrument.midi.input import MidiInput
+        from instrument.midi.rig import Midi
 
-        wanted, bindings = self.plan.options.midi, self.plan.patch.midi
-        if wanted == NOTHING or (wanted is None and not bindings):
+        wanted = self.plan.options.midi
+        if wanted == NOTHING:
             return
-        midi = MidiInput(self.controller, bindings, self.complain, wanted)
-        self._closers.callback(midi.stop)
-        midi.start()
+        clock = getattr(self.controller, "transport", None)
+        self.midi = Midi(self.controller, self.plan.patch, self.complain, wanted, self.plan.parameters, clock)
+        self._closers.callback(self.midi.stop)
+        self.midi.start()
 
     def _announce(self) -> None:
         p = self.plan

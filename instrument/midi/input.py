@@ -121,15 +121,11 @@ class MidiInput:
         with contextlib.suppress(queue.Full):
             self._queue.put_nowait(act)
 
-    def change(self, bindings: Sequence[Binding], known: Known, start: Sequence[Sequence[float]] | None) -> None:
-        """Another patch's map, from between two messages on. Any thread."""
-
-        def act() -> None:
-            self.mapper.gates.release(time.monotonic())
-            self.mapper.start, self.learner.known = start, known
-            self.mapper.change(bindings)
-
-        self.do(act)
+    def switch(self, bindings: Sequence[Binding], known: Known, start: Sequence[Sequence[float]] | None) -> None:
+        """Another patch's map. Our thread (see :meth:`do`)."""
+        self.mapper.gates.release(time.monotonic())
+        self.mapper.start, self.learner.known = start, known
+        self.mapper.change(bindings)
 
     def arm(self, target: Value) -> None:
         """Learn what the next control is for: its line is in the map at once. Any thread. Raises ValueError."""

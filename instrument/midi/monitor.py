@@ -1,6 +1,7 @@
 """``samplernn midi monitor``: what the inputs send, a line a message, as a patch would name it.
 
-Main thread, until Ctrl-C; the system's threads only fill a queue.
+Main thread, until Ctrl-C; the system's threads only fill a queue. Pairs of 14 bits and encoders show only after a few
+messages, and are guesses.
 """
 
 from __future__ import annotations
@@ -8,14 +9,22 @@ from __future__ import annotations
 import contextlib
 import queue
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from instrument.midi.encoders import FINE, guess, steps
 from instrument.midi.ports import Opened, Ports, SystemPorts, none_found, plain, wanted
+from instrument.midi.wire import Heard, heard, messages
 from instrument.notes import name_of
 
-POLL = 1.0
+POLL = 0.5
+REMEMBERED = 6  # messages of a channel's controllers that a guess looks at
+BEAT = 24  # clock messages a line
+MOST = 10_000  # packets that may wait
+
+Queue = queue.Queue[tuple[str, Sequence[int]]]
 
 
 def run(device: str | None, show: Callable[[str], None]) -> None:
@@ -26,8 +35,9 @@ def run(device: str | None, show: Callable[[str], None]) -> None:
 
 def lines(ports: Ports, device: str | None = None, poll: float = POLL) -> Iterator[str]:
     """One line for every input that comes or goes and every message. Raises ValueError without a MIDI system."""
-    arrived: queue.Queue[tuple[str, Any]] = queue.Queue()
+    arrived: Queue = queue.Queue(MOST)
     opened: dict[str, Opened] = {}
+    monitor = Monitor()
     try:
         yield from _news(ports, device, opened, arrived)
         if not opened:
@@ -35,8 +45,10 @@ def lines(ports: Ports, device: str | None = None, poll: float = POLL) -> Iterat
         due = time.monotonic() + poll
         while True:
             with contextlib.suppress(queue.Empty):
-                name, message = arrived.get(timeout=max(0.001, due - time.monotonic()))
-                yield f"{plain(name)}  {describe(message)}"
+                name, data = arrived.get(timeout=max(0.001, due - time.monotonic()))
+                for message in messages(data):
+                    if line := monitor.describe(message, name):
+                        yield f"{plain(name)}  {line}"
             if time.monotonic() >= due:
                 yield from _news(ports, device, opened, arrived)
                 due = time.monotonic() + poll
@@ -48,33 +60,68 @@ def lines(ports: Ports, device: str | None = None, poll: float = POLL) -> Iterat
         ports.close()
 
 
-def describe(message: Any) -> str:
-    """A mido message as a line of a patch's map where there is one, else as it is."""
-    match message.type:
-        case "control_change":
-            found = f"cc: {message.control}, channel: {message.channel + 1}}}  value {message.value}"
-        case "note_on" | "note_off":
-            on = message.type == "note_on" and message.velocity > 0
-            note = name_of(message.note)
-            found = f"note: {note}, channel: {message.channel + 1}}}  {f'velocity {message.velocity}' if on else 'off'}"
-        case "program_change":
-            found = f"program: {message.program}, channel: {message.channel + 1}}}"
-        case "pitchwheel" | "aftertouch" | "polytouch":
-            values = {name: value for name, value in message.dict().items() if name not in ("type", "time", "channel")}
-            told = "  ".join(f"{name} {value}" for name, value in values.items())
-            return f"{message.type}, channel: {message.channel + 1}  {told}"
-        case _:
-            return str(message)
-    return "{" + found
+class Monitor:
+    """Messages in words, with what was heard before in mind."""
+
+    def __init__(self) -> None:
+        self._turned: dict[tuple[str, int], deque[Heard]] = {}
+        self._beats = 0
+
+    def describe(self, message: Any, device: str = "") -> str:
+        """A mido message as a line of a patch's map where there is one, else as it is; empty for what is no news."""
+        found = heard(message)
+        if found is None:
+            return self._other(message)
+        channel = f", channel: {found.channel + 1}}}"
+        match found.source:
+            case "cc":
+                return self._controller(found, device)
+            case "note" | "off":
+                how = f"velocity {found.value}" if found.source == "note" else "off"
+                return f"{{note: {name_of(found.number)}{channel}  {how}"
+            case "program":
+                return f"{{program: {found.number}{channel}"
+            case "pressure" if found.number >= 0:
+                return f"{{pressure: {name_of(found.number)}{channel}  value {found.value}"
+            case source:
+                return f"{{{source}: any{channel}  value {found.value}"
+
+    def _controller(self, found: Heard, device: str) -> str:
+        turned = self._turned.setdefault((device, found.channel), deque(maxlen=REMEMBERED))
+        turned.append(found)
+        channel = f", channel: {found.channel + 1}}}"
+        coarse = found.number % FINE
+        if found.number < 2 * FINE and (pair := _pair(turned, coarse)) is not None:
+            return f"{{cc: {coarse}, bits: 14{channel}  value {pair}"
+        coding = guess([each.value for each in turned if each.number == found.number])
+        if coding is not None:
+            return f"{{cc: {found.number}, relative: {coding}{channel}  step {steps(coding, found.value):+d}"
+        return f"{{cc: {found.number}{channel}  value {found.value}"
+
+    def _other(self, message: Any) -> str:
+        if message.type == "active_sensing":
+            return ""
+        if message.type == "clock":
+            self._beats += 1
+            return "clock  a beat" if self._beats % BEAT == 1 else ""
+        return str(message)
 
 
-def _put(arrived: queue.Queue[tuple[str, Any]], name: str, message: Any) -> None:
-    arrived.put((name, message))
+def _pair(turned: Sequence[Heard], coarse: int) -> int | None:
+    """The value of two controllers that come in turns; None if they do not."""
+    numbers = [each.number for each in turned]
+    if not 2 <= numbers.count(coarse) + numbers.count(coarse + FINE) == len(numbers):
+        return None
+    latest = {each.number: each.value for each in turned}
+    return 128 * latest[coarse] + latest[coarse + FINE] if coarse in latest and coarse + FINE in latest else None
 
 
-def _news(
-    ports: Ports, device: str | None, opened: dict[str, Opened], arrived: queue.Queue[tuple[str, Any]]
-) -> Iterator[str]:
+def _put(arrived: Queue, name: str, data: Sequence[int], _delta: float) -> None:
+    with contextlib.suppress(queue.Full):
+        arrived.put_nowait((name, data))
+
+
+def _news(ports: Ports, device: str | None, opened: dict[str, Opened], arrived: Queue) -> Iterator[str]:
     there = wanted(ports.names(), device)
     for name in [name for name in opened if name not in there]:
         opened.pop(name).close()

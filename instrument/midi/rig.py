@@ -5,18 +5,20 @@ Built and stopped by the session; learned lines come on the ear's thread, patche
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from instrument import patch_edit
 from instrument.arguments import Value
 from instrument.midi import feedback, learning, mapping
-from instrument.midi.feedback import SAME, Feedback
+from instrument.midi.feedback import Feedback
 from instrument.midi.input import Clock, MidiInput
 from instrument.midi.learning import Line
 from instrument.midi.ports import Ports
 from instrument.patch import Patch
 from instrument.patch_midi import Binding, Known
+from instrument.places import is_shipped
 
 Start = Sequence[Sequence[float]]
 
@@ -54,7 +56,8 @@ class Midi:
         outputs: Ports | None = None,
     ) -> None:
         self._desk, self._patch, self._say, self._outputs = desk, patch, say, outputs
-        self._lines = _lines(patch)
+        self._lines, self._asked = _lines(patch), device is not None
+        self._starting, self._running = threading.Lock(), False
         self.input = MidiInput(
             desk,
             patch.midi,
@@ -70,25 +73,45 @@ class Midi:
         self.feedback = self._mouth()
 
     def start(self) -> None:
-        """Listen and tell, and take the triggers that are for MIDI."""
-        self._desk.offer("learn", lambda given: self.input.arm(given[0]))
+        """Take the triggers that are for MIDI; listen and tell, if there is a map or somebody asked for an input."""
+        self._desk.offer("learn", self._arm)
         self._desk.offer("learn/stop", lambda _given: self.input.learner.stop())
         self._desk.offer("resend", lambda _given: self.resend())
-        self.input.start()
-        if self.feedback is not None:
-            self.feedback.start()
+        if self._asked or self._patch.midi or self._patch.midi_out or self._patch.midi_port:
+            self._begin()
+
+    def _begin(self) -> None:
+        with self._starting:
+            if self._running:
+                return
+            self._running = True
+            self.input.start()
+            if self.feedback is not None:
+                self.feedback.start()
+
+    def _arm(self, given: list[Value]) -> None:
+        self.input.arm(given[0])
+        self._begin()
 
     def stop(self) -> None:
         """Stop both; waits for their threads. Safe to call twice, or without a start."""
+        with self._starting:
+            self._running = True  # nobody begins any more
         self.input.stop()
         if self.feedback is not None:
             self.feedback.stop()
 
     def change(self, patch: Patch, start: Start | None = None) -> None:
         """Another patch's map, from between two messages on. Any thread."""
-        self._patch, self._lines = patch, _lines(patch)
-        self.input.change(patch.midi, known(patch, self._desk), start)
-        self.resend()
+
+        def act() -> None:
+            self._patch, self._lines = patch, _lines(patch)
+            self.input.switch(patch.midi, known(patch, self._desk), start)
+            self.resend()
+
+        self.input.do(act)
+        if patch.midi:
+            self._begin()
 
     def resend(self) -> None:
         """Tell every device everything again. Any thread."""
@@ -146,7 +169,7 @@ class Midi:
         path = self._patch.path
         if path is None:
             return ", for this set only: there is no patch file"
-        if "data" in path.parts and "instrument" in path.parts:
+        if is_shipped(path):
             return f", for this set only: {path.name} came with the program; copy it to change it"
         try:
             patch_edit.save_line(path, line, old)
@@ -164,6 +187,3 @@ def known(patch: Patch, desk: Desk) -> Known:
 
 def _lines(patch: Patch) -> list[dict[str, Any]]:
     return [dict(line) for line in patch.data.get("midi") or []]
-
-
-__all__ = ["SAME", "Midi"]
