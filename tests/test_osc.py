@@ -144,7 +144,7 @@ def test_replies_go_to_the_sender_and_to_the_send_address(stage):
 
 def test_a_wrong_message_is_one_line_back(stage):
     wrong = {
-        message("/samplernn/temprature", 1.0): "did you mean '/samplernn/temperature'",
+        message("/samplernn/temprature", 1.0): "did you mean /samplernn/temperature?",
         message("/samplernn/temperature"): "0 arguments",
         message("/samplernn/temperature", "hot"): "'hot' is not a finite number",
         message("/samplernn/temperature", 1.0, 2.0, 3.0): "3 arguments",
@@ -199,7 +199,7 @@ def test_patterns_reach_every_voice(stage):
         ("/a/{one,two}", "/a/three", False),
         ("/*a*b*c", "/xaybzc", True),
         ("/*a*b*c", "/xaybz", False),
-        ("/" + "*a" * 100, "/" + "a" * 99, False),
+        ("/" + "*a" * 48, "/" + "a" * 47, False),
     ],
 )
 def test_pattern(pattern, address, expected):
@@ -303,6 +303,7 @@ def test_nothing_ends_the_receiving_thread(stage):
 def test_ten_thousand_wrong_messages_are_few_lines(stage):
     for i in range(10_000):
         stage.server.receive(message("/samplernn/gain", "x"), ("127.0.0.1", 9), i)
+        stage.server.work()
     assert len(stage.said) < 20
     assert stage.said[0] == "gain: 'x' is not a finite number"
 
@@ -403,10 +404,10 @@ def test_good_datagrams_pass(data):
 
 def test_large_datagrams_are_parsed_in_bounded_time():
     small = message("/a", 1.0)
-    count = min(500, (MAX_BYTES - 16) // (len(small) + 4))
+    count = min(250, (MAX_BYTES - 16) // (len(small) + 4))
     check_datagram(data := b"#bundle\0" + bytes(7) + b"\1" + elements([small] * count))
     parse_in_time(data)
-    for huge in (elements([small] * 2000), elements([b"/d\0\0"] * 600)):
+    for huge in (elements([small] * 2000), elements([b"/d\0\0"] * 300)):
         with pytest.raises(ValueError, match="more than"):
             check_datagram(b"#bundle\0" + bytes(7) + b"\1" + huge)
     deep = message("/a")

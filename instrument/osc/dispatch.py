@@ -5,18 +5,18 @@ The OSC server's thread. What a gesture does is left to the controller, what the
 
 from __future__ import annotations
 
+import difflib
+import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
-from pythonosc.osc_message import OscMessage
-
 from instrument.osc.addresses import CONTINUOUS, OUTGOING, Route, routes
 from instrument.osc.arrivals import Endpoint
 from instrument.osc.pattern import Pattern, is_pattern
-from instrument.parameters import PREFIX, shorten, suggest
+from instrument.parameters import PREFIX, shorten
 
-Guarded = Callable[..., None]
+HINTS = 0.05  # seconds between two: looking for the nearest name takes a millisecond or two
 
 
 class Desk(Protocol):
@@ -36,16 +36,15 @@ class Dispatch:
 
     Args:
         desk: the controller.
-        here: triggers that the wire itself answers, and what answers them: name, arguments, sender.
-        guarded: calls its second argument with the rest and makes a line of what goes wrong; the first is the sender.
+        here: triggers that the wire itself answers.
+        answer: answers them: takes name, arguments, sender.
     """
 
-    def __init__(
-        self, desk: Desk, here: Sequence[str], answer: Callable[[str, list[Any], Endpoint], None], guarded: Guarded
-    ) -> None:
-        self._desk, self._here, self._answer, self._guarded = desk, frozenset(here), answer, guarded
+    def __init__(self, desk: Desk, here: Sequence[str], answer: Callable[[str, list[Any], Endpoint], None]) -> None:
+        self._desk, self._here, self._answer = desk, frozenset(here), answer
         self._matching = lru_cache(256)(self._match)
-        self._unknown = lru_cache(256)(self._describe_unknown)  # looking for the nearest name takes 2 ms
+        self._unknown = lru_cache(256)(self._describe_unknown)
+        self._hinted = 0.0
         self._macros: tuple[str, ...] = ()
         self._routes: dict[str, Route] = {}
         self._continuous: frozenset[bytes] = frozenset()
@@ -69,19 +68,18 @@ class Dispatch:
         """Whether only the last of many messages to ``address`` matters."""
         return address in self._continuous
 
-    def message(self, message: OscMessage, when: float, sender: Endpoint) -> None:
-        """Do what it says, as of ``when``. Raises ValueError, one line."""
-        address = message.address
+    def find(self, address: str) -> list[Route]:
+        """Where it leads: nowhere, somewhere, or wherever the pattern fits. Raises ValueError, one line."""
         route = self._routes.get(address)
         if route is None and self.refresh():
             route = self._routes.get(address)
         if route is not None:
-            self._act(route, message.params, when, sender)
-        elif is_pattern(address):
-            for found in self._matching(address):
-                self._guarded(sender, self._act, found, message.params, when, sender)
-        elif not _is_outgoing(address):
-            raise ValueError(self._unknown(address))
+            return [route]
+        if is_pattern(address):
+            return self._matching(address)
+        if _is_outgoing(address):
+            return []
+        raise ValueError(self._unknown(address))
 
     def _match(self, pattern: str) -> list[Route]:
         fits = Pattern(pattern).matches
@@ -94,11 +92,15 @@ class Dispatch:
         parts = address.split("/")
         if parts[:3] == ["", PREFIX[1:], "voice"] and len(parts) > 4 and f"{PREFIX}/voice/1/{parts[4]}" in self._routes:
             return f"no voice {shorten(parts[3])}; there are {self._desk.voices}, from 1"
-        base = [known for known in self._routes if "/voice/" not in known or "/voice/1/" in known]
-        hint = suggest(address, base)
-        return f"no address {shorten(address, 80)}{hint if 'did you mean' in hint else ''}"
+        if time.monotonic() - self._hinted < HINTS:
+            return f"no address {shorten(address, 80)}"
+        self._hinted = time.monotonic()
+        base = {known[len(PREFIX) + 1 :] for known in self._routes if "/voice/" not in known or "/voice/1/" in known}
+        near = difflib.get_close_matches(address.split("/", 2)[-1][:60], sorted(base), n=1, cutoff=0.6)
+        return f"no address {shorten(address, 80)}{f'; did you mean {PREFIX}/{near[0]}?' if near else ''}"
 
-    def _act(self, route: Route, params: list[Any], when: float, sender: Endpoint) -> None:
+    def act(self, route: Route, params: list[Any], when: float, sender: Endpoint) -> None:
+        """Do what it says, as of ``when``. Raises ValueError, one line."""
         if route.kind == "trigger":
             given = [] if params == [None] else params  # a nil is a button without a value
             if route.name in self._here:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from instrument.osc.arrivals import Endpoint
-from instrument.osc.wire import build, single
+from instrument.osc.wire import build, single, text
 
 AT_ONCE, PACE = 32, 0.005  # datagrams and seconds: a dump is 6,400 datagrams a second, a buffer of 200 kB holds 270
 
@@ -33,7 +33,7 @@ def state(desk: Desk) -> tuple[dict[str, bytes], dict[str, object]]:
 
 
 def _message(name: str, value: float | str) -> bytes:
-    return build(name, value) if isinstance(value, str) else single(name, value)
+    return text(name, value) if isinstance(value, str) else single(name, value)
 
 
 def dump(desk: Desk) -> list[bytes]:

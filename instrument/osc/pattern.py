@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SPECIAL = frozenset("?*[]{}")
+MOST = 48  # wildcards and words: with more, matching every address of a set would take over 10 ms
 
 
 @dataclass(frozen=True)
@@ -27,18 +28,28 @@ def is_pattern(address: str) -> bool:
 
 
 class Pattern:
-    """A pattern, read once. Raises ValueError for a bracket without its other half."""
+    """A pattern, read once. Raises ValueError for a bracket without its other half, or far too many wildcards."""
 
     def __init__(self, pattern: str) -> None:
         self._parts = [_pieces(part) if is_pattern(part) else part for part in pattern.split("/")]
+        pieces = [piece for part in self._parts if not isinstance(part, str) for piece in part]
+        if sum(max(len(piece.words), piece.star or piece.inverted) for piece in pieces) > MOST:
+            raise ValueError(f"OSC: a pattern of more than {MOST} wildcards and words")
+        self._seen: dict[tuple[int, str], bool] = {}  # most addresses share most of their parts
 
     def matches(self, address: str) -> bool:
         """Whether ``address`` fits, part by part."""
         names = address.split("/")
         return len(self._parts) == len(names) and all(
-            part == name if isinstance(part, str) else _fits(part, name)
-            for part, name in zip(self._parts, names, strict=True)
+            part == name if isinstance(part, str) else self._fits(i, name)
+            for i, (part, name) in enumerate(zip(self._parts, names, strict=True))
         )
+
+    def _fits(self, place: int, name: str) -> bool:
+        if (place, name) not in self._seen:
+            part = self._parts[place]
+            self._seen[place, name] = not isinstance(part, str) and _fits(part, name)
+        return self._seen[place, name]
 
 
 def _fits(pieces: list[_Piece], name: str) -> bool:
@@ -65,13 +76,16 @@ def _ends(piece: _Piece, name: str, place: int) -> list[int]:
 
 
 def _pieces(part: str) -> list[_Piece]:
-    pieces, i = [], 0
+    pieces: list[_Piece] = []
+    i = 0
     while i < len(part):
         closing = {"[": "]", "{": "}"}.get(part[i], "")
         end = part.find(closing, i) if closing else i
         if end < 0 or part[i] in "]}":
             raise ValueError(f"OSC: the pattern part {part[:60]!r} has a bracket without its other half")
-        pieces.append(_piece(part[i], part[i + 1 : end]))
+        piece = _piece(part[i], part[i + 1 : end])
+        if not (piece.star and pieces and pieces[-1].star):  # many stars are one
+            pieces.append(piece)
         i = end + 1
     return pieces
 
@@ -82,7 +96,7 @@ def _piece(first: str, inside: str) -> _Piece:
     if first == "?":
         return _Piece(inverted=True)
     if first == "{":
-        return _Piece(words=tuple(inside.split(",")))
+        return _Piece(words=tuple(dict.fromkeys(inside.split(","))))
     if first == "[":
         inverted = inside.startswith("!")
         return _Piece(characters=_characters(inside[inverted:]), inverted=inverted)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -29,6 +30,8 @@ from instrument.parameters import PARAMETERS, TRIGGERS
 
 IDLE = 0.1  # seconds between looks at the stop flag
 ROUNDS = 16  # batches taken before one datagram is read, at most
+SLICE = 8  # gestures, about a millisecond: a bundle of hundreds holds up neither telemetry nor the taking of others
+MOST_GESTURES = 1024  # of one datagram
 HERE = ("get", "ping", "subscribe", "unsubscribe", "listen", "unlisten", "dump")  # what the wire itself answers
 
 
@@ -62,9 +65,10 @@ class OscServer:
     ) -> None:
         self._desk, self._listen, self._send_to, self._version = desk, listen, send, version
         self._say, self._faults, self._allowed = say, Faults(say), allowed or Allowed()
-        self._dispatch = dispatch.Dispatch(desk, HERE, self._answer, self._guarded)
+        self._dispatch = dispatch.Dispatch(desk, HERE, self._answer)
         self._subscribers, self._listeners = Subscribers("subscribe"), Subscribers("listen")
         self._dumps = everything.Dumps()
+        self._work: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._waiting = Waiting(self._dispatch.continuous)
         self._stopping = threading.Event()
         self._inlet: Inlet | None = None
@@ -124,16 +128,16 @@ class OscServer:
 
         What has come is all taken first: reading a datagram takes 20 times as long, and a flood is over by then.
         """
-        if not self._waiting:
+        if not self._waiting and not self._work:
             inlet.wait(self._pause(time.monotonic()))
         for _ in range(ROUNDS):
             if self._waiting.full or not (found := inlet.take()):
                 break
             self._waiting.extend(found)
         self._offset = inlet.clock.offset
-        if (arrival := self._waiting.next()) is not None:
+        if not self._work and (arrival := self._waiting.next()) is not None:
             self.receive(*arrival)
-        else:
+        if not self.work() and not self._waiting:
             self._faults.flush()
         self._count_lost(inlet)
         self._publish(time.monotonic())
@@ -151,7 +155,7 @@ class OscServer:
             )
 
     def receive(self, data: bytes, sender: Endpoint, moment: float) -> None:
-        """One datagram that arrived at ``moment`` of time.monotonic. Never raises."""
+        """One datagram that arrived at ``moment`` of time.monotonic: checked, and laid out for work(). Never raises."""
         if not self._allowed(sender[0]):
             self._faults.report(f"OSC: {sender[0]} is not in osc.allow; what it sends is not taken")
             return
@@ -164,7 +168,24 @@ class OscServer:
             self._fault(str(error), sender)
             return
         for message, when in _messages(packet, moment, self._offset):
-            self._guarded(sender, self._dispatch.message, message, when, sender)
+            self._work.append((self._open, (message, when, sender)))
+
+    def work(self) -> bool:
+        """A few of the gestures that one datagram holds; whether there are more. Never raises."""
+        for _ in range(min(SLICE, len(self._work))):
+            act, arguments = self._work.popleft()
+            self._guarded(arguments[-1], act, *arguments)
+        return bool(self._work)
+
+    def _open(self, message: OscMessage, when: float, sender: Endpoint) -> None:
+        """One message: its gesture, or, of a pattern, one for each address that fits, next in line."""
+        found = self._dispatch.find(message.address)
+        if len(found) == 1:
+            self._dispatch.act(found[0], message.params, when, sender)
+        elif len(self._work) + len(found) > MOST_GESTURES:
+            raise ValueError(f"OSC: more than {MOST_GESTURES} gestures in one datagram; the rest is left out")
+        else:
+            self._work.extendleft((self._dispatch.act, (r, message.params, when, sender)) for r in reversed(found))
 
     def _guarded(self, sender: Endpoint | None, act: Callable[..., None], *arguments: Any) -> None:
         """Whatever goes wrong is a line, and the thread goes on."""

@@ -12,7 +12,7 @@ import struct
 
 MAX_BYTES = 16384
 MAX_DEPTH = 4  # bundles in bundles, and arrays in arrays
-MAX_MESSAGES = 512
+MAX_MESSAGES = 256  # python-osc reads them in about 5 ms
 MAX_ARGUMENTS = 64
 MAX_ADDRESS = 256
 _BUNDLE = b"#bundle\0"

@@ -30,6 +30,12 @@ def _header(name: str) -> bytes:
     return address + bytes(4 - len(address) % 4) + b",f\0\0"
 
 
+@lru_cache(1024)
+def text(name: str, value: str) -> bytes:
+    """``/samplernn/<name> value``, one text that is likely to be said again."""
+    return build(name, value)
+
+
 def build(name: str, *values: float | str) -> bytes:
     """``/samplernn/<name> values ...``, floats and texts."""
     builder = OscMessageBuilder(f"{PREFIX}/{name}")
