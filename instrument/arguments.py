@@ -8,7 +8,19 @@ from __future__ import annotations
 
 import math
 
-from instrument.parameters import MAX_RAMP, RESEEDS, Argument, Trigger, number, shorten
+from instrument.parameters import (
+    FASTEST,
+    LAUNCHES,
+    MAX_RAMP,
+    RESEEDS,
+    SLOWEST,
+    TURNS,
+    Argument,
+    Trigger,
+    number,
+    shorten,
+    suggest,
+)
 
 MOST_MOMENTS = 64  # of a checkpoint
 FEWEST_BEATS, MOST_BEATS = 1 / 64, 1024.0  # of a loop
@@ -74,6 +86,14 @@ def _read(argument: Argument, value: object, name: str) -> Value:
             return min(max(read_number(value, f"{name} rate"), 0.1), 120.0)
         case "beats":
             return _beats(value, name)
+        case "share":
+            return min(max(read_number(value, name), 0.0), 1.0)
+        case "bpm":
+            return min(max(read_number(value, name), SLOWEST), FASTEST)
+        case "turn":
+            return _word(value, TURNS, name)
+        case "launch":
+            return _word(value, LAUNCHES, name)
         case kind:
             raise AssertionError(kind)
 
@@ -101,6 +121,17 @@ def _fraction(text: str) -> float | None:
     if not all(part.isascii() and part.isdigit() and len(part) < 5 for part in parts) or not int(parts[1]):
         return None
     return int(parts[0]) / int(parts[1])
+
+
+def _word(value: object, words: tuple[str, ...], name: str) -> str:
+    if not isinstance(value, str) or value.lower() not in words:
+        raise ValueError(f"{name}: {shorten(value)} is not one of {', '.join(words)}{_near(value, words)}")
+    return value.lower()
+
+
+def _near(value: object, words: tuple[str, ...]) -> str:
+    hint = suggest(value, words)
+    return hint if "did you mean" in hint else ""
 
 
 def _entry(kind: str, value: object, name: str) -> Value:

@@ -43,3 +43,8 @@ class SampleClock:
     def sample(self, moment: float) -> float:
         """The session sample of ``moment`` (seconds of time.monotonic); 0 before anything was read."""
         return 0.0 if self._offset is None else self.rate * moment + self._offset
+
+    def moment(self, sample: float) -> float:
+        """The moment of a session sample; only while :attr:`running`."""
+        assert self._offset is not None
+        return (sample - self._offset) / self.rate

@@ -4,7 +4,8 @@ Any thread may gesture; one lock of ours orders them, and the audio path never s
 t takes effect at sample clock(t) + L. Values clip; NaN, infinities and what is not in the bank are refused with a
 ValueError of one line. The session's control thread calls :meth:`Controller.pump` every few milliseconds for what lies
 in the future, and :meth:`Controller.heard` with what the loop echoes. How values move is left to
-:mod:`instrument.movement`, reading wires and files to the adapters and the patch.
+:mod:`instrument.movement` and :mod:`instrument.modulation`, where beats fall to :mod:`instrument.transport`, reading
+wires and files to the adapters and the patch.
 """
 
 from __future__ import annotations
@@ -22,19 +23,25 @@ from instrument import meters, parameters
 from instrument.arguments import Value, read_arguments, read_number, read_seconds
 from instrument.clock import SampleClock
 from instrument.controls import KEEP_STATE, OVERTAKEN, REFUSED, Command, Event, Op, Telemetry
+from instrument.gestures import Gestures
 from instrument.held import Held
+from instrument.launch import Act, Launches
 from instrument.loops import Loops
+from instrument.macros import PREFIX as MACRO
+from instrument.macros import Macros
+from instrument.modulation import Modulation
 from instrument.movement import LEAD, Movement, Voices, spoken
 from instrument.outbox import Outbox
-from instrument.parameters import PARAMETERS, TRIGGERS, shorten, suggest
+from instrument.parameters import LAUNCHES, NOW, PARAMETERS, TRIGGERS, Parameter, shorten, suggest
 from instrument.patch import DEFAULT_CROSSFADE, Sweep, bank_index
+from instrument.patch_movement import Movements
+from instrument.snapshots import Snapshots
+from instrument.transport import Transport
 
 AHEAD = LEAD  # seconds: how early a command for the future goes onto the ring, from where none can be taken back
 FARTHEST = 60.0  # seconds; a wire's clock farther ahead than this disagrees with ours, and means now
 KEPT = 65536  # latencies kept for the report
 MODES = {"learned": 0, "zeros": 1, "random": 2}  # of a reseed, as the loop knows them
-
-Act = Callable[[float], None]  # takes the moment of the gesture
 
 
 class LinkLike(Protocol):
@@ -62,6 +69,7 @@ class Controller:
         ring_frames: capacity of the audio ring, for telemetry.
         keep_state: a switch keeps the recurrent state where architectures agree, instead of priming.
         history: voices move through the bank by their maturity too.
+        movements: the patch's tempo, launch, LFOs, macros and snapshots.
         now: the time, for tests.
     """
 
@@ -80,6 +88,7 @@ class Controller:
         ring_frames: int = 0,
         keep_state: bool = False,
         history: bool = False,
+        movements: Movements | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.bank, self.voices, self.sample_rate, self.latency = list(bank), voices, sample_rate, latency
@@ -98,8 +107,20 @@ class Controller:
         self._silent, self._history = False, history
         self._authors: dict[tuple[str, int | None], object] = {}
         self._grown_at = -1  # the last joining's sample
+        moves = movements or Movements()
+        self.launch = moves.launch
+        self.transport = Transport(
+            self.place, lock=self._lock, say=say, tempo=moves.tempo, clock=moves.clock, meter=moves.meter
+        )
+        self._pinned: tuple[float, int] | None = None  # a moment whose sample is settled
+        self._launches = Launches(self, self.transport, AHEAD)
         self._movement = Movement(self, initial)
         self._loops = Loops(self)
+        self._modulation = Modulation(self, moves.lfos)
+        self._macros = Macros(self, moves.macros, self._movement, self._modulation)
+        self._gestures = Gestures(
+            self, self._modulation, self._macros, Snapshots(moves.snapshots, self._movement, voices)
+        )
         self._actions: dict[str, Callable[[list[Value], Voices], Act]] = {
             "checkpoint": self._checkpoint,
             "reseed": self._reseed,
@@ -110,7 +131,9 @@ class Controller:
             "panic": lambda _arguments, _voices: self._panic,
             "resume": lambda _arguments, _voices: self._resume,
             **self._loops.actions,
+            **self._gestures.actions,
         }
+        self._gestures.begin(moves, self.now())
 
     # --- gestures: any thread
 
@@ -128,9 +151,12 @@ class Controller:
         ``when`` is the time.monotonic of the gesture, the future included; ``source`` is who made it, if it is a sender
         that may repeat itself (see :mod:`instrument.held`). Raises ValueError.
         """
-        found = parameters.parameter(name)
+        found = self._parameter(name)
         natural = found.clip(read_number(value, name))
         seconds = read_seconds(ramp, f"{name} ramp")
+        if found.code < 0:
+            self._set_macro(name, natural, voice, seconds, when, source)
+            return
         voices = self._voices(voice)
         with self._lock:
             now = self.now()
@@ -144,7 +170,7 @@ class Controller:
         self, name: str, norm: object, ramp: object = 0.0, when: float | None = None, source: object = None
     ) -> None:
         """The same with 0..1 over the parameter's range, for all voices."""
-        found = parameters.parameter(name)
+        found = self._parameter(name)
         self.set(name, found.natural(read_number(norm, name)), None, ramp, when, source)
 
     def trigger(
@@ -154,16 +180,23 @@ class Controller:
         voice: int | None = None,
         when: float | None = None,
         source: object = None,
+        launch: str | None = None,
     ) -> None:
-        """Make a trigger of the table happen, its arguments as a wire brings them. Raises ValueError."""
+        """Make a trigger of the table happen, its arguments as a wire brings them. Raises ValueError.
+
+        ``launch`` is ``now``, ``beat`` or ``bar`` for this gesture; as ``quantise`` has it if left out.
+        """
         if name not in self._actions:
             raise ValueError(f"no trigger {shorten(name)}{suggest(name, self._actions)}")
         if voice is not None and not TRIGGERS[name].voice:
             raise ValueError(f"{name}: is for all voices, not for voice {shorten(voice)}")
+        if launch not in (None, *LAUNCHES):
+            raise ValueError(f"{name}: launch {shorten(launch)} is not one of {', '.join(LAUNCHES)}")
         arguments = read_arguments(TRIGGERS[name], given)
         act = self._actions[name](arguments, self._voices(voice))
         with self._lock:
             now = self.now()
+            act = self._launched(name, arguments, voice, launch or self.launch, act)
             if self._is_new(name, arguments, source, voice, now):
                 self._sign(name, arguments, voice, source)
                 ahead = 0.0 if name == "panic" else AHEAD  # its flag acts at once
@@ -189,16 +222,20 @@ class Controller:
 
     def value(self, name: str, voice: int | None = None) -> float:
         """Where a parameter is now, natural units, of a voice (from 1) or as last set for all. Raises ValueError."""
-        found = parameters.parameter(name)
+        found = self._parameter(name)
         self._voices(voice)
         with self._lock:
+            if found.code < 0:
+                return self._macros.track(name).value(self.now())
             return self._movement.value(found, None if voice is None else voice - 1, self.now())
 
     def target(self, name: str, voice: int | None = None) -> float:
         """Where a parameter is going: the end of its ramp or sweep segment. Raises ValueError."""
-        found = parameters.parameter(name)
+        found = self._parameter(name)
         self._voices(voice)
         with self._lock:
+            if found.code < 0:
+                return self._macros.track(name).course(self.now())[0]
             return self._movement.target(found, None if voice is None else voice - 1, self.now())
 
     def get(self, name: str) -> float | str:
@@ -213,7 +250,7 @@ class Controller:
             first = self._voices(voice)[0]
             program = self._programs[first]  # unknown when the switch to it was refused: what plays is what stayed
             return self.bank[self._link.telemetry().voices[first].slot if program is None else program]
-        if rest not in PARAMETERS:
+        if rest not in PARAMETERS and not (voice is None and rest in self._macros.parameters):
             raise ValueError(f"get: no parameter {shorten(name)}{suggest(rest, (*PARAMETERS, 'checkpoint'))}")
         return self.value(rest, voice)
 
@@ -229,6 +266,8 @@ class Controller:
                 for voice in range(1, self.voices + 1):
                     author = self._authors.get((p.name, voice))
                     found[f"voice/{voice}/{p.name}"] = self._movement.value(p, voice - 1, now), author
+            for name in self._macros.parameters:
+                found[name] = self._macros.track(name).value(now), self._authors.get((name, None))
             return found
 
     def playing(self) -> dict[str, tuple[str, object]]:
@@ -237,9 +276,15 @@ class Controller:
         authors = [self._authors.get(("checkpoint", max(voice, 1))) for voice in range(self.voices + 1)]
         return {name: (str(self.get(name)), author) for name, author in zip(names, authors, strict=True)}
 
-    def beats(self, n: float) -> float:
-        """How many seconds ``n`` beats take."""
-        return n * 0.5
+    @property
+    def macros(self) -> tuple[str, ...]:
+        """The patch's macros, as ``set``, ``value`` and ``target`` know them: ``macro/<name>``."""
+        return tuple(self._macros.parameters)
+
+    def beats(self, n: float, moment: float | None = None) -> float:
+        """How many seconds ``n`` beats take, from ``moment`` on, as the tempo now is."""
+        with self._lock:
+            return n * 60.0 / self.transport.steady_tempo
 
     def active(self, trigger: str, what: object = None, voice: int | None = None) -> bool:
         """Whether what a trigger begins goes on now, for whoever shows it with a light; ``what`` is its argument."""
@@ -261,7 +306,9 @@ class Controller:
         """What subscribers get, by the names of ``parameters.TELEMETRY``; ``voice/<n>/<name>`` of VOICE_TELEMETRY."""
         t = self._link.telemetry()
         mix = meters.overall(t, ring_frames=self._ring_frames, latency=self.latency, sample_rate=self.sample_rate)
-        return mix | meters.voices(t)
+        with self._lock:
+            beat = {"tempo": self.transport.tempo, "beat": self.transport.beat(self.now())}
+        return mix | beat | meters.voices(t)
 
     def control_latency(self) -> dict[str, float] | None:
         """Gesture to sound in milliseconds, {p1, p50, p99}; None before anything was heard."""
@@ -290,10 +337,15 @@ class Controller:
             now = self.now()
             self._clock.observe(*self._link.clock())
             self._outbox.flush()
+            self.transport.look(now)
+            self._launches.pump(now)
+            self._movement.pump()
+            self._modulation.pump()
             while self._future and self._future[0][0] <= now:
                 heapq.heappop(self._future)[2]()
             self._loops.pump()
             self._movement.forget(now)
+            self._macros.forget(now)
 
     def heard(self, events: Iterable[Event]) -> None:
         """Take in what the loop says took effect."""
@@ -340,10 +392,51 @@ class Controller:
 
     def sample(self, moment: float) -> int:
         """Where a gesture of that moment takes effect; sample 0 before anything plays."""
+        if self._pinned is not None:
+            return max(0, self._pinned[1] + round((moment - self._pinned[0]) * self.sample_rate))
         self._clock.observe(*self._link.clock())
         if not self._clock.running:
             return 0
         return max(0, round(self._clock.sample(moment)) + self.latency)
+
+    def place(self, moment: float) -> float:
+        """Session seconds that are heard at that moment; 0 before anything plays."""
+        self._clock.observe(*self._link.clock())
+        return self._clock.sample(moment) / self.sample_rate
+
+    def heard_at(self, moment: float) -> float:
+        """Session seconds at which a gesture of that moment is heard."""
+        return self.sample(moment) / self.sample_rate
+
+    def moment_of(self, seconds: float) -> float:
+        """The moment whose gestures are heard at those session seconds; far from now before anything plays."""
+        if not self._clock.running:
+            return self.now() + seconds
+        return self._clock.moment(seconds * self.sample_rate - self.latency)
+
+    def act_at(self, act: Act, seconds: float) -> None:
+        """Let ``act`` happen as a gesture that is heard at exactly those session seconds."""
+        moment = self.moment_of(seconds)
+        self._pinned = moment, round(seconds * self.sample_rate)
+        try:
+            act(moment)
+        finally:
+            self._pinned = None
+
+    # --- what gestures need: under the lock
+
+    def programs(self) -> Sequence[int | None]:
+        """What each voice plays, by bank index; None where that is for the loop to say."""
+        return self._programs
+
+    def switch(self, index: int, voices: Voices, seconds: float | None, moment: float) -> None:
+        """Play another checkpoint of the bank, unless the maturity says what plays."""
+        if not self._history:
+            self._play(index, voices, DEFAULT_CROSSFADE if seconds is None else seconds, moment)
+
+    def move_macro(self, name: str, value: float, seconds: float, moment: float) -> None:
+        """Turn a macro."""
+        self._macros.set(name, value, seconds, moment)
 
     # --- how gestures become commands: under the lock
 
@@ -372,20 +465,47 @@ class Controller:
     def _pressed(self, name: str, value: float, source: object, voice: int | None, now: float) -> bool:
         return value != 0.0 if source is None else self._held.presses(source, (name, voice), value, now)
 
+    def _parameter(self, name: str) -> Parameter:
+        """A parameter, or a macro as one (its code is -1). Raises ValueError."""
+        return self._macros.parameter(name) if name.startswith(MACRO) else parameters.parameter(name)
+
+    def _set_macro(
+        self, name: str, value: float, voice: int | None, seconds: float, when: float | None, source: object
+    ) -> None:
+        if voice is not None:
+            raise ValueError(f"{name}: is for all voices, not for voice {shorten(voice)}")
+        with self._lock:
+            now = self.now()
+            if source is None or not self._held.repeats(source, name, (value, seconds), now):
+                self._authors[name, None] = source
+                self._at(when, now, AHEAD, lambda moment: self.move_macro(name, value, seconds, moment))
+
+    def _launched(self, name: str, arguments: list[Value], voice: int | None, launch: str, act: Act) -> Act:
+        """The act, or what waits for a line to do it; a later one of its kind and voice comes instead."""
+        if launch == NOW or not TRIGGERS[name].launched:
+            return act
+        what = arguments[0] if name in ("sweep", "lfo") else None
+
+        def wait(moment: float) -> None:
+            self._launches.add((name, what, voice), launch, moment, act)
+            self._launches.pump(self.now())
+
+        return wait
+
     def _checkpoint(self, arguments: list[Value], voices: Voices) -> Act:
         entry, crossfade = arguments
         index = bank_index(entry, self.bank, "checkpoint")
         seconds = DEFAULT_CROSSFADE if crossfade is None else float(crossfade)
+        return lambda moment: self._play(index, voices, seconds, moment)
+
+    def _play(self, index: int, voices: Voices, seconds: float, moment: float) -> None:
+        """Another checkpoint, unless it plays."""
         ramp = max(1, round(seconds * self.sample_rate))
-
-        def act(moment: float) -> None:
-            if self._silent or any(self._programs[voice] != index for voice in voices):
-                self._silent = False
-                self.send_each(Command(0, Op.SWITCH, ramp=ramp, number=index, flags=self._flags), voices, moment)
-                for voice in voices:
-                    self._programs[voice] = index
-
-        return act
+        if self._silent or any(self._programs[voice] != index for voice in voices):
+            self._silent = False
+            self.send_each(Command(0, Op.SWITCH, ramp=ramp, number=index, flags=self._flags), voices, moment)
+            for voice in voices:
+                self._programs[voice] = index
 
     def _reseed(self, arguments: list[Value], voices: Voices) -> Act:
         mode = MODES[arguments[0]] if isinstance(arguments[0], str) else MODES["random"]
@@ -418,9 +538,11 @@ class Controller:
         self._link.panic()
         self._silent = True
         self._future.clear()
+        self._launches.cancel()
         self._outbox.drop((Op.SWITCH, Op.RESUME))
         self._movement.stop(None, moment)
         self._loops.forget()
+        self._modulation.stop(None, moment)
 
     def _resume(self, moment: float) -> None:
         self._silent = False

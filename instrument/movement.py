@@ -1,21 +1,24 @@
 """Parameters in motion: gestures, ramps and sweeps, and the commands that make them.
 
 Whoever holds the controller's lock calls this. The latest gesture wins: it takes its voices out of a running sweep of
-the parameter. A sweep's segments go onto the ring shortly before they begin; one that is there already when the sweep
-ends is overtaken by a command right behind it. Deciding when a gesture happens is left to the controller.
+the parameter. A sweep's lines go onto the ring shortly before they begin; one that is there already when the sweep
+ends is overtaken by a command right behind it. Deciding when a gesture happens is left to the controller, what sways
+around a value to :mod:`instrument.modulation`.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from instrument.controls import Command, Op
 from instrument.parameters import PARAMETERS, Parameter
-from instrument.patch import Sweep
+from instrument.sweeps import BEATS, CHUNK, Line, Sweep, lines
 from instrument.tracks import GLIDE, Motion, Track
+from instrument.transport import Transport
 
 LEAD = 0.25  # seconds a sweep's segment is on the ring before it begins: an interpreter stalled for 200 ms misses none
 
@@ -27,12 +30,10 @@ class Desk(Protocol):
 
     voices: int
     sample_rate: int
+    transport: Transport
 
     def send(self, command: Command, asked: float | None) -> None:
         """To the ring; ``asked`` is when the gesture was, None if it is not one."""
-
-    def later(self, due: float, act: Callable[[], None]) -> None:
-        """Call ``act`` when ``due`` has come."""
 
     def now(self) -> float:
         """Seconds of time.monotonic."""
@@ -40,15 +41,32 @@ class Desk(Protocol):
     def sample(self, moment: float) -> int:
         """Where a gesture of that moment takes effect."""
 
+    def moment_of(self, seconds: float) -> float:
+        """The moment whose gestures take effect at those session seconds."""
+
 
 @dataclass
 class Run:
-    """A sweep under way, and the voices it still leads."""
+    """A sweep under way.
+
+    Attributes:
+        voices: those it still leads.
+        lines: what it will draw, ``line`` the next of them; None when all is on the ring.
+        moment, first, count: its start: as a gesture, as a session sample, in the transport's count of beats.
+        end: moment of the end of what was drawn.
+    """
 
     number: int
     name: str
     parameter: Parameter
     voices: set[int]
+    beats: bool
+    lines: Iterator[Line]
+    line: Line | None
+    moment: float
+    first: int
+    count: float
+    end: float = -math.inf
 
 
 @dataclass(frozen=True)
@@ -93,7 +111,7 @@ class Movement:
         tracks = self._touched(parameter, voices)
         for track in tracks:
             track.forget(min(moment, self._desk.now()))  # a flood of values must not make each one dearer
-        if all(track.rests_at(value, moment) for track in tracks):
+        if all(track.rests_at(value, moment) for track in tracks) and not self._led(parameter, voices):
             return
         overtaken = self._leave_runs(parameter, voices, moment)
         for track in tracks:
@@ -106,16 +124,23 @@ class Movement:
         parameter = PARAMETERS[sweep.parameter]
         voices = (sweep.voice - 1,) if sweep.voice else tuple(range(self._desk.voices))
         overtaken = self._leave_runs(parameter, voices, moment)
-        run = Run(next(self._numbers), name, parameter, set(voices))
-        self._runs.append(run)
         first = self._desk.sample(moment)
-        for offset, seconds, wait, value in _segments(sweep):
-            for track in self._touched(parameter, voices):
-                track.add(Motion(moment + offset, value, seconds, run.number))
-            at = first + round((offset + wait) * self._desk.sample_rate)
-            self._schedule(run, moment + offset + wait, at, value, seconds - wait)
+        count = self._desk.transport.count(first / self._desk.sample_rate)
+        coming = _chunks(lines(sweep)) if sweep.unit == BEATS else lines(sweep)
+        run = Run(
+            next(self._numbers), name, parameter, set(voices), sweep.unit == BEATS, coming, None, moment, first, count
+        )
+        run.line = next(run.lines)
+        self._runs.append(run)
+        self._draw(run)
         self._overtake(parameter, voices, overtaken)
-        self._desk.later(moment + sweep.points[-1][0], run.voices.clear)
+
+    def pump(self) -> None:
+        """Push what has come near; end what is over."""
+        for run in self._runs:
+            self._draw(run)
+            if run.line is None and run.end <= self._desk.now():
+                run.voices.clear()
 
     def stop(self, name: str | None, moment: float) -> None:
         """End the sweeps called ``name``, or all, where they are."""
@@ -131,15 +156,34 @@ class Movement:
         self._runs = [run for run in self._runs if run.voices]
         self._pushed = [segment for segment in self._pushed if segment.start > moment]
 
-    def _schedule(self, run: Run, start: float, at: int, value: float, seconds: float) -> None:
-        """Push a segment LEAD before it begins."""
+    def _draw(self, run: Run) -> None:
+        """Push the run's lines that begin within LEAD."""
+        while run.line is not None and run.voices:
+            start, at, seconds = self._place(run, run.line)
+            if start - LEAD > self._desk.now():
+                return
+            voices = tuple(sorted(run.voices))
+            for track in self._touched(run.parameter, voices):
+                track.add(Motion(start, run.line.value, seconds, run.number))
+            wait = min(GLIDE, seconds) if run.line.jumped else 0.0  # the line begins wherever the jump then is
+            at += round(wait * self._desk.sample_rate)
+            self._pushed.append(Segment(run.parameter, frozenset(voices), start + wait, at))
+            self._send(run.parameter, voices, at, run.line.value, seconds - wait, None)
+            run.end = start + seconds
+            run.line = next(run.lines, None)
 
-        def act() -> None:
-            if run.voices:
-                self._pushed.append(Segment(run.parameter, frozenset(run.voices), start, at))
-                self._send(run.parameter, tuple(sorted(run.voices)), at, value, seconds, None)
+    def _place(self, run: Run, line: Line) -> tuple[float, int, float]:
+        """(moment, sample, seconds) of a line's start and length, as the tempo now is."""
+        if not run.beats:
+            offset = line.start
+            return run.moment + offset, run.first + round(offset * self._desk.sample_rate), line.length
+        begin = self._desk.transport.seconds(run.count + line.start)
+        end = self._desk.transport.seconds(run.count + line.start + line.length)
+        return self._desk.moment_of(begin), round(begin * self._desk.sample_rate), end - begin
 
-        self._desk.later(start - LEAD, act)
+    def _led(self, parameter: Parameter, voices: Voices) -> bool:
+        """Whether a sweep of the parameter leads one of ``voices``."""
+        return any(run.parameter is parameter and run.voices.intersection(voices) for run in self._runs)
 
     def _hold(self, run: Run, moment: float) -> None:
         by_value: dict[float, list[int]] = {}
@@ -184,17 +228,12 @@ def spoken(voices: Voices, of: int) -> Voices:
     return (-1,) if len(voices) == of else voices
 
 
-def _segments(sweep: Sweep) -> Iterable[tuple[float, float, float, float]]:
-    """(offset, seconds, wait, value) of each of a sweep's segments.
-
-    A jump (the first point at 0, or two points at one time) takes the loop a glide, which the next segment's command
-    waits for: its ramp begins wherever the value then is.
-    """
-    before, jumped = 0.0, False
-    for t, value in sweep.points:
-        wait = min(GLIDE, t - before) if jumped else 0.0
-        yield before, t - before, wait, value
-        before, jumped = t, t == before
+def _chunks(coming: Iterator[Line]) -> Iterator[Line]:
+    """The same lines, drawn anew eight times a beat: each goes on to the same end, in the time that is then left."""
+    for line in coming:
+        yield line
+        for k in range(1, math.ceil(line.length / CHUNK)):
+            yield Line(line.start + k * CHUNK, line.length - k * CHUNK, line.value)
 
 
 def _tracks(p: Parameter, voices: int, initial: Sequence[Sequence[float]] | None) -> list[Track]:

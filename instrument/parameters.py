@@ -15,6 +15,10 @@ from dataclasses import dataclass
 MAX_VOICES = 64
 MAX_RAMP = 3600.0  # seconds; longer ramps and crossfades clip
 RESEEDS = ("learned", "random", "zeros")
+NOW, BEAT, BAR = LAUNCHES = ("now", "beat", "bar")
+INTERNAL, MIDI, LINK = CLOCKS = ("internal", "midi", "link")  # who says the tempo
+SLOWEST, FASTEST = 20.0, 300.0  # beats a minute
+TURNS = ("start", "stop", "continue")  # of the transport
 PREFIX = "/samplernn"
 
 
@@ -91,7 +95,8 @@ class Argument:
     Attributes:
         name: as shown in the tables.
         kind: ``gate`` (a number: nonzero fires), ``mode`` (a reseed mode or a gate), ``entry`` (index from 0 or name in
-            the bank), ``name``, ``name or gate``, ``integer``, ``index``, ``seconds``, ``port``, ``rate``, ``beats``.
+            the bank), ``name``, ``name or gate``, ``integer``, ``index``, ``seconds``, ``port``, ``rate``, ``share``
+            (0..1), ``bpm``, ``turn`` (of the transport), ``launch``, ``beats``.
         optional: may be left out.
     """
 
@@ -113,6 +118,7 @@ class Trigger:
         help: one line for the tables.
         voice: may be aimed at one voice.
         mapped: may be the target of a MIDI map.
+        launched: may wait for the next beat or bar.
         reply: what comes back, for the tables.
     """
 
@@ -122,6 +128,7 @@ class Trigger:
     voice: bool = False
     mapped: bool = False
     reply: str = ""
+    launched: bool = False
 
 
 _GATE = (Argument("gate", "gate", optional=True),)
@@ -135,6 +142,7 @@ TRIGGERS: dict[str, Trigger] = {
             "play another checkpoint of the bank (from 0, or by name)",
             voice=True,
             mapped=True,
+            launched=True,
         ),
         Trigger(
             "reseed",
@@ -142,6 +150,7 @@ TRIGGERS: dict[str, Trigger] = {
             "a new state in every tier, tokens and dice stay; random if nothing is said",
             voice=True,
             mapped=True,
+            launched=True,
         ),
         Trigger(
             "seed",
@@ -156,6 +165,7 @@ TRIGGERS: dict[str, Trigger] = {
             "jump to a place of the sound that the network learned from (from 0); checkpoints hold up to 64",
             voice=True,
             mapped=True,
+            launched=True,
         ),
         Trigger(
             "loop",
@@ -163,13 +173,58 @@ TRIGGERS: dict[str, Trigger] = {
             "repeat from here on every so many beats (4; fractions too), a little otherwise as `variation` says",
             voice=True,
             mapped=True,
+            launched=True,
         ),
         Trigger("loop/stop", _GATE, "end the loop; the voice goes on from where it is", voice=True, mapped=True),
-        Trigger("sweep", (Argument("name", "name"),), "start a sweep of the patch", mapped=True),
+        Trigger("sweep", (Argument("name", "name"),), "start a sweep of the patch", mapped=True, launched=True),
         Trigger(
             "sweep/stop",
             (Argument("name | gate", "name or gate", optional=True),),
             "end that sweep, or all; values stay where they are",
+            mapped=True,
+        ),
+        Trigger(
+            "lfo",
+            (
+                Argument("name", "name"),
+                Argument("share of its depth", "share", optional=True),
+                Argument("seconds", "seconds", optional=True),
+            ),
+            "start an LFO of the patch from the beginning of its cycle; a share changes the depth of one that runs",
+            mapped=True,
+            launched=True,
+        ),
+        Trigger(
+            "lfo/stop",
+            (Argument("name | gate", "name or gate", optional=True),),
+            "end that LFO, or all",
+            mapped=True,
+        ),
+        Trigger(
+            "macro",
+            (Argument("name", "name"), Argument("value", "share"), Argument("ramp seconds", "seconds", optional=True)),
+            "turn a macro of the patch, 0..1; also /samplernn/macro/<name> value [ramp seconds]",
+        ),
+        Trigger("snapshot", (Argument("name", "name"),), "store where everything stands", mapped=True),
+        Trigger(
+            "recall",
+            (Argument("name", "name"), Argument("seconds", "seconds", optional=True)),
+            "go where a snapshot has everything, within that time",
+            mapped=True,
+            launched=True,
+        ),
+        Trigger("tempo", (Argument("beats a minute", "bpm"),), "20 to 300; 120 at the start", mapped=True),
+        Trigger("tap", _GATE, "a beat by hand: from the third on they are the tempo", mapped=True),
+        Trigger(
+            "transport",
+            (Argument("start | stop | continue", "turn"),),
+            "the beat from the first bar, halted, or on from there",
+            mapped=True,
+        ),
+        Trigger(
+            "quantise",
+            (Argument("now | beat | bar", "launch"),),
+            "when switches, reseeds, moments, recalls, sweeps, loops and LFOs begin from now on",
             mapped=True,
         ),
         Trigger(
@@ -231,6 +286,8 @@ TELEMETRY: dict[str, str] = {
     "latency": "gesture to sound, ms",
     "underruns": "callbacks that found the ring short, so far",
     "position": "seconds since the first sample",
+    "tempo": "beats a minute",
+    "beat": "place in the bar, in beats: 0 is its line",
 }
 
 # The same of each voice, on /samplernn/out/voice/<n>/<name>, n from 1.

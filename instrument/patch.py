@@ -17,12 +17,13 @@ from instrument.parameters import shorten
 from instrument.patch_midi import Binding as Binding  # how others reach it
 from instrument.patch_midi import Known, read_binding
 from instrument.patch_midi import bank_index as bank_index
+from instrument.patch_movement import Movements, read_movements, read_sweep
 from instrument.patch_osc import Osc as Osc
 from instrument.patch_osc import endpoint as endpoint
 from instrument.patch_text import read_yaml
-from instrument.patch_values import VALUES
 from instrument.places import EPOCH, epochs, latest_epoch
 from instrument.places import find as find  # how others reach it
+from instrument.sweeps import Sweep as Sweep  # how others reach it
 
 DEFAULT = "patches/default.yaml"
 DRAFT = "http://json-schema.org/draft-07/schema#"
@@ -58,15 +59,6 @@ class VoiceSettings:
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """A parameter led along points of (seconds, natural value), straight lines between; times never go back."""
-
-    parameter: str
-    points: tuple[tuple[float, float], ...]
-    voice: int | None = None
-
-
-@dataclass(frozen=True)
 class Patch:
     """Everything a set starts from. ``data`` is the same as plain JSON-able tables, for the log's head.
 
@@ -88,6 +80,7 @@ class Patch:
     midi_out: str | None = None
     midi_port: str | None = None
     sweeps: Mapping[str, Sweep] = field(default_factory=dict)
+    movements: Movements = field(default_factory=Movements)
     osc: Osc = field(default_factory=Osc)
     switch: str = "prime"
     history: bool = False
@@ -152,7 +145,13 @@ def check(path: str | Path) -> str:
     return (
         f"{path}: {patch.name!r}, {_count(patch.bank, 'checkpoint')}, {patch.voices} voice{'s' * (patch.voices > 1)}, "
         f"{_count(patch.midi, 'MIDI mapping')}, {_count(patch.sweeps, 'sweep')}"
+        + "".join(f", {_count(found, name)}" for name, found in _moving(patch).items() if found)
     )
+
+
+def _moving(patch: Patch) -> dict[str, Any]:
+    m = patch.movements
+    return {"LFO": m.lfos, "macro": m.macros, "snapshot": m.snapshots}
 
 
 def schema() -> dict[str, Any]:
@@ -196,9 +195,10 @@ def from_data(data: object, path: Path | None) -> Patch:
     fields = patch_rules.PATCH.read(data, "patch")
     bank = _bank(fields["bank"], path, bool(fields.get("history", False)))
     voices = fields.get("voices", 1)
-    sweeps = {name: _sweep(name, found, voices) for name, found in fields.get("sweeps", {}).items()}
+    sweeps = {name: read_sweep(f"sweeps.{name}", found, voices) for name, found in fields.get("sweeps", {}).items()}
     names = [entry.name for entry in bank]
-    known = Known(voices, names, {name: fields.get(f"{name}s", {}) for name in ("sweep", "lfo", "macro")})
+    tables = {"sweep": "sweeps", "lfo": "lfos", "macro": "macros"}
+    known = Known(voices, names, {name: fields.get(table, {}) for name, table in tables.items()})
     return Patch(
         name=fields.get("name", path.stem if path else "untitled"),
         bank=bank,
@@ -213,6 +213,7 @@ def from_data(data: object, path: Path | None) -> Patch:
         midi_port=fields.get("midi_port"),
         path=path,
         sweeps=sweeps,
+        movements=read_movements(fields, voices, names),
         osc=patch_osc.read(fields.get("osc", {})),
         switch=fields.get("switch", "prime"),
         history=bool(fields.get("history", False)),
@@ -262,19 +263,6 @@ def _voice(n: int, fields: dict[str, Any], voices: int, names: list[str]) -> Voi
 def _check_voice(n: int | None, voices: int, where: str) -> None:
     if n is not None and n > voices:
         raise ValueError(f"{where}: there is no voice {n}; voices is {voices}")
-
-
-def _sweep(name: str, fields: dict[str, Any], voices: int) -> Sweep:
-    where = f"sweeps.{name}"
-    points: tuple[tuple[float, float], ...] = fields["points"]
-    rule = VALUES[fields["parameter"]]
-    for i, (_, value) in enumerate(points):
-        rule.read(value, f"{where}.points[{i}][1]")
-    for i in range(1, len(points)):
-        if points[i][0] < points[i - 1][0]:
-            raise ValueError(f"{where}.points[{i}]: {points[i][0]} s is before {points[i - 1][0]} s")
-    _check_voice(fields.get("voice"), voices, f"{where}.voice")
-    return Sweep(fields["parameter"], points, fields.get("voice"))
 
 
 def _count(things: Any, name: str) -> str:

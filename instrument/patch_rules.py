@@ -6,11 +6,12 @@ not there, a sweep without a name) is left to :mod:`instrument.patch`.
 
 from __future__ import annotations
 
+from instrument import patch_movement
 from instrument.parameters import MAX_VOICES, PARAMETERS
 from instrument.patch_midi import BINDING
 from instrument.patch_osc import OSC
-from instrument.patch_values import ENTRY, NATURAL, SECONDS, VALUES, VOICE
-from instrument.schema import TOP, Choice, ListOf, Number, Pair, Record, Switch, Table, Text
+from instrument.patch_values import ENTRY, SECONDS, VALUES, VOICE
+from instrument.schema import TOP, Choice, ListOf, Number, Record, Switch, Table, Text
 
 _HELP = {name: f"{p.help}{f' ({p.unit})' if p.unit else ''}" for name, p in PARAMETERS.items()}
 
@@ -21,15 +22,6 @@ _OUTPUT = Record(
         "latency": "gesture to sound, in milliseconds",
         "block": "frames of a device block",
     },
-)
-_SWEEP = Record(
-    {
-        "parameter": Choice(tuple(PARAMETERS)),
-        "points": ListOf(Pair(Number(0, 86400), NATURAL, "[seconds, value]"), 1, 1000),
-        "voice": VOICE,
-    },
-    required=("parameter", "points"),
-    help={"points": "[seconds, natural value], straight lines between", "voice": "from 1; all if left out"},
 )
 _VOICE_SETTINGS = Record(
     {**VALUES, "checkpoint": ENTRY, "stereo": Switch()},
@@ -48,7 +40,7 @@ PATCH = Record(
         "midi": ListOf(BINDING, 0, 1000),
         "midi_out": Text(),
         "midi_port": Text(60),
-        "sweeps": Table(Text(80), _SWEEP),
+        **patch_movement.FIELDS,
         "osc": OSC,
         "switch": Choice(("prime", "keep")),
         "history": Switch(),
@@ -65,7 +57,7 @@ PATCH = Record(
         "midi": "what MIDI inputs do",
         "midi_out": "MIDI outputs that are told what is on: part of a name, or same for those of the inputs",
         "midi_port": "name of a MIDI input of our own that other programs can play",
-        "sweeps": "movements by name",
+        **patch_movement.HELP,
         "osc": "where to listen and to send, whose messages are taken, whether to be found",
         "history": "the bank is a training run's, its epochs in order: maturity moves through them",
         "crossfade": "seconds in which a change to this patch, or to what it says when it is saved, is heard",

@@ -172,6 +172,32 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Row:
+    """A short list whose places have a rule each; those after the first ``least`` may be left out."""
+
+    rules: tuple[Rule, ...]
+    least: int
+    form: str
+
+    def read(self, value: object, where: str) -> tuple[Any, ...]:
+        """What is there, typed."""
+        if not isinstance(value, list) or not self.least <= len(value) <= len(self.rules):
+            raise ValueError(f"{where}: {shorten(value)} is not {self.form}")
+        return tuple(r.read(v, f"{where}[{i}]") for i, (r, v) in enumerate(zip(self.rules, value, strict=False)))
+
+    def schema(self) -> dict[str, Any]:
+        """A tuple in draft 7's words."""
+        items = [rule.schema() for rule in self.rules]
+        return {
+            "type": "array",
+            "items": items,
+            "minItems": self.least,
+            "maxItems": len(items),
+            "description": self.form,
+        }
+
+
+@dataclass(frozen=True)
 class Either:
     """The first rule whose Python type fits: alternatives must differ in type."""
 

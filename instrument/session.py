@@ -164,6 +164,7 @@ class Session:
             ring_frames=self.performance.ring_frames,
             keep_state=p.patch.switch == "keep",
             history=p.patch.history,
+            movements=p.patch.movements,
         )
         if p.follows:
             self.follower = Follower(p, p.follows, self.performance, self.controller, self.complain)
@@ -222,6 +223,7 @@ class Session:
             raise
         self._start_osc()
         self._start_midi()
+        self._start_link()
         self._announce()
         if self.follower:
             self.follower.start()
@@ -255,6 +257,17 @@ class Session:
                 discovery = Discovery(self.controller, server.endpoint, allowed, self.complain)
                 self._closers.callback(discovery.stop)
                 discovery.start()
+
+    def _start_link(self) -> None:
+        from instrument.parameters import LINK
+
+        if self.plan.patch.movements.clock != LINK:
+            return
+        from instrument.ableton import LinkSession
+
+        session = LinkSession(self.controller.transport, self.complain)
+        self._closers.callback(session.stop)
+        session.start()
 
     def _start_midi(self) -> None:
         from instrument.midi.rig import Midi

@@ -75,6 +75,10 @@ class Track:
         latest = self._motions[-1] if self._motions else None
         return (latest is None or latest.start + latest.seconds <= moment) and self.value(moment) == value
 
+    def ends(self) -> list[float]:
+        """When its motions are over."""
+        return [motion.start + motion.seconds for motion in self._motions]
+
     def forget(self, moment: float) -> None:
         """Drop what lies before ``moment`` and no longer matters."""
         while len(self._motions) > 1 and self._motions[1].start <= moment:

@@ -175,7 +175,7 @@ WRONG = {
     "bank: [a]\nsweeps: {up: {parameter: gain, points: [[1, 0], [0, 0]]}}": "points[1]: 0.0 s is before 1.0 s",
     "bank: [a]\nsweeps: {up: {parameter: pan, points: [[0, 9]]}}": "sweeps.up.points[0][1]: 9.0 is outside -1 to 1",
     "bank: [a]\nsweeps: {up: {parameter: loud, points: [[0, 9]]}}": "sweeps.up.parameter: 'loud' is not one of ",
-    "bank: [a]\nsweeps: {up: [[0, 1]]}": "sweeps.up: [[0, 1]] is not a table with parameter, points, voice",
+    "bank: [a]\nsweeps: {up: [[0, 1]]}": "sweeps.up: [[0, 1]] is not a table with parameter, points, unit,",
     "bank: [a": "line 1, column 9: expected ',' or ']'",
     "bank: [a]\nbank: [b]": "line 2, column 1: 'bank' is there twice",
     "bank: &x [a]\nname: *x": "line 2, column 7: aliases (*) are not used in patches",
