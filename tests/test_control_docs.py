@@ -33,7 +33,7 @@ def test_tables_are_the_registrys(name, what, table):
     assert found == table() + "\n", "SAMPLERNN_WRITE_DOCS=1 pytest tests/test_control_docs.py writes it anew"
 
 
-@pytest.mark.parametrize("name", ["patches.md", "midi.md"])
+@pytest.mark.parametrize("name", ["patches.md", "midi.md", "osc.md"])
 def test_patches_in_documents_load(name):
     text = (DOCS / name).read_text(encoding="utf-8")
     blocks = re.findall(r"^```yaml\n(.*?)^```", text, re.M | re.S)

@@ -60,6 +60,8 @@ class QueryServer:
         if self._server is None:
             self._faults.report(f"OSCQuery: {self._osc[0]}: {last.strerror or last}; playing without")
             return False
+        if self.port != self._osc[1]:
+            self._faults.report(f"OSCQuery: port {self._osc[1]} is taken; it answers on port {self.port}")
         threading.Thread(target=self._server.serve_forever, args=(0.1,), name="oscquery", daemon=True).start()
         return True
 
