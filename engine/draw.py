@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 DICE = 0  # purpose: the draw of one sample
 STATE = 1  # purpose: elements of a random h0
 FRESH = 2  # purpose: what varies the passes of a loop
+CHANCE = 3  # purpose: which steps of a pass it varies
 
 ENTROPY_EVERY = 64  # samples of a voice's own clock from one measurement of entropy to the next
 RIGHT = 16  # added to the purpose of whatever a stereo voice's right side draws: same position, words of its own

@@ -1,6 +1,7 @@
 """Loops with dice and steered temperature in the render loop: exact, on their sample, the same in a replay."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from networks import network
 from test_audio_loop import offline, play
 from test_audio_networks import made, slot, sound_of
 
+from engine.draw import CHANCE, philox, spread_of
 from engine.generator import make_generator
 from instrument.audio.slots import Places, Slot
 from instrument.audio.state import FADING, PRIMING, SPREAD
@@ -71,7 +73,7 @@ def test_lengths_may_have_parts_of_a_sample_and_change_from_the_next_pass_on():
 
 
 @pytest.mark.parametrize("name", ["gru", "lstm", "mu-law"])
-@pytest.mark.parametrize("variation", [0.0, 0.05, 1.0])
+@pytest.mark.parametrize("variation", [0.0, 0.5, 1.0])
 def test_passes_are_what_the_engine_draws(name, variation):
     """Tokens, states and dice of two voices, of which the second loops, after several passes of odd length."""
     at, length, end = 2003, 1501, 7777
@@ -81,16 +83,26 @@ def test_passes_are_what_the_engine_draws(name, variation):
     generator = make_generator(network(name), voices=2, seed=SEED)
     generator.reset()
     generator.generate(at, 0.9)
-    stored, first = generator.state(), generator.generate(length, 0.9)
-    whole = []
-    for left in (length, length, made(p) - at - 3 * length):
-        generator.repeat(stored)
-        generator.vary(1, variation)
-        whole.append(generator.generate(left, 0.9)[1])
+    stored, first, cuts = [], [], (0, 1024, length)  # of the first pass: what each of its two steps begins with
+    for left in np.diff(cuts):
+        stored.append(generator.state())
+        first.append(generator.generate(left, 0.9)[1])
+    whole, chances, exact = [], 0, True
+    for end in (length, length, made(p) - at - 3 * length):
+        exact, parts = False, []
+        for step, (one, other) in enumerate(pairwise(cuts)):
+            varies = philox(SEED, chances, 1, CHANCE) < spread_of(variation)
+            chances += variation > 0
+            if not exact and (step == 0 or not varies):
+                generator.repeat(stored[step])
+            exact = not varies
+            generator.vary(1, variation if varies else 0.0)
+            parts.append(generator.generate(max(0, min(other, end) - one), 0.9)[1])
+        whole.append(np.concatenate(parts))
     loop = p.slots[0].program.keep[0]
     lane = loop._block(1)
     np.testing.assert_array_equal(lane, generator._block(1))
-    assert all(np.array_equal(one, first[1]) == (variation == 0) for one in whole[:2])
+    assert all(np.array_equal(one, np.concatenate(first)) for one in whole[:2]) == (variation == 0)
     assert p.slots[0].header(0)[SPREAD] == 0
 
 
@@ -112,11 +124,11 @@ def test_variation_is_read_when_a_pass_begins():
         Command(1000, Op.LOOP, number=500),
         Command(1600, Op.SET, parameter=VARIATION, value=0.5, ramp=1),
     ]
-    header, found = p.slots[0].header(0), []
+    found = []
     for end in (1400, 1550, 1700, 2100):
         play(p, end - p.delay, commands)
         commands = []
-        found.append(int(header[SPREAD]))
+        found.append(int(p._memory["loop_memory"]["spread"][0]))
     assert found == [0, 1 << 30, 1 << 30, 1 << 31]
 
 
@@ -307,3 +319,21 @@ def test_a_replay_of_what_was_told_is_the_same():
     replayed, retold = play(again, 26_000, commands_of(events + told))
     np.testing.assert_array_equal(np.concatenate([*parts, sound]), replayed)
     assert [(e.at, e.op, e.number, e.value) for e in events + told] == [(e.at, e.op, e.number, e.value) for e in retold]
+
+
+# --- steps
+
+
+def test_a_varied_step_leaves_the_others_as_they_are():
+    """Of a pass of 11 steps only those that the dice chose differ; the others are exact, once a return has settled."""
+    start, length = 2000, 12_000
+    p = offline([slot("gru")], seed=SEED, parameters=[[0.9, *[0.0] * 10, 0.4, 0.0]])
+    play(p, start + 2 * length, [Command(start, Op.LOOP, number=length)])
+    step = int(p._memory["loop_memory"]["step_length"][0])
+    assert step == 1024
+    passes = sound_of(p)[start : start + 2 * length].reshape(2, length)[:, : 11 * step].reshape(2, 11, step)
+    same = [np.array_equal(one[900:], other[900:]) for one, other in zip(*passes, strict=True)]
+    varied = [philox(SEED, i, 0, CHANCE) < spread_of(0.4) for i in range(11)]
+    assert 0 < sum(varied) < 11
+    assert not any(same[i] for i in range(11) if varied[i])
+    assert all(same[i] for i in range(1, 11) if not varied[i] and not varied[i - 1])

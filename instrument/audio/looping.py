@@ -2,8 +2,13 @@
 
 Render thread only, compiled. What is stored is the whole block of the voice's lane (tokens, h and c, clock, dice) and
 what its deck goes on sounding from, in memory of the slot that it plays; the step that a return makes dies away as that
-of a jump does. Dice that no return rewinds may move those of the loop (`engine.draw.varied`): how far is read when a
-pass begins, so that nothing depends on how turns are cut. What ends a loop is in `instrument.audio.voices`.
+of a jump does.
+
+A network is chaotic: one other sample, and soon nothing is as it was. So that a loop can vary a little, its first pass
+is stored at the beginning of each of its up to 16 steps. Of every later pass each step is varied with a chance of
+`variation`: its dice are moved by those that no return rewinds (`engine.draw.varied`), by as much as variation says.
+The next step that is not comes back to the state it had at first. Variation is read when a pass begins, chances come
+from the dice, so nothing depends on how turns are cut. What ends a loop is in `instrument.audio.voices`.
 """
 
 # mypy: disable-error-code="no-any-return"
@@ -16,6 +21,8 @@ from engine import kernel_cache  # noqa: F401
 import numpy as np
 from numba import njit
 
+from engine import draw
+from engine.cpu.hop import philox
 from instrument.audio.memory import INNER, get_i64, set_i64
 from instrument.audio.state import (
     FRESH_DICE,
@@ -25,8 +32,10 @@ from instrument.audio.state import (
     PARKED,
     PRIMING,
     SPREAD,
+    STEPS,
     WAITING,
     Record,
+    anchor_at,
     deck_at,
     loop_at,
     slot_at,
@@ -36,6 +45,9 @@ from instrument.audio.voices import copy_words, kept_state, lane_state, sides, s
 from instrument.controls import VARIATION
 
 SHORTEST, LONGEST = 64, 1 << 40  # samples of a pass
+SHORTEST_STEP = 1024  # what is shorter is smoothed away
+_KEY, _NUMBER = 0, 4  # words of a lane's header
+_CHANCE = np.uint64(draw.CHANCE)
 _VARIATION = np.int64(VARIATION)
 
 
@@ -50,6 +62,7 @@ def begin_loop(core: Record, v: int, length: int, part: float) -> None:
     if voice.parked == PARKED:
         return
     loop.length, loop.part, loop.rest = length, part, 0.0
+    loop.step_length = max(length // STEPS, SHORTEST_STEP)
     loop.start = core.mix + core.delay
     loop.next = loop.start
     advance(loop)
@@ -60,7 +73,7 @@ def begin_loop(core: Record, v: int, length: int, part: float) -> None:
 
 @njit(**INNER)
 def resize_loop(core: Record, v: int, length: int, part: float) -> None:
-    """Another length from the next pass on, if there is a loop."""
+    """Another length from the next pass on, if there is a loop; its steps stay where they are."""
     loop = loop_at(core.loop_memory, v)
     loop.length, loop.part = length, part
 
@@ -78,49 +91,99 @@ def advance(loop: Record) -> None:
 def keep(core: Record, v: int) -> None:
     """The state to return to is that of now, its dice unmoved."""
     loop = loop_at(core.loop_memory, v)
-    deck = deck_at(core.deck_memory, v * 2 + sounding(core, v))
-    slot = slot_at(core.slot_memory, deck.slot)
-    source, target = lane_state(slot, v), kept_state(slot, v)
-    set_i64(source, SPREAD, 0)
-    copy_words(source, target, slot.state_bytes // 8)
-    loop.speech, loop.speech_left = deck.speech, deck.speech_left
-    for side in range(sides(core, v)):
-        row = side * core.voices + v
-        loop_at(core.loop_memory, row).decoded = deck_at(core.deck_memory, row * 2 + sounding(core, v)).decoded
+    slot = slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + sounding(core, v)).slot)
+    set_i64(lane_state(slot, v), SPREAD, 0)
     loop.state = LOOPING
-    while loop.next <= core.mix + core.delay:  # it waited for longer than a pass
+    loop.spread, loop.exact, loop.stored = 0, 1, 0
+    loop.begun = core.mix + core.delay
+    while loop.next <= loop.begun:  # it waited for longer than a pass
         advance(loop)
+    begin_step(core, v, 0)
 
 
 @njit(**INNER)
 def turn_loops(core: Record) -> None:
-    """What loops do at this sample: those that waited begin, those whose pass is over begin another."""
+    """What loops do at this sample: those that waited begin, those whose pass or step is over begin another."""
+    front = core.mix + core.delay
     for v in range(core.voices):
         loop = loop_at(core.loop_memory, v)
         if loop.state == WAITING and voice_at(core.voice_memory, v).phase != PRIMING:
             keep(core, v)
-        if loop.state == LOOPING and core.mix + core.delay >= loop.next:
-            put_back(core, v)
+        if loop.state == LOOPING and front >= loop.next:
+            begin_pass(core, v)
+        elif loop.state == LOOPING and front >= loop.step_end:
+            begin_step(core, v, loop.step + 1)
 
 
 @njit(**INNER)
-def put_back(core: Record, v: int) -> None:
-    """Begin another pass: the stored state, fresh dice where they are, as much of them as variation says now."""
+def begin_pass(core: Record, v: int) -> None:
+    """From the stored state again, as varied as variation says now."""
     loop = loop_at(core.loop_memory, v)
-    deck = deck_at(core.deck_memory, v * 2 + sounding(core, v))
-    slot = slot_at(core.slot_memory, deck.slot)
-    source, target = kept_state(slot, v), lane_state(slot, v)
+    loop.spread = int(value_at(core, v, _VARIATION, loop.next) * 4294967296.0)
+    loop.start = loop.begun = loop.next
+    advance(loop)
+    put_back(core, v, 0)
+    loop.exact = 1
+    begin_step(core, v, 0)
+
+
+@njit(**INNER)
+def begin_step(core: Record, v: int, step: int) -> None:
+    """The first pass stores; later ones vary the step, or come back to what was stored if they have left it."""
+    loop = loop_at(core.loop_memory, v)
+    loop.step = step
+    loop.step_end = loop.begun + (step + 1) * loop.step_length if step + 1 < STEPS else loop.next
+    if step == loop.stored and loop.exact != 0:
+        store(core, v, step)
+    elif step < loop.stored:
+        varies = loop.spread > 0 and chance(core, v) < loop.spread
+        if not varies and loop.exact == 0:
+            put_back(core, v, step)
+        loop.exact = 0 if varies else 1
+        slot = slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + sounding(core, v)).slot)
+        set_i64(lane_state(slot, v), SPREAD, loop.spread if varies else 0)
+
+
+@njit(**INNER)
+def chance(core: Record, v: int) -> int:
+    """A word of voice v's dice that decides about one step; 0 to 2^32 - 1, never the same one again."""
+    loop = loop_at(core.loop_memory, v)
+    slot = slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + sounding(core, v)).slot)
+    lane = lane_state(slot, v)
+    key, number = np.uint64(get_i64(lane, _KEY)), np.uint64(get_i64(lane, _NUMBER))
+    word = np.int64(philox(key, np.uint64(loop.chances), number, _CHANCE))
+    loop.chances += 1
+    return int(word)
+
+
+@njit(**INNER)
+def store(core: Record, v: int, step: int) -> None:
+    """What voice v is now is how ``step`` begins."""
+    loop = loop_at(core.loop_memory, v)
+    d = sounding(core, v)
+    slot = slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + d).slot)
+    copy_words(lane_state(slot, v), kept_state(slot, v, step), slot.state_bytes // 8)
+    for side in range(sides(core, v)):
+        row = side * core.voices + v
+        deck, anchor = deck_at(core.deck_memory, row * 2 + d), anchor_at(core.anchor_memory, row * STEPS + step)
+        anchor.decoded, anchor.speech, anchor.speech_left = deck.decoded, deck.speech, deck.speech_left
+    loop.stored = step + 1
+
+
+@njit(**INNER)
+def put_back(core: Record, v: int, step: int) -> None:
+    """Voice v is where ``step`` began at first, but for the fresh dice and what was measured."""
+    d = sounding(core, v)
+    slot = slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + d).slot)
+    source, target = kept_state(slot, v, step), lane_state(slot, v)
     for word in range(slot.state_bytes // 8):
         if word not in (FRESH_DICE, MEASURED):
             set_i64(target, word, get_i64(source, word))
-    set_i64(target, SPREAD, int(value_at(core, v, _VARIATION, loop.next) * 4294967296.0))
     for side in range(sides(core, v)):
         row = side * core.voices + v
-        own = deck_at(core.deck_memory, row * 2 + sounding(core, v))
-        own.decoded, own.jumped = loop_at(core.loop_memory, row).decoded, 1
-    deck.speech, deck.speech_left = loop.speech, loop.speech_left
-    loop.start = loop.next
-    advance(loop)
+        deck, anchor = deck_at(core.deck_memory, row * 2 + d), anchor_at(core.anchor_memory, row * STEPS + step)
+        deck.decoded, deck.speech, deck.speech_left = anchor.decoded, anchor.speech, anchor.speech_left
+        deck.jumped = 1
 
 
 @njit(**INNER)

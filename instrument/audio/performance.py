@@ -22,6 +22,7 @@ from instrument.audio import loop
 from instrument.audio.dsp import LIMITER_ROOM, MONO_HZ, RELEASE_S, highpass, lookahead, make_resampler
 from instrument.audio.slots import Slot
 from instrument.audio.state import (
+    ANCHOR,
     COMMAND,
     CORE,
     DECK,
@@ -31,6 +32,7 @@ from instrument.audio.state import (
     MAX_VOICES,
     PAST,
     PENDING,
+    STEPS,
     TIMES,
     VOICE,
 )
@@ -397,7 +399,8 @@ class Performance:
             "deck_memory": np.tile(self._make_decks(start), self._rows // self.voices),
             "glide_memory": _make_glides(self.voices, parameters),
             "modulation_memory": _make_modulations(self.voices),
-            "loop_memory": np.zeros(self._rows, LOOP),
+            "loop_memory": np.zeros(self.voices, LOOP),
+            "anchor_memory": np.zeros(self._rows * STEPS, ANCHOR),
             "out": np.full((MAX_TURN, 2), 0.0, np.float32),
             "times": np.zeros(TIMES, np.int64),
         }

@@ -22,7 +22,7 @@ from engine.generator import Program
 from engine.quantize import levels, thresholds
 from instrument.audio.dsp import Resampler, make_resampler, network_index
 from instrument.audio.memory import call_3, call_4, call_6
-from instrument.audio.state import MAX_VOICES
+from instrument.audio.state import MAX_VOICES, STEPS
 
 TARGET_DB = -20.0  # loudness every network is brought to, where its checkpoint says how loud it is
 SETTLING_S = 0.003  # in which the step of a jump dies away
@@ -82,7 +82,7 @@ class Slot:
         self._levels = np.ascontiguousarray(levels(program.config), np.float32)
         nowhere = Places(np.zeros((0, 8), np.uint8), np.zeros((0, 0), np.int32), np.zeros(0, np.float32))
         self._places = moments or nowhere
-        self._kept = np.full((program.voices, program.state_bytes), 0, np.uint8)  # of loops
+        self._kept = np.full((program.voices, STEPS, program.state_bytes), 0, np.uint8)  # of loops
         self._edges = np.ascontiguousarray(thresholds(program.config), np.float32)
         self.resampler: Resampler
         self.betas: NDArray[np.float32]

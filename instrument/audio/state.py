@@ -31,6 +31,7 @@ PENDING = 1024  # commands that may wait for their sample in each of the two lis
 PLAYING, FALLING, SILENT = range(3)  # phase of the whole: FALLING is panic's fade
 STEADY, PRIMING, FADING = range(3)  # phase of a voice
 AWAKE, LEAVING, PARKED = range(3)  # LEAVING fades out
+STEPS = 16  # of a loop's pass, at most
 OFF, WAITING, LOOPING = range(3)  # state of a voice's loop: WAITING for a network that is being primed
 
 # words of a lane's header (docs/design.md) that loops and steering need
@@ -52,7 +53,7 @@ CORE = _record(
     # limits and prime rates, (room, room); float64 of one turn's mix, of the limiter's rings; float32 frames of a turn;
     # histogram
     "words samples slot_memory voice_memory deck_memory glide_memory modulation_memory front later limits rates "
-    "loop_memory "
+    "loop_memory anchor_memory "
     "left right need held late_left late_right out times "
     # where we are
     "mix phase panic_at overtaken fade_start stop_at ended "
@@ -70,7 +71,7 @@ SLOT = _record(
     "q_levels levels edges source target taps phases table betas tokens right_tokens stride prime_length ready "
     # lanes' states, float32 of each one's last amplitude, how many; int32 of each one's attack, its length
     "moments moment_levels moment_count attacks attack_length "
-    # a lane's state for each voice, of its loop
+    # a lane's states for each voice, (voices, STEPS): of its loop
     "kept",
     "gain preemphasis settling",
 )
@@ -88,8 +89,10 @@ VOICE = _record(
 # speech: address and number of the samples that a jump left to be said before the dice go on
 DECK = _record("slot first origin started primed rate jumped speech speech_left", "decoded previous step")
 
-# part: of a sample, added to the length; rest: parts that are not yet one; the others as the deck's
-LOOP = _record("state length start next speech speech_left", "part rest decoded")
+# part: of a sample, added to the length; rest: parts that are not yet one; begun: where the pass's steps are counted
+# from; exact: the pass is where the stored one was, of which so many steps are; spread: 2^32 variation; chances: drawn
+LOOP = _record("state length start next begun step step_length step_end stored exact spread chances", "part rest")
+ANCHOR = _record("speech speech_left", "decoded")  # of a deck, as it was where a step began
 
 # (voices, parameters) of them twice: what was set, and what is added to it; low and high limit the sum
 GLIDE = _record("end ramp", "target step low high")
@@ -124,4 +127,4 @@ def _reader(dtype: np.dtype[np.void]) -> Any:
 
 core_at, slot_at, voice_at = _reader(CORE), _reader(SLOT), _reader(VOICE)
 deck_at, glide_at, command_at = _reader(DECK), _reader(GLIDE), _reader(COMMAND)
-loop_at = _reader(LOOP)
+loop_at, anchor_at = _reader(LOOP), _reader(ANCHOR)

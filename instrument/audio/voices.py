@@ -38,8 +38,10 @@ from instrument.audio.state import (
     SILENT,
     SPREAD,
     STEADY,
+    STEPS,
     ZERO,
     Record,
+    anchor_at,
     deck_at,
     glide_at,
     loop_at,
@@ -85,9 +87,9 @@ def lane_state(slot: Record, v: int) -> int:
 
 
 @njit(**INNER)
-def kept_state(slot: Record, v: int) -> int:
-    """Address of what voice v's loop returns to while it plays ``slot``."""
-    address: int = slot.kept + v * slot.state_bytes
+def kept_state(slot: Record, v: int, step: int) -> int:
+    """Address of what voice v's loop returns to at a step while it plays ``slot``."""
+    address: int = slot.kept + (v * STEPS + step) * slot.state_bytes
     return address
 
 
@@ -115,9 +117,12 @@ def end_loop(core: Record, v: int) -> None:
 def carry_loop(core: Record, v: int, old: Record, new: Record) -> None:
     """What voice v returns to goes along to a slot of equal architecture; but not what a moment of the old one said."""
     loop = loop_at(core.loop_memory, v)
-    if loop.state == LOOPING:
-        copy_words(kept_state(old, v), kept_state(new, v), old.state_bytes // 8)
-        loop.speech_left = 0
+    if loop.state != LOOPING:
+        return
+    copy_words(kept_state(old, v, 0), kept_state(new, v, 0), loop.stored * old.state_bytes // 8)
+    for side in range(sides(core, v)):
+        for step in range(loop.stored):
+            anchor_at(core.anchor_memory, (side * core.voices + v) * STEPS + step).speech_left = 0
 
 
 @njit(**INNER)
@@ -583,6 +588,7 @@ def new_dice(core: Record, v: int, key: int) -> None:
     """Dice key ``key``, position 0, for every network that voice v sounds through."""
     voice = voice_at(core.voice_memory, v)
     end_loop(core, v)
+    loop_at(core.loop_memory, v).chances = 0
     for d in range(2):
         if d == voice.deck or voice.phase == FADING:
             state = lane_state(slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + d).slot), v)
@@ -597,7 +603,7 @@ def next_change(core: Record, v: int) -> int:
     voice = voice_at(core.voice_memory, v)
     n, loop = NEVER, loop_at(core.loop_memory, v)
     if loop.state == LOOPING:
-        n = loop.next - (core.mix + core.delay)
+        n = min(loop.next, loop.step_end) - (core.mix + core.delay)
     if voice.phase == PRIMING:
         n = min(n, voice.switch_at - (core.mix + core.delay))
     elif voice.phase == FADING:
