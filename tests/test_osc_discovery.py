@@ -278,6 +278,32 @@ def test_allow_and_announce_in_a_patch(bank):
     assert patch_with({"allow": []}).osc.allow == ()
 
 
+@pytest.mark.parametrize("announce", [True, False])
+def test_a_session_announces_where_its_patch_asks_for_it(announce):
+    from types import SimpleNamespace
+
+    from instrument.session import Session
+
+    asked = patch.Osc(allow=(), announce=announce)
+    plan = SimpleNamespace(osc=("127.0.0.1", 0), patch=SimpleNamespace(osc=asked))
+    said = []
+    session = Session(plan, said.append, said.append)
+    session.controller = make_controller(FakeLink())
+    session._start_osc()
+    try:
+        port = int(session.osc.split(":")[1])
+        url = f"http://127.0.0.1:{port}/?HOST_INFO"
+        if announce:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                assert json.loads(answer.read())["OSC_PORT"] == port
+        else:
+            with pytest.raises(urllib.error.URLError):
+                urllib.request.urlopen(url, timeout=10)
+    finally:
+        session._closers.close()
+    assert said == []
+
+
 @pytest.mark.parametrize("wrong", ["everybody", "192.168.1.0/33", "1.2.3", "300.1.1.1", "::g"])
 def test_what_is_no_network_is_named(bank, wrong):
     with pytest.raises(ValueError, match=r"^osc\.allow\[1\]: .* is not an address or a network") as refused:

@@ -177,6 +177,21 @@ def test_a_single_float_is_what_the_library_would_build(value):
         assert single(name, 1.0) == build(name, 1.0)
 
 
+def test_a_defect_in_telemetry_is_a_line_and_does_not_spin(stage, ear):  # noqa: F811
+    calls = []
+
+    def explode():
+        calls.append(time.monotonic())
+        raise RuntimeError("a defect of ours")
+
+    stage.desk.telemetry = explode
+    stage.send(message("/samplernn/subscribe", ear.number, 50))
+    time.sleep(0.3)
+    assert 1 <= len(calls) < 30
+    assert stage.said[0] == "OSC: RuntimeError: a defect of ours"
+    assert stage.send(message("/samplernn/gain", -3.0)) == []
+
+
 # --- leases
 
 

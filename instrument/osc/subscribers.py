@@ -61,7 +61,6 @@ class Subscriber:
         news = self._news(found, own)
         if news and not self._send(news):
             self._answered = now
-        self.due = max(self.due + self.interval, now)
         return now - self._answered < PATIENCE and not (self._leased and now - self.renewed > LEASE)
 
     def _news(self, found: Mapping[str, bytes], own: Collection[str]) -> list[bytes]:
@@ -131,8 +130,11 @@ class Subscribers:
         return max(0.0, min([longest, *(s.due - now for s in self._all.values())])) if self._all else longest
 
     def due(self, now: float) -> dict[Endpoint, Subscriber]:
-        """Those whose turn it is."""
-        return {endpoint: s for endpoint, s in self._all.items() if s.due <= now}
+        """Those whose turn it is; their next turns are set, whatever comes of this one."""
+        found = {endpoint: s for endpoint, s in self._all.items() if s.due <= now}
+        for subscriber in found.values():
+            subscriber.due = max(subscriber.due + subscriber.interval, now)
+        return found
 
     def __len__(self) -> int:
         return len(self._all)
