@@ -36,8 +36,10 @@ def save_line(path: Path, line: Mapping[str, Any], old: Mapping[str, Any] | None
 def with_line(text: str, line: Mapping[str, Any], old: Mapping[str, Any] | None = None) -> str:
     """The patch's ``text`` with that line. Raises ValueError where the text is laid out in a way this cannot follow."""
     before = parse(text.encode())
-    assert isinstance(before, dict)
-    lines = list(before.get("midi") or [])
+    lines = before.get("midi", []) if isinstance(before, dict) else None
+    if not isinstance(before, dict) or not isinstance(lines, list):
+        raise ValueError("not a patch any more")
+    lines = list(lines)
     place = lines.index(dict(old)) if old is not None and dict(old) in lines else len(lines)
     lines[place : place + 1] = [dict(line)]
     changed = _cut(text, flow(line), place)

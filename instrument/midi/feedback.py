@@ -41,10 +41,10 @@ class Desk(Protocol):
 
 @dataclass
 class _Device:
-    """An output, and what it was told: the value and when."""
+    """An output, and what it was told: the value, and when the control had moved last."""
 
     sender: Sender
-    told: dict[Key, tuple[int, float]] = field(default_factory=dict)
+    told: dict[Key, tuple[int, float | None]] = field(default_factory=dict)
 
 
 class Feedback:
@@ -138,21 +138,17 @@ class Feedback:
         now: float,
     ) -> None:
         moved = {control[1:]: last for control, last in latest.items() if counterparts([name], [control[0]])}
-        for (kind, number, channel), (value, free) in self._shown(name, values, moved).items():
-            key = kind, number, channel
-            last, heard = moved.get(key, (None, None))
-            told, when = device.told.get(key, (-1, 0.0))
-            if heard is not None and last is not None and not free and kind != "note":
-                if now - last < RESTS:
-                    continue
-                if last > when:
-                    told = heard.value if kind == "cc" else heard.value + 8192
-            if kind == "note" and moved.get(("off", number, channel), (0.0, None))[0] > when:
-                told = -1  # many pads put their own light out when they are let go
+        for key, (value, free) in self._shown(name, values, moved).items():
+            kind, number, channel = key
+            told, known = device.told.get(key, (None, None))
+            last, heard = moved.get(("off", number, channel) if kind == "note" else key, (None, None))
+            if last is not None and heard is not None and kind != "note" and not free and now - last < RESTS:
+                continue
+            if last != known and heard is not None:  # it has said something since: many pads put their own light out
+                told = None if kind == "note" or free else heard.value if kind == "cc" else heard.value + 8192
             if value != told:
                 device.sender.send(_bytes(kind, number, channel, value))
-            if value != told or key not in device.told:
-                device.told[key] = value, now
+            device.told[key] = value, last
 
     def _shown(
         self, name: str, values: Mapping[str, tuple[float, object]], moved: Mapping[Key, object]

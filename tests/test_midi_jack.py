@@ -1,0 +1,199 @@
+"""Real MIDI over a JACK server's ports: messages in, feedback out, ports of our own, ports that come and go.
+
+Everything that talks to JACK is a child of the test: its library can take a process down with its server.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from jackserver import jack, missing  # noqa: F401
+
+HERE = Path(__file__).parent
+pytestmark = [pytest.mark.device, pytest.mark.skipif(bool(missing()), reason=missing())]
+
+CHILD = """
+import json, sys, threading, time
+from pathlib import Path
+import rtmidi
+sys.path[:0] = [{here!r}]
+from fake_link import FakeLink, make_controller
+from test_midi_map import a_patch
+from instrument.midi import ports
+from instrument.midi.ports import JACK, SystemPorts
+from instrument.midi.rig import Midi
+
+def sender(name="desk", port="k"):
+    out = rtmidi.MidiOut(rtmidi.API_UNIX_JACK, name)
+    out.open_virtual_port(port)
+    return out
+
+def listener(name="desk", port="leds"):
+    heard, ear = [], rtmidi.MidiIn(rtmidi.API_UNIX_JACK, name)
+    ear.open_virtual_port(port)
+    ear.set_callback(lambda event, _: heard.append(event[0]))
+    return ear, heard
+
+def gone(port):
+    port.close_port()
+    port.delete()
+
+def until(done, seconds=10):
+    began = time.monotonic()
+    while not done():
+        if time.monotonic() - began > seconds:
+            return None
+        time.sleep(0.002)
+    return time.monotonic() - began
+
+def a_set(*lines, **more):
+    said = []
+    link = FakeLink()
+    link.time = time.monotonic
+    link.clock = lambda: (round(time.monotonic() * 44100), time.monotonic())
+    desk = make_controller(link)
+    patch = a_patch(*lines, **more)
+    midi = Midi(desk, patch, said.append, ports=SystemPorts(JACK), outputs=SystemPorts(JACK, outputs=True))
+    midi.start()
+    return midi, desk, link, said
+
+"""
+
+
+def run(jack, program, timeout=60):  # noqa: F811
+    """What a child that runs ``program`` prints, as JSON."""
+    environment = jack.environment | {"PYTHONPATH": str(HERE.parent), "PYTHONWARNINGS": "error"}
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD.format(here=str(HERE)) + program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+MESSAGES = """
+out = sender()
+midi, desk, link, said = a_set({"cc": 1, "to": "pan", "takeover": "jump"})
+until(lambda: midi.input.inputs)
+moments, took = [], []
+real = desk.set
+desk.set = lambda name, value, voice, ramp, when: (moments.append((value, when)), real(name, value, voice, ramp, when))
+for value in range(100):
+    sent = time.monotonic()
+    out.send_message([0xB0, 1, value])
+    until(lambda: len(moments) > value)
+    took.append(moments[-1][1] - sent)
+midi.stop()
+print(json.dumps([[round(127 * (v + 1) / 2) for v, _ in moments], min(took), max(took)]))
+"""
+
+
+def test_messages_arrive_once_in_order_and_with_their_times(jack):  # noqa: F811
+    values, first, last = run(jack, MESSAGES)
+    assert values == list(range(100))
+    assert first > -0.001
+    assert last < 0.1  # a period is 6 ms; a busy machine takes longer
+
+
+FEEDBACK = """
+out = sender("desk", "out")
+ear, heard = listener("desk", "in")
+lines = {"cc": 1, "to": "pan"}, {"note": 36, "to": "mute", "value": 1, "led": 9}
+midi, desk, link, said = a_set(*lines, midi_out="desk")
+first = until(lambda: len(heard) == 2)
+desk.set("pan", 1.0)
+second = until(lambda: len(heard) == 3)
+gone(ear)
+until(lambda: not midi.feedback._devices)
+desk.set("mute", 1)
+ear, again = listener("desk", "in")
+back = until(lambda: len(again) == 2)
+time.sleep(0.2)
+midi.stop()
+print(json.dumps([first is not None, second is not None, back, heard, again, midi.input.inputs, said]))
+"""
+
+
+def test_faders_are_told_and_told_again_when_they_return(jack):  # noqa: F811
+    first, second, back, heard, again, _, said = run(jack, FEEDBACK)
+    assert first
+    assert second
+    assert back is not None
+    assert back < 2.0
+    assert heard == [[0xB0, 1, 64], [0x90, 36, 0], [0xB0, 1, 127]]
+    assert again == [[0xB0, 1, 127], [0x90, 36, 9]]
+    assert not any("samplernn" in line for line in said)  # our own ports are nobody's controllers
+
+
+VIRTUAL = """
+midi, desk, link, said = a_set({"cc": 1, "to": "pan", "takeover": "jump"}, midi_port="samplernn")
+probe = rtmidi.MidiOut(rtmidi.API_UNIX_JACK, "other")
+until(lambda: any(name.endswith(":samplernn") for name in probe.get_ports()))
+names = probe.get_ports()
+probe.open_port(next(i for i, name in enumerate(names) if name.endswith(":samplernn")))
+probe.send_message([0xB0, 1, 127])
+there = until(lambda: desk.value("pan") == 1.0)
+midi.stop()
+print(json.dumps([there is not None, said]))
+"""
+
+
+def test_a_port_of_our_own(jack):  # noqa: F811
+    there, said = run(jack, VIRTUAL)
+    assert there
+    assert "MIDI: our own port samplernn is open" in said
+
+
+PLUGS = """
+def ports_of_ours(client):
+    return [name for name in client.get_ports() if "samplernn" in name]
+
+def counts():
+    handles = len(list(Path("/proc/self/fd").iterdir()))
+    return threading.active_count(), handles, len(list(Path("/proc/self/task").iterdir()))
+
+looking = rtmidi.MidiOut(rtmidi.API_UNIX_JACK, "looking")
+midi, desk, link, said = a_set({"cc": 1, "to": "pan", "takeover": "jump"}, midi_out="desk")
+slowest, after = 0.0, []
+for i in range(TIMES):
+    out, (ear, heard) = sender("desk", "out"), listener("desk", "in")
+    took = until(lambda: midi.input.inputs and len(heard) >= 1)
+    assert took is not None, said[-5:]
+    slowest = max(slowest, took)
+    place = (i + 1) % 128 * 2 / 127 - 1
+    turn = lambda: out.send_message([0xB0, 1, (i + 1) % 128]) or time.sleep(0.01) or abs(desk.value("pan") - place) < 1e-9
+    until(turn)
+    assert abs(desk.value("pan") - place) < 1e-9
+    gone(out)
+    gone(ear)
+    assert until(lambda: not midi.input.inputs and not midi.feedback._devices) is not None
+    time.sleep(0.05)
+    after.append((*counts(), len(ports_of_ours(looking))))
+midi.stop()
+print(json.dumps([slowest, after[1], after[-1], said[-3:]]))
+"""
+
+
+def plugged(jack, times):  # noqa: F811
+    slowest, early, late, said = run(jack, PLUGS.replace("TIMES", str(times)), timeout=60 + 6 * times)
+    assert slowest < 2.0, said
+    assert all(b <= a + 2 for a, b in zip(early, late, strict=True)), (early, late)
+    assert late[3] == early[3]
+    return slowest, early, late
+
+
+def test_a_port_that_vanishes_and_returns(jack):  # noqa: F811
+    plugged(jack, 5)
+
+
+@pytest.mark.soak
+def test_a_port_that_vanishes_and_returns_fifty_times(jack):  # noqa: F811
+    slowest, early, late = plugged(jack, 50)
+    print(
+        f"50 times: back within {slowest:.2f} s; threads, files, tasks, ports {early} after the 2nd, {late} at the end"
+    )
