@@ -295,6 +295,8 @@ class Controller:
                     return all(self.get(f"voice/{each + 1}/checkpoint") == self.bank[int(str(what))] for each in of)
                 case "sweep":
                     return what in self._movement.running()
+                case "lfo":
+                    return what in self._modulation.running
                 case "loop":
                     return self.telemetry().get("looping" if voice is None else f"voice/{voice}/looping", -1.0) >= 0.0
                 case "panic":

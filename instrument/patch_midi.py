@@ -12,7 +12,7 @@ from typing import Any
 
 from instrument.arguments import MOST_BEATS, MOST_MOMENTS, read_arguments
 from instrument.notes import PATTERN, number_of
-from instrument.parameters import PARAMETERS, RESEEDS, TRIGGERS, shorten, suggest, targets
+from instrument.parameters import LAUNCHES, PARAMETERS, RESEEDS, TRIGGERS, shorten, suggest, targets
 from instrument.patch_values import ENTRY, SECONDS, VALUES, VOICE
 from instrument.schema import Choice, Either, Number, Pair, Record, Rule, Switch, Text
 
@@ -22,7 +22,6 @@ SOURCES = ("cc", "note", "program", "bend", "pressure")
 CURVES = ("linear", "exp", "log", "s")
 TAKEOVERS = ("pickup", "jump", "scale")
 ENCODERS = ("twos", "offset")
-LAUNCHES = ("now", "beat", "bar")
 ANY = "any"
 _MIDI = Number(0, 127, whole=True)
 _NOTE = Either(
@@ -278,8 +277,9 @@ def _check_keys(source: str, number: int | None, to: str, fields: dict[str, Any]
     for key, other in _ONLY_WITH.items():
         if key in fields and other not in fields:
             raise ValueError(f"{where}.{key}: only with {other}")
-    if "launch" in fields and is_followed(to):
-        raise ValueError(f"{where}.launch: not with to: {to}; only triggers wait for a beat")
+    if "launch" in fields and not (to in TRIGGERS and TRIGGERS[to].launched):
+        waiting = ", ".join(name for name, trigger in TRIGGERS.items() if trigger.launched and trigger.mapped)
+        raise ValueError(f"{where}.launch: not with to: {to}; only with {waiting}")
     turns = source in ("cc", "bend", "pressure") and is_followed(to)
     _check_source(source, number, to, turns, fields, where)
     if turns and "value" in fields:

@@ -275,8 +275,8 @@ class Session:
         wanted = self.plan.options.midi
         if wanted == NOTHING:
             return
-        clock = getattr(self.controller, "transport", None)
-        self.midi = Midi(self.controller, self.plan.patch, self.complain, wanted, self.plan.parameters, clock)
+        p, desk = self.plan, self.controller
+        self.midi = Midi(desk, p.patch, self.complain, wanted, p.parameters, desk.transport)
         self._closers.callback(self.midi.stop)
         self.midi.start()
 

@@ -166,8 +166,8 @@ for i in range(TIMES):
     assert took is not None, said[-5:]
     slowest = max(slowest, took)
     place = (i + 1) % 128 * 2 / 127 - 1
-    turn = lambda: out.send_message([0xB0, 1, (i + 1) % 128]) or time.sleep(0.01) or abs(desk.value("pan") - place) < 1e-9
-    until(turn)
+    near = lambda: abs(desk.value("pan") - place) < 1e-9
+    until(lambda: out.send_message([0xB0, 1, (i + 1) % 128]) or time.sleep(0.01) or near())
     assert abs(desk.value("pan") - place) < 1e-9
     gone(out)
     gone(ear)

@@ -236,6 +236,43 @@ def test_when_everything_is_let_go_every_gate_is_closed(events):
         assert play.desk.target("level", None) == 0.0
 
 
+# --- beyond parameters
+
+
+def test_macros_are_turned_and_picked_up(tmp_path):
+    text = "bank: [tabla.safetensors]\nmacros: {storm: [{to: temperature, range: [1, 2]}, {to: pan, range: [0, 1]}]}\n"
+    found = patch.from_data(yaml.safe_load(text + "midi: [{cc: 4, to: macro/storm}]"), None)
+    play = Play()
+    play.desk = make_controller(play.link, movements=found.movements)
+    play.mapper = Mapper(play.desk, found.midi, play.said.append)
+    assert play.cc(4, 30) == []  # it is at 0, and the knob has not passed it
+    assert sorted(play.cc(4, 0, 127)) == [1.0, 2.0]
+    assert play.desk.value("macro/storm") == 1.0
+
+
+def test_triggers_wait_for_the_bar_and_the_tempo_is_picked_up():
+    play = Play(
+        {"note": 36, "to": "reseed", "launch": "bar"},
+        {"cc": 4, "to": "tempo", "range": [60, 180]},
+        {"note": 37, "to": "tempo", "value": 90},
+    )
+    play.link.now += 0.1
+    play.mapper.play(mido.Message("note_on", note=36, velocity=1), "keys", play.link.now)
+    play.desk.pump()
+    assert play.link.take() == []
+    for _ in range(60):
+        play.link.now += 0.05
+        play.desk.pump()
+    assert [command.op for command in play.link.take()] == [Op.RESEED]
+    play.cc(4, 127)
+    assert play.desk.transport.tempo == 120.0
+    play.cc(4, 0)
+    assert play.desk.transport.tempo == 60.0
+    play("note_on", note=37, velocity=1)
+    assert play.desk.transport.tempo == 90.0
+    assert play.said == []
+
+
 # --- what MIDI itself means
 
 

@@ -167,7 +167,7 @@ WRONG = {
     "bank: [a]\nmidi: [{cc: 1, gate: true, to: level}]": "midi[0].gate: only with note, without takeover and ramp",
     "bank: [a]\nmidi: [{note: C2, attack: 1, to: level, value: 1}]": "midi[0].attack: only with gate",
     "bank: [a]\nmidi: [{cc: 1, takeover: pick, to: gain}]": "not one of pickup, jump, scale; did you mean 'pickup'?",
-    "bank: [a]\nmidi: [{cc: 1, launch: bar, to: gain}]": "midi[0].launch: not with to: gain; only triggers",
+    "bank: [a]\nmidi: [{cc: 1, launch: bar, to: gain}]": "midi[0].launch: not with to: gain; only with checkpoint",
     "bank: [a]\nmidi: [{cc: 1, to: macro/x}]": "midi[0].to: there is no macro 'x'",
     "bank: [a]\nmidi: [{note: C2, to: panic, value: 3}]": "midi[0].value: not with to: panic; only with temperature",
     "bank: [a]\nmidi: [{program: every, to: checkpoint}]": "midi[0].program: 'every' is not one of any",

@@ -7,40 +7,14 @@ takeover and feedback need it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
+from instrument.curves import BENDS, SMOOTH, STEEPEST, shape
 from instrument.patch_midi import Binding
-
-BEND = 15.0  # exp: half the way is a fifth of the range
-
-
-def _exp(way: float) -> float:
-    return math.expm1(math.log1p(BEND) * way) / BEND
-
-
-def _log(way: float) -> float:
-    return math.log1p(BEND * way) / math.log1p(BEND)
-
-
-def _s(way: float) -> float:
-    return way * way * (3.0 - 2.0 * way)
-
-
-def _s_back(share: float) -> float:
-    return 0.5 - math.sin(math.asin(1.0 - 2.0 * share) / 3.0)
-
-
-_CURVES: dict[str, tuple[Callable[[float], float], Callable[[float], float]]] = {
-    "linear": (lambda way: way, lambda share: share),
-    "exp": (_exp, _log),
-    "log": (_log, _exp),
-    "s": (_s, _s_back),
-}
 
 
 def shaped(curve: str, way: float) -> float:
     """Share of the range, 0..1, at that part of the control's way."""
-    return _CURVES[curve][0](min(max(way, 0.0), 1.0))
+    return shape(SMOOTH if curve == "s" else BENDS[curve], min(max(way, 0.0), 1.0))
 
 
 def natural(binding: Binding, way: float) -> float:
@@ -55,4 +29,12 @@ def way_of(binding: Binding, value: float) -> float:
     if first == last:
         return 0.0
     share = min(max((value - first) / (last - first), 0.0), 1.0)
-    return min(max(_CURVES[binding.curve][1](share), 0.0), 1.0)
+    return min(max(_back(binding.curve, share), 0.0), 1.0)
+
+
+def _back(curve: str, share: float) -> float:
+    """The inverse of :func:`shaped`."""
+    if curve == "s":
+        return 0.5 - math.sin(math.asin(1.0 - 2.0 * share) / 3.0)
+    bend = STEEPEST * BENDS[curve]
+    return math.log1p(share * math.expm1(bend)) / bend if bend else share

@@ -21,10 +21,20 @@ PRESSED = 64  # a controller used as a button is down from here
 SUSTAIN, SOUND_OFF, RESET, NOTES_OFF = 64, 120, 121, 123  # controllers that MIDI itself gives a meaning
 
 
+class Beat(Protocol):
+    """What is needed of the transport."""
+
+    @property
+    def tempo(self) -> float: ...
+
+
 class Desk(Protocol):
     """What is needed of the controller."""
 
     voices: int
+
+    @property
+    def transport(self) -> Beat: ...
 
     def set(self, name: str, value: object, voice: int | None, ramp: object, when: float | None) -> None: ...
     def value(self, name: str, voice: int | None) -> float: ...
@@ -164,6 +174,8 @@ class Mapper:
         """Where a target is and where it is going; None for one that does not say."""
         if binding.to in PARAMETERS or binding.to.startswith(MACRO):
             return self._desk.value(binding.to, binding.voice), self._desk.target(binding.to, binding.voice)
+        if binding.to == "tempo":
+            return self._desk.transport.tempo, self._desk.transport.tempo
         return None
 
     def _go(self, binding: Binding, value: float, seconds: float, moment: float) -> None:

@@ -40,7 +40,7 @@ class Midi:
         say: takes a line for the terminal; must not block.
         device: part of the name of the inputs to listen to; every input if None.
         start: ``start[voice][code]``, where controller 121 puts the parameters.
-        clock: the transport, where the patch says ``clock: midi``.
+        clock: the transport, which knows whether MIDI's clock is its own.
         ports, outputs: where inputs and outputs come from; the machine's if left out.
     """
 
