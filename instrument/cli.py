@@ -36,6 +36,7 @@ FIRST_SETTINGS = {  # that most people change first
     "clip_temperatures": "of the clips after every epoch: lower is tamer, 1 as it has learned",
     "title, author": "of the sound, for the checkpoints",
 }
+SCREENS = ("auto", "full", "line", "none")
 BACKENDS = ("auto", "cpu", "cuda", "reference")
 FILE = re.compile(r"-[^-\d].*\.\w+")  # begins like an option and ends like a file
 
@@ -199,6 +200,7 @@ def _add_play(group: Commands) -> None:
     p.add_argument("--midi", metavar="NAME|none", help="MIDI input by name, or none; default: every input")
     p.add_argument("--block", type=_count(8192), metavar="N", help="frames a device callback; default 128")
     p.add_argument("--latency", type=_positive, metavar="MS", help="gesture to sound; default: the patch's, else 20")
+    p.add_argument("--screen", choices=SCREENS, default="auto", help="what the terminal shows; default: all it can")
 
 
 def _add_render(group: Commands) -> None:

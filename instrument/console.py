@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import stat
 import sys
 import threading
 
@@ -68,6 +69,29 @@ def wipe() -> None:
         if _status_drawn:
             _put(STDOUT, b"\r\x1b[2K")
             _status_drawn = False
+
+
+def restore(sequence: bytes) -> None:
+    """Undo what another process left of the terminal (stdout), or nothing if it cannot be written at once."""
+    with _lock:
+        _put(STDOUT, sequence)
+
+
+def hung_up() -> bool:
+    """Whether stdout was a terminal that has been closed."""
+    if sys.platform == "win32":
+        return False
+    poll = select.poll()
+    try:
+        poll.register(STDOUT, select.POLLOUT)
+        return any(events & select.POLLHUP for _, events in poll.poll(0)) and not _is_pipe(STDOUT)
+    except OSError:
+        return False
+
+
+def _is_pipe(stream: int) -> bool:
+    mode = os.fstat(stream).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 def is_terminal() -> bool:

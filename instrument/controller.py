@@ -70,6 +70,7 @@ class Controller:
         keep_state: a switch keeps the recurrent state where architectures agree, instead of priming.
         history: voices move through the bank by their maturity too.
         movements: the patch's tempo, launch, LFOs, macros and snapshots.
+        mark: takes a marker: the session sample that the device was given at its moment, and its text.
         now: the time, for tests.
     """
 
@@ -89,12 +90,14 @@ class Controller:
         keep_state: bool = False,
         history: bool = False,
         movements: Movements | None = None,
+        mark: Callable[[int, str], None] | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.bank, self.voices, self.sample_rate, self.latency = list(bank), voices, sample_rate, latency
         self.sweeps = dict(sweeps or {})
         self.late = 0
         self._link, self._say, self.now = link, say, now
+        self._mark = mark
         self._ring_frames, self._flags = ring_frames, KEEP_STATE if keep_state else 0
         self._lock = threading.RLock()
         self._clock = SampleClock(sample_rate)
@@ -132,6 +135,7 @@ class Controller:
             "resume": lambda _arguments, _voices: self._resume,
             **self._loops.actions,
             **self._gestures.actions,
+            "marker": self._marker,
         }
         self._gestures.begin(moves, self.now())
 
@@ -549,6 +553,16 @@ class Controller:
     def _resume(self, moment: float) -> None:
         self._silent = False
         self.send(Command(self.sample(moment), Op.RESUME), moment)
+
+    def _marker(self, arguments: list[Value], _voices: Voices) -> Act:
+        text = arguments[0] if isinstance(arguments[0], str) else ""
+
+        def act(moment: float) -> None:
+            self._clock.observe(*self._link.clock())
+            if self._mark:
+                self._mark(max(0, round(self._clock.sample(moment))), text)
+
+        return act
 
     def _voices(self, voice: int | None) -> Voices:
         """Voices from 0. Raises ValueError for one that is not there."""

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -45,10 +45,13 @@ def leaving() -> tuple[int, ...]:
 class Interrupts:
     """Signals that end a set: from :meth:`arm` on the first one ends what is being done, after :meth:`hold` they only
     wake the main thread.
+
+    Args:
+        outlives: whether a hangup is to be outlived, when one has come: the terminal was closed, the set is not.
     """
 
-    def __init__(self) -> None:
-        self.signal = 0
+    def __init__(self, outlives: Callable[[], bool] = lambda: False) -> None:
+        self.signal, self._outlives = 0, outlives
         self._armed = self._began = False
         self._wake, self._awake = socket.socketpair()
         self._before: dict[int, Any] = {}
@@ -83,6 +86,8 @@ class Interrupts:
             signal.pthread_sigmask(getattr(signal, how), self._before)
 
     def _caught(self, number: int, _frame: FrameType | None) -> None:
+        if self._began and number == getattr(signal, "SIGHUP", None) and self._outlives():
+            return
         if not self.signal:
             self.signal = number
             with contextlib.suppress(OSError):

@@ -42,6 +42,7 @@ class Options:
     midi: str | None = None
     block: int | None = None
     latency: float | None = None
+    screen: str = "auto"
 
     @classmethod
     def from_arguments(cls, args: argparse.Namespace) -> Options:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
+import signal
 import sys
 import threading
 import time
@@ -22,7 +24,9 @@ from instrument.faults import Faults
 from instrument.following import Follower, room_for
 from instrument.interrupts import Interrupts
 from instrument.keeping import check_free, set_aside
+from instrument.news import News
 from instrument.plan import Options, Plan
+from instrument.status import clock
 
 if TYPE_CHECKING:
     from instrument.audio.outputs import Output
@@ -31,9 +35,10 @@ if TYPE_CHECKING:
     from instrument.controls import Link
     from instrument.log import EventLog
     from instrument.midi.rig import Midi
+    from instrument.osc.server import OscServer
+    from instrument.showing import Showing
 
 PUMP_S = 0.005  # the control thread's period
-STATUS_S = 0.2
 MARK_S = 5.0  # how much of a set a dying machine may take from its log
 POLL_S = 0.05  # the main thread's look at the render thread
 NOTHING = "none"
@@ -47,7 +52,7 @@ Say = Callable[[str], None]
 def play(options: Options) -> int:
     """``samplernn play``: returns the exit code. Raises ValueError, one line, for what the user can put right."""
     made = plan.make(options)
-    with Interrupts() as interrupts:
+    with Interrupts(outlives=console.hung_up) as interrupts:
         session = Session(made, console.say, console.complain)
         try:
             interrupts.arm()
@@ -71,7 +76,8 @@ class Session:
     """
 
     def __init__(self, plan: Plan, say: Say, complain: Say) -> None:
-        self.plan, self.say, self.complain = plan, say, complain
+        self.plan, self.news = plan, News(say, complain)
+        self.say, self.complain = self.news.say, self.news.complain
         self.priority = "not raised"
         self.awake = self._refused = False
         self._aside: list[tuple[Path, Path]] = []
@@ -84,7 +90,9 @@ class Session:
         self.follower: Follower | None = None
         self._closers = contextlib.ExitStack()
         self._closed = False
-        self._started = False
+        self._started = self._leaving = False
+        self.showing: Showing | None = None
+        self._osc: OscServer | None = None
 
     # --- opening
 
@@ -131,6 +139,7 @@ class Session:
         return [*self.output.files, *([record] if record else [])]
 
     def _open_files(self) -> None:
+        from instrument.audio.labels import labels_path
         from instrument.audio.recorder import Recorder
         from instrument.log import EventLog
 
@@ -138,7 +147,7 @@ class Session:
         paths = [*self._recorded(), *([options.log] if options.log else [])]
         for path in paths:
             check_free(path)
-        for path in paths:
+        for path in [*paths, *map(labels_path, self._recorded())]:
             if kept := set_aside(path):
                 self._aside.append((kept, path))
                 self.say(f"{path} was there already: it is {kept} now")
@@ -165,6 +174,7 @@ class Session:
             keep_state=p.patch.switch == "keep",
             history=p.patch.history,
             movements=p.patch.movements,
+            mark=self.mark,
         )
         if p.follows:
             self.follower = Follower(p, p.follows, self.performance, self.controller, self.complain)
@@ -227,6 +237,53 @@ class Session:
         self._announce()
         if self.follower:
             self.follower.start()
+        self._start_screen()
+
+    def _start_screen(self) -> None:
+        """The last to start: the sound waits for nothing that is only seen."""
+        from instrument.showing import Showing
+
+        self.showing = Showing(
+            self.controller,
+            self.link.telemetry,
+            ring_frames=self.performance.ring_frames,
+            latency=self.performance.latency,
+            news=self.news,
+            facts=self._facts,
+            moments=lambda program: len(self.plan.checkpoints[program].moments.get("moments.times", ())),
+            leave=self.leave,
+        )
+        self.showing.start(self.plan.options.screen)
+
+    def _facts(self) -> dict[str, Any]:
+        """What the screen shows beside the loop's own figures."""
+        from instrument.screen import picture
+
+        return {
+            "patch": self.plan.patch.name,
+            "output": self.output.name,
+            "recording": picture.recording(self.recorder),
+            "listens": f"listening on {self.osc}" if self.osc else "",
+            "osc": picture.wire(self._osc.last) if self._osc else None,
+            "midi": picture.wire(self.midi.last) if self.midi else None,
+            "learn": (self.midi.armed or None) if self.midi else None,
+        }
+
+    def leave(self, at_once: bool) -> None:
+        """End the set: as Ctrl-C does, or as if it had come to its end. Any thread."""
+        if at_once:
+            os.kill(os.getpid(), signal.SIGINT)
+        self._leaving = True
+
+    def mark(self, sample: int, text: str) -> None:
+        """A marker at session sample ``sample``, in the recording's labels and the log. Any thread."""
+        heard = max(0, sample - round(self.output.latency * self.sample_rate))
+        if self.recorder:
+            self.recorder.mark(heard, text)
+        if self.log:
+            self.log.note(heard, marker=text)
+        kept = "" if self.recorder or self.log else ": nothing is recorded"
+        self.say(f"marker{f' {text!r}' if text else ''} at {clock(heard / self.sample_rate)}{kept}")
 
     def _end_at(self, samples: int) -> None:
         from instrument.controls import Command, Op
@@ -249,6 +306,7 @@ class Session:
         allowed = Allowed(asked.allow)
         server = OscServer(self.controller, self.plan.osc, asked.send, self.complain, ours, allowed)
         self._closers.callback(server.stop)
+        self._osc = server
         if server.start() and server.endpoint:
             self.osc = f"{self.plan.osc[0]}:{server.endpoint[1]}"
             if asked.announce:
@@ -301,7 +359,7 @@ class Session:
     def run(self, interrupts: Interrupts) -> None:
         """Wait for the end of the set: its last sample, or a signal and then the closing fade."""
         while not interrupts.wait(POLL_S):
-            if self.performance.wait(0.0):
+            if self._leaving or self.performance.wait(0.0):
                 return
 
     # --- leaving
@@ -319,7 +377,8 @@ class Session:
             last.callback(self._closers.close)
             if hasattr(self, "output"):
                 last.callback(self.output.stop)
-            last.callback(console.wipe)  # nobody draws any more
+            if self.showing:
+                last.callback(self.showing.finish)  # nobody draws any more
             if self._started:
                 last.callback(self.housekeeping.finish)
                 if self.follower:
@@ -411,7 +470,7 @@ class Housekeeping:
         self._session = session
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
-        self._next_mark = self._next_status = 0.0
+        self._next_mark = 0.0
         self._faults = Faults(session.complain)
 
     def start(self) -> None:
@@ -439,9 +498,8 @@ class Housekeeping:
         if now >= self._next_mark:
             self._next_mark = now + MARK_S
             self._mark()
-        if now >= self._next_status and console.is_terminal():
-            self._next_status = now + STATUS_S
-            self._draw()
+        if self._session.showing:
+            self._session.showing.line(now)
 
     def _events(self) -> None:
         session = self._session
@@ -477,13 +535,3 @@ class Housekeeping:
         session = self._session
         if session.log and (at := session.link.telemetry().read):
             session.log.mark(at)
-
-    def _draw(self) -> None:
-        import shutil
-
-        from instrument import status
-
-        s = self._session
-        latency = 1000 * s.performance.latency / s.sample_rate
-        fixed = status.Fixed(s.controller.bank, latency, s.performance.ring_frames, s.sample_rate)
-        console.draw(status.line(s.link.telemetry(), fixed, shutil.get_terminal_size().columns))

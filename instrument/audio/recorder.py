@@ -1,12 +1,15 @@
 """The recorder: what is played, from session sample 0 to the end of the closing fade, into sound files.
 
-A disk thread of its own drains the audio tap every 50 ms. The tap is a plain stream: what the loop could not hand over
-is zeros in it already. A disk that fails costs that recording and one line, never the set: the tap is drained on.
+A disk thread of its own drains the audio tap every 50 ms, and writes markers beside the sound. The tap is a plain
+stream: what the loop could not hand over is zeros in it already. A disk that fails costs that recording and one line,
+never the set: the tap is drained on.
 """
 
 from __future__ import annotations
 
 import contextlib
+import queue
+import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from instrument.audio.soundfiles import SoundFile, failure
+from instrument.audio.labels import Labels
+from instrument.audio.soundfiles import BYTES, SoundFile, failure
 
 PERIOD = 0.05  # seconds between two looks at the tap
 FLUSH = 1.0  # seconds: what a kill may cost
@@ -36,17 +40,30 @@ class Recorder:
         except ValueError:
             self._each(SoundFile.close)
             raise
-        self._tap, self._say = tap, say
+        self._tap, self._say, self._rate = tap, say, sample_rate
+        self._markers: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
+        self._labels = {file.path: Labels(file.path, sample_rate) for file in self._files}
         self._buffer = np.zeros((sample_rate, 2), np.float32)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self.frames = 0  # drained so far
         self.failed = False
+        self.left: float | None = None  # seconds that the fullest disk has room for; None before anybody looked
 
     @property
     def paths(self) -> list[Path]:
-        """The files that have not failed, their further parts included."""
-        return [part for file in self._files for part in file.parts]
+        """The files that have not failed, their further parts included, and their markers' files."""
+        labels = (self._labels[file.path] for file in self._files)
+        return [part for file in self._files for part in file.parts] + [each.path for each in labels if each.made]
+
+    @property
+    def seconds(self) -> float:
+        """How much has been recorded."""
+        return self.frames / self._rate
+
+    def mark(self, sample: int, text: str) -> None:
+        """A marker at session sample ``sample``. Any thread; returns at once, the disk thread writes it."""
+        self._markers.put((sample, text))
 
     def start(self) -> None:
         """Begin to drain."""
@@ -73,10 +90,13 @@ class Recorder:
         flushed = time.monotonic()
         while not self._stop.wait(PERIOD):
             self._drain()
+            self._mark()
             if time.monotonic() - flushed >= FLUSH:
                 self._each(SoundFile.flush)
+                self._look()
                 flushed = time.monotonic()
         self._drain()
+        self._mark()
         if self._length is not None:
             self._pad(self._length - self.frames)
         self._each(SoundFile.close)
@@ -84,6 +104,26 @@ class Recorder:
     def _drain(self) -> None:
         while count := self._tap(self._buffer):
             self._write(self._buffer[:count])
+
+    def _mark(self) -> None:
+        """Write the markers that wait."""
+        while not self._markers.empty():
+            sample, text = self._markers.get()
+            for file in self._files:
+                try:
+                    self._labels[file.path].add(sample, text)
+                except (OSError, ValueError) as fault:
+                    self._say(f"marker: {getattr(fault, 'strerror', None) or fault}")
+
+    def _look(self) -> None:
+        """How long the disks will do."""
+        found = []
+        for file in self._files:
+            with contextlib.suppress(OSError):
+                size = sum(part.stat().st_size for part in file.parts)
+                pace = size / file.frames if file.frames else BYTES
+                found.append(shutil.disk_usage(file.path.parent).free / pace / self._rate)
+        self.left = min(found, default=None)
 
     def _pad(self, missing: int) -> None:
         self._buffer[:] = 0.0

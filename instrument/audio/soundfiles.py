@@ -22,7 +22,8 @@ from instrument.keeping import Claim, set_aside
 
 FORMATS = {".wav": "WAV", ".flac": "FLAC"}
 FULL_SCALE = 1 << 23
-WAV_FRAMES = (2**32 - 2**16) // 6  # 4 h 30 at 44.1 kHz; RF64 would change the header of short files too
+BYTES = 6  # of a frame, in a .wav
+WAV_FRAMES = (2**32 - 2**16) // BYTES  # 4 h 30 at 44.1 kHz; RF64 would change the header of short files too
 ROOM = 1 << 20  # bytes: less is a full disk
 UPDATE_HEADER_NOW = 0x1060  # SFC_UPDATE_HEADER_NOW of sndfile.h, which soundfile does not wrap
 

@@ -69,12 +69,21 @@ class OscServer:
         self._subscribers, self._listeners = Subscribers("subscribe"), Subscribers("listen")
         self._dumps = everything.Dumps()
         self._work: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._latest: tuple[float, str, list[Any]] | None = None
         self._waiting = Waiting(self._dispatch.continuous)
         self._stopping = threading.Event()
         self._inlet: Inlet | None = None
         self._lost = 0
         self._offset = time.monotonic() - time.time()
         self._thread: threading.Thread | None = None
+
+    @property
+    def last(self) -> tuple[float, str] | None:
+        """The last message, in words, and when it arrived (seconds of time.monotonic); any thread."""
+        if self._latest is None:
+            return None
+        moment, address, params = self._latest
+        return moment, " ".join([address, *(f"{p:.4g}" if isinstance(p, float) else str(p)[:40] for p in params[:8])])
 
     @property
     def endpoint(self) -> Endpoint | None:
@@ -179,6 +188,7 @@ class OscServer:
 
     def _open(self, message: OscMessage, when: float, sender: Endpoint) -> None:
         """One message: its gesture, or, of a pattern, one for each address that fits, next in line."""
+        self._latest = when, message.address, message.params
         found = self._dispatch.find(message.address)
         if len(found) == 1:
             self._dispatch.act(found[0], message.params, when, sender)
