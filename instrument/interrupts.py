@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP while a set is built and played. Main thread.
+"""Ctrl-C, SIGTERM and SIGHUP while a set is built and played; Ctrl-Z, which it does not heed. Main thread.
 
 Once a set has begun, signals reach the main thread only while it waits for them, and no thread started meanwhile is
 ever interrupted: a second SIGTERM in the middle of a call to JACK ended the process in a failed assertion (seen).
@@ -34,6 +34,12 @@ def uninterrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def staying() -> tuple[int, ...]:
+    """The signals that would put a set to sleep here: Ctrl-Z, and the terminal's when it is another's turn."""
+    names = ("SIGTSTP", "SIGTTIN", "SIGTTOU")
+    return tuple(getattr(signal, name) for name in names if hasattr(signal, name))
+
+
 def leaving() -> tuple[int, ...]:
     """The signals that end a set here: no SIGHUP under ``nohup``, nor on Windows, which has none."""
     ours = (signal.SIGINT, signal.SIGTERM)
@@ -55,6 +61,7 @@ class Interrupts:
         self._armed = self._began = False
         self._wake, self._awake = socket.socketpair()
         self._before: dict[int, Any] = {}
+        self._asleep: dict[int, Any] = {}
 
     @property
     def exit_code(self) -> int:
@@ -98,6 +105,7 @@ class Interrupts:
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
             self._before = {n: signal.signal(n, self._caught) for n in leaving()}
+            self._asleep = {n: signal.signal(n, signal.SIG_IGN) for n in staying()}
         return self
 
     @property
@@ -107,7 +115,7 @@ class Interrupts:
 
     def __exit__(self, kind: object, error: BaseException | None, _trace: object) -> bool:
         self._block("SIG_UNBLOCK")  # later signals arrive now, and change nothing
-        for number, handler in self._before.items():
+        for number, handler in [*self._before.items(), *self._asleep.items()]:
             signal.signal(number, handler)
         self._wake.close()
         self._awake.close()

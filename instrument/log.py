@@ -5,9 +5,9 @@ session sample where it took effect, fields left out where they hold the default
 :class:`instrument.controls.Event`; a ``GROW`` names the checkpoint that joined as well
 (:class:`instrument.controls.Joined`), a ``LOAD`` the one that was loaded, and its rules
 (:class:`instrument.controls.Loaded`). A line of op ``MARK`` only says how far the set had come, so that a set whose
-machine died can be played again up to there; one of op ``NOTE`` is for people: a marker, a patch that was changed to, or
-read again, or could not be. Floats are written as Python's ``repr``, the shortest decimal that reads back to the same
-64 bits.
+machine died can be played again up to there; one of op ``NOTE`` is for people: a marker, a patch that was changed to,
+or read again, or could not be. Floats are written as Python's ``repr``, the shortest decimal that reads back to the
+same 64 bits.
 
 A thread of the log's own writes: the disk may take its time, and nothing that is due waits for it. Reading is for
 ``instrument.replay``.

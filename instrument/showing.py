@@ -63,16 +63,14 @@ class Showing:
 
     def start(self, mode: str) -> None:
         """Begin, as ``--screen`` says: auto, full, line or none. The sound is on its way already."""
-        self._line = mode != "none"
-        if mode not in ("auto", "full"):
-            return
-        why = impossible()
+        why = impossible() if mode in ("auto", "full") else mode
         if not why:
             self._news.hold()
             self._screen = Screen(self.draw, self._hands.do, self._gone)
             self._screen.start()
         elif mode == "full":
             self._news.complain(f"--screen full: {why}; plain lines instead")
+        self._line = mode != "none"
 
     def finish(self) -> None:
         """Leave the terminal as it was, and say what was kept for it. Safe to call again."""

@@ -1,6 +1,10 @@
 """The recorder writes what the tap gives, and a disk that fails costs only the recording."""
 
+import subprocess
+import sys
 import threading
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -120,3 +124,95 @@ def test_headers_follow_while_it_records(tmp_path, monkeypatch):
 def test_one_impossible_file_leaves_none_open(tmp_path):
     with pytest.raises(ValueError, match="does not exist"):
         Recorder([tmp_path / "a.wav", tmp_path / "none" / "b.wav"], RATE, Tap(), pytest.fail)
+
+
+def test_markers_lie_beside_every_recording(tmp_path):
+    said = []
+    recorder = Recorder([tmp_path / "a.wav", tmp_path / "b.flac"], RATE, Tap(), said.append)
+    assert recorder.paths == [tmp_path / "a.wav", tmp_path / "b.flac"]
+    recorder.start()
+    recorder.mark(1500, "the drop\nat last\t")
+    recorder.mark(2250, "")
+    recorder.finish(length=3000)
+    expected = "1.500000\t1.500000\tthe drop at last\n2.250000\t2.250000\tmarker\n"
+    for name in ("a.labels.txt", "b.labels.txt"):
+        assert (tmp_path / name).read_text() == expected
+        assert tmp_path / name in recorder.paths
+    assert said == []
+
+
+def test_markers_are_on_the_disk_as_they_come(tmp_path):
+    recorder = Recorder([tmp_path / "a.wav"], RATE, Tap(), pytest.fail)
+    recorder.start()
+    recorder.mark(10, "one")
+    until(lambda: (tmp_path / "a.labels.txt").is_file() and "one" in (tmp_path / "a.labels.txt").read_text())
+    recorder.finish()
+
+
+def test_a_marker_that_cannot_be_written_is_a_line(tmp_path):
+    said = []
+    (tmp_path / "a.labels.txt").mkdir()
+    recorder = Recorder([tmp_path / "a.wav"], RATE, Tap(), said.append)
+    recorder.start()
+    recorder.mark(10, "one")
+    recorder.finish(length=100)
+    assert said == ["marker: Is a directory"]
+    assert len(read24(tmp_path / "a.wav")) == 100
+
+
+def test_how_long_the_disk_will_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "FLUSH", 0.0)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=6 * RATE * 90))
+    tap = Tap()
+    recorder = Recorder([tmp_path / "a.wav"], RATE, tap, pytest.fail)
+    assert (recorder.seconds, recorder.left) == (0.0, None)
+    recorder.start()
+    tap.put(noise(2 * RATE))
+    until(lambda: recorder.seconds == 2.0 and recorder.left is not None and recorder.left < 90.0)
+    assert recorder.left > 80.0
+    recorder.finish()
+
+
+def until(true):
+    limit = time.monotonic() + 30.0
+    while not true():
+        assert time.monotonic() < limit
+        time.sleep(0.002)
+
+
+KILLED = """
+import sys, time
+import numpy as np
+from pathlib import Path
+from instrument.audio.recorder import Recorder
+rate, given, begun = 44100, 0, time.monotonic()
+sound = np.random.default_rng(0).uniform(-1, 1, (20 * rate, 2)).astype(np.float32)
+def tap(buffer):
+    global given
+    count = min(len(buffer), int((time.monotonic() - begun) * rate) - given)
+    buffer[:count] = sound[given : given + count]
+    given += count
+    return count
+recorder = Recorder([Path(name) for name in sys.argv[1:]], rate, tap, print)
+recorder.start()
+while True:
+    print(int((time.monotonic() - begun) * rate), flush=True)
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("after", [0.9, 1.4, 2.1])
+def test_a_kill_costs_less_than_a_second(after, tmp_path):
+    """The process plays in real time and says how far it has come; it is killed at a point like any other."""
+    paths = [tmp_path / "a.wav", tmp_path / "b.flac"]
+    child = subprocess.Popen([sys.executable, "-c", KILLED, *map(str, paths)], stdout=subprocess.PIPE, text=True)
+    while int(child.stdout.readline()) < after * 44100:
+        pass
+    child.kill()
+    rest = child.communicate()[0].split()
+    played = max([after * 44100, *map(int, rest)])
+    expected = to_pcm24(np.random.default_rng(0).uniform(-1, 1, (20 * 44100, 2)).astype(np.float32)) >> 8
+    for path in paths:
+        got = read24(path)
+        assert played - len(got) < 44100, path.suffix
+        assert (got == expected[: len(got)]).all()

@@ -22,7 +22,7 @@ from instrument.audio.labels import Labels
 from instrument.audio.soundfiles import BYTES, SoundFile, failure
 
 PERIOD = 0.05  # seconds between two looks at the tap
-FLUSH = 1.0  # seconds: what a kill may cost
+FLUSH = 0.5  # seconds; a kill may cost this, a look at the tap and a block of a .flac: less than a second
 PATIENCE = 10.0  # seconds a hanging disk may delay the end
 
 Tap = Callable[[NDArray[np.float32]], int]
@@ -87,9 +87,9 @@ class Recorder:
             self._say("recording given up: the disk has not answered for 10 s; what was written before is kept")
 
     def _run(self) -> None:
-        flushed = time.monotonic()
+        flushed = -FLUSH  # a file can be opened from the first look on
         while not self._stop.wait(PERIOD):
-            self._drain()
+            self._drain(FLUSH / 2)
             self._mark()
             if time.monotonic() - flushed >= FLUSH:
                 self._each(SoundFile.flush)
@@ -101,9 +101,13 @@ class Recorder:
             self._pad(self._length - self.frames)
         self._each(SoundFile.close)
 
-    def _drain(self) -> None:
+    def _drain(self, most: float = PATIENCE) -> None:
+        """Take what is there, but come back after ``most`` seconds: a disk that hardly keeps up is flushed too."""
+        until = time.monotonic() + most
         while count := self._tap(self._buffer):
             self._write(self._buffer[:count])
+            if time.monotonic() >= until:
+                return
 
     def _mark(self) -> None:
         """Write the markers that wait."""

@@ -155,6 +155,8 @@ def _flac_length(path: Path, frames: int) -> None:
     """
     with path.open("r+b") as file:
         head = file.read(26)
+        if len(head) < 26:  # nothing has come out of the encoder yet
+            return
         block = int.from_bytes(head[8:10], "big")
         total = max(0, frames - 1) // block * block
         file.seek(21)

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 from textual import events
 from textual.app import App, ComposeResult
+from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 
 from instrument.screen import signs
@@ -50,7 +51,10 @@ class ScreenApp(App[None]):
     """
 
     ENABLE_COMMAND_PALETTE = False
-    BINDINGS: ClassVar[list[Any]] = [(key, "nothing", "") for key in CLEARING]
+    BINDINGS: ClassVar[list[Any]] = [
+        *((key, "nothing", "") for key in CLEARING),
+        Binding("ctrl+c", "interrupt", priority=True),  # whatever is being asked
+    ]
     CSS = """
     Screen { background: black; color: #ffffff; }
     Part { text-wrap: nowrap; text-overflow: clip; }
@@ -66,7 +70,7 @@ class ScreenApp(App[None]):
     Figures { height: 1; }
     Wires { height: 2; }
     NewsLines { height: 1fr; min-height: 1; }
-    Footer { height: 1; }
+    Footer { height: 1; dock: bottom; }
     .tall .great { height: 8; }
     .tall Big { height: 6; padding: 1 0 0 1; }
     .tall #hours { width: 48; }
@@ -77,7 +81,7 @@ class ScreenApp(App[None]):
     .low Head, .low Levels, .low Voices { margin: 0; }
     .flat Wires, .flat NewsLines { display: none; }
     Asking { align: center middle; background: black 40%; }
-    .box { width: auto; height: auto; max-width: 90%; padding: 1 3; border: heavy #ffd75f; background: black; }
+    .box { width: auto; height: auto; max-width: 100%; padding: 0 2; border: heavy #ffd75f; background: black; }
     .box Static { width: auto; }
     .box Input { width: 44; }
     """
@@ -169,8 +173,8 @@ class ScreenApp(App[None]):
     def action_nothing(self) -> None:
         """The library would end the screen here."""
 
-    def action_help_quit(self) -> None:
-        """Ctrl-C, which the library binds to this."""
+    def action_interrupt(self) -> None:
+        """Ctrl-C."""
         self._tell({"do": "interrupt"})
 
     def on_key(self, event: events.Key) -> None:

@@ -47,7 +47,7 @@ class Help(Asking):
 
     def compose(self) -> ComposeResult:
         fine = getattr(self.app, "signs", None) is None or self.app.signs.fine  # type: ignore[attr-defined]
-        rows = (f"{key.label if fine else ' '.join(key.keys[:2]):<14}{key.help}" for key in KEYS)
+        rows = (f"{key.label if fine else key.plain:<16}{key.help}" for key in KEYS if key.help)
         with Vertical(classes="box"):
             yield Static("\n".join(rows), markup=False)
 

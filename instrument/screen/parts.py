@@ -276,7 +276,8 @@ class Figures(Part):
         yield "  RING ", LABEL
         yield f"{picture.get('ring', 0.0):4.0%}", NAME
         yield "   ", ""
-        yield (f" {lost} UNDERRUN{'S' * (lost != 1)} ", LOUD) if lost else ("0 underruns", NAME)
+        yield "UNDERRUNS ", LABEL
+        yield f" {lost} ", LOUD if lost else NAME
         if picture.get("xruns"):
             yield f"  {picture['xruns']} xruns", LOUD
         if "flux" in picture:
@@ -342,7 +343,7 @@ class Footer(Part):
             yield what, LABEL
 
     def _key(self, key: Key, what: str) -> Piece:
-        label = key.label.replace("↑", "↑↓").replace("←", "←→") if self.signs.fine else key.plain
+        label = key.label.replace(" ", "") if self.signs.fine else key.plain
         return f" {label} ", f" {what}  "
 
 

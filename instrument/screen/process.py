@@ -192,7 +192,7 @@ class Screen:
         if self._attributes is not None:
             import termios
 
-            with contextlib.suppress(termios.error), _undisturbed():
+            with contextlib.suppress(termios.error):
                 termios.tcsetattr(0, termios.TCSANOW, self._attributes)
 
 
@@ -204,15 +204,3 @@ def _attributes() -> list[Any] | None:
         return termios.tcgetattr(0)
     except Exception:
         return None
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Any:
-    """Not stopped for touching the terminal, should it be another's by now."""
-    import signal
-
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
