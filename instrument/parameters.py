@@ -242,6 +242,7 @@ TRIGGERS: dict[str, Trigger] = {
         ),
         Trigger("learn/stop", _GATE, "learn nothing"),
         Trigger("resend", _GATE, "tell MIDI faders, rings and pads everything again", mapped=True),
+        Trigger(
             "marker",
             (Argument("text | gate", "name or gate", optional=True),),
             "a marker in the recording's labels and in the log, at what is heard now",

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -134,9 +135,17 @@ def test_the_music_outlives_its_terminal(patch: Path, tmp_path: Path) -> None:
 
 def test_the_screen_ends_with_the_player(patch: Path, tmp_path: Path) -> None:
     terminal = drawn(patch, tmp_path)
+    pid = terminal.screen()
     terminal.process.kill()
     terminal.process.wait()
-    terminal.until(lambda: terminal.modes() == terminal.before and NORMAL in terminal.seen)
+
+    def gone() -> bool:
+        with suppress(ProcessLookupError):
+            os.kill(pid or 0, 0)
+            return False
+        return True
+
+    terminal.until(gone)
     terminal.hang_up()
 
 
