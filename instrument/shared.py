@@ -29,21 +29,25 @@ _make_array: Any = make_array
 W_VOICES, W_RATE, W_COMMANDS, W_EVENTS, W_TELEMETRY = 0, 1, 2, 3, 4  # W_COMMANDS ... : offsets in words
 W_RING, W_RING_MASK, W_RING_FRAMES = 5, 6, 7  # offset in float32, memory frames - 1, frames it may hold
 W_TAP, W_TAP_FRAMES, W_TAP_OPEN, W_OFFLINE = 8, 9, 10, 11
+W_CHANNELS = 12  # of a frame on the ring
 W_COMMAND_WRITE, W_COMMAND_READ = 16, 24
 W_EVENT_WRITE, W_EVENT_READ = 32, 40
 W_RING_WRITE, W_RING_READ = 48, 56
 W_TAP_WRITE, W_TAP_READ = 64, 72
 W_PANIC, W_STOP, W_HORIZON = 80, 88, 96  # W_PANIC: commands pushed before the latest panic, plus 1
+W_PAIRS = 104  # of channels that whoever reads the ring has
 W_FLOWING, W_ENDED, W_CLOCK_STOP = 112, 120, 136
 W_CLOCK = 144  # sequence, read index, monotonic ns, frames of the block
 W_CALLBACKS, W_UNDERRUNS, W_XRUNS, W_SHORT, W_SLIPS = 152, 153, 154, 155, 156  # written by the reader of the ring
 W_COMPLAINT = 157  # monotonic ns of the driver's last complaint, by the same
-W_CALLBACK_STATE = 160  # floats: last left and right, what of them is dying away, gain of the fade in
-W_LAST_CLAIM = 165  # whose state that is
-W_READER = 168  # who may read the ring: twice a claim, plus 1 while it is reading (see take_turn)
-HEADER = 176
+W_READER = 160  # who may read the ring: twice a claim, plus 1 while it is reading (see take_turn)
+W_LAST_CLAIM = 168  # whose state the following is
+W_FADE = 169  # float: gain of the fade in
+W_LAST, W_DYING = 176, 192  # floats of each channel: the last sample, what of one before is dying away
+HEADER = 208
 
 COMMAND_SLOTS, EVENT_SLOTS, RECORD = 1024, 8192, 8
+MAX_CHANNELS = 16
 OVERALL, PER_VOICE = 24, 16  # telemetry: floats of the whole, floats of each voice
 NEVER = 1 << 62
 
@@ -56,14 +60,17 @@ class Shared:
     samples: NDArray[np.float32]
 
 
-def make_shared(voices: int, rate: int, ring_frames: int, tap_frames: int) -> Shared:
-    """Lay out and zero the block. ``tap_frames`` is rounded up to a power of two, the ring's memory too."""
+def make_shared(voices: int, rate: int, ring_frames: int, tap_frames: int, channels: int = 2) -> Shared:
+    """Lay out and zero the block. ``tap_frames`` is rounded up to a power of two, the ring's memory too.
+
+    A frame of the ring has ``channels`` (even, at most MAX_CHANNELS); the tap is stereo.
+    """
     commands = HEADER
     events = commands + COMMAND_SLOTS * RECORD
     telemetry = events + EVENT_SLOTS * RECORD
     ring = telemetry + 8 + _lines(OVERALL + PER_VOICE * voices)
     ring_memory, tap_memory = _power_of_two(ring_frames), _power_of_two(tap_frames)
-    tap = ring + ring_memory  # a stereo frame of float32 is one word
+    tap = ring + ring_memory * channels // 2  # two channels of float32 are one word
     raw = np.zeros(tap + tap_memory + 8, np.int64)
     skip = (-raw.ctypes.data // 8) % 8
     words = raw[skip : skip + tap + tap_memory]
@@ -71,6 +78,7 @@ def make_shared(voices: int, rate: int, ring_frames: int, tap_frames: int) -> Sh
     words[W_COMMANDS], words[W_EVENTS], words[W_TELEMETRY] = commands, events, telemetry
     words[W_RING], words[W_RING_MASK], words[W_RING_FRAMES] = 2 * ring, ring_memory - 1, ring_frames
     words[W_TAP], words[W_TAP_FRAMES] = 2 * tap, tap_memory
+    words[W_CHANNELS], words[W_PAIRS] = channels, channels // 2
     words[W_HORIZON] = NEVER
     return Shared(words, words.view(np.float32))
 

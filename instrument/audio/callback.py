@@ -26,13 +26,16 @@ from instrument.shared import (
     CLOCK,
     DEVICE,
     HEADER,
-    W_CALLBACK_STATE,
     W_CALLBACKS,
+    W_CHANNELS,
     W_CLOCK,
     W_CLOCK_STOP,
     W_COMPLAINT,
+    W_DYING,
     W_ENDED,
+    W_FADE,
     W_FLOWING,
+    W_LAST,
     W_LAST_CLAIM,
     W_RATE,
     W_RING,
@@ -56,7 +59,7 @@ from instrument.shared import (
     take_turn,
 )
 
-SEAT = 3  # words
+SEAT = 4  # words
 FADE_FRAMES = 128  # in and out of a shortage
 OUTPUT_UNDERFLOW = 4  # paOutputUnderflow
 _DYING = 0.96  # of the last sample's level, each frame of a shortage
@@ -65,37 +68,48 @@ _LATE_BLOCKS = 2  # a null clock this late has been asleep, as a device would ha
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def serve(words: NDArray[np.int64], samples: NDArray[np.float32], out: NDArray[np.float32], frames: int) -> int:
-    """Fill ``out`` (flat, stereo interleaved) with ``frames`` frames. Returns how many the ring lacked.
+    """Fill ``out`` (flat, interleaved, of any number of channels) with ``frames`` frames. Returns how many it lacked.
 
     Before the ring was full once, it is silence that nobody misses. A shortage lets the last sample die away; what
-    follows fades in over FADE_FRAMES on top of that.
+    follows fades in over FADE_FRAMES on top of that. Channels that the ring lacks are silent.
     """
     read: int = load_acquire(words, W_RING_READ)
     clock(words, read, frames)
     there = 0
     if load_acquire(words, W_FLOWING) != 0:
         there = min(frames, load_acquire(words, W_RING_WRITE) - read)
-    copy(words, samples, out, read, there)
-    fall_silent(words, out, there, frames)
+    outs = out.shape[0] // max(1, frames)
+    for c in range(outs):
+        if c < words[W_CHANNELS]:
+            copy(words, samples, out, read, there, c, outs)
+            fall_silent(words, out, there, frames, c, outs)
+        else:
+            for i in range(frames):
+                out[outs * i + c] = 0.0
+    words[W_FADE] = bits_of(0.0 if there < frames else min(1.0, float_of(words[W_FADE]) + there / FADE_FRAMES))
     store_release(words, W_RING_READ, read + there)
     return frames - there
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def copy(
-    words: NDArray[np.int64], samples: NDArray[np.float32], out: NDArray[np.float32], read: int, count: int
+    words: NDArray[np.int64],
+    samples: NDArray[np.float32],
+    out: NDArray[np.float32],
+    read: int,
+    count: int,
+    c: int,
+    outs: int,
 ) -> None:
-    """``count`` frames out of the ring, fading in on top of what is still dying away."""
-    state = W_CALLBACK_STATE
-    last_left, last_right = float_of(words[state]), float_of(words[state + 1])
-    left, right, gain = float_of(words[state + 2]), float_of(words[state + 3]), float_of(words[state + 4])
+    """``count`` frames of channel c out of the ring, fading in on top of what is still dying away."""
+    last, away, gain = float_of(words[W_LAST + c]), float_of(words[W_DYING + c]), float_of(words[W_FADE])
+    channels, mask = words[W_CHANNELS], words[W_RING_MASK]
     for i in range(count):
-        place = words[W_RING] + 2 * ((read + i) & words[W_RING_MASK])
         gain = min(1.0, gain + 1.0 / FADE_FRAMES)
-        left, right = dying(left), dying(right)
-        last_left, last_right = samples[place] * gain + left, samples[place + 1] * gain + right
-        out[2 * i], out[2 * i + 1] = last_left, last_right
-    keep(words, last_left, last_right, left, right, gain)
+        away = dying(away)
+        last = samples[words[W_RING] + channels * ((read + i) & mask) + c] * gain + away
+        out[outs * i + c] = last
+    words[W_LAST + c], words[W_DYING + c] = bits_of(last), bits_of(away)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -105,25 +119,22 @@ def dying(x: float) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def keep(words: NDArray[np.int64], last_left: float, last_right: float, left: float, right: float, gain: float) -> None:
-    """Remember what sounded last, what of it is dying away, and how far in the fade is."""
-    words[W_CALLBACK_STATE] = bits_of(last_left)
-    words[W_CALLBACK_STATE + 1] = bits_of(last_right)
-    words[W_CALLBACK_STATE + 2] = bits_of(left)
-    words[W_CALLBACK_STATE + 3] = bits_of(right)
-    words[W_CALLBACK_STATE + 4] = bits_of(gain)
+def fall_silent(words: NDArray[np.int64], out: NDArray[np.float32], first: int, frames: int, c: int, outs: int) -> None:
+    """Frames ``first`` to ``frames`` of channel c: its last sample dies away."""
+    if first >= frames:
+        return
+    away = float_of(words[W_LAST + c])
+    for i in range(first, frames):
+        away = dying(away)
+        out[outs * i + c] = away
+    words[W_LAST + c] = words[W_DYING + c] = bits_of(away)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def fall_silent(words: NDArray[np.int64], out: NDArray[np.float32], first: int, frames: int) -> None:
-    """Frames ``first`` to ``frames``: the last sample dies away."""
-    if first >= frames:
-        return
-    left, right = float_of(words[W_CALLBACK_STATE]), float_of(words[W_CALLBACK_STATE + 1])
-    for i in range(first, frames):
-        left, right = dying(left), dying(right)
-        out[2 * i], out[2 * i + 1] = left, right
-    keep(words, left, right, left, right, 0.0)
+def begin_silent(words: NDArray[np.int64]) -> None:
+    """Nothing has sounded yet."""
+    for i in range(HEADER - W_FADE):
+        words[W_FADE + i] = 0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -178,11 +189,11 @@ def serve_in_turn(
     if take_turn(words, claim):
         if words[W_LAST_CLAIM] != claim:
             words[W_LAST_CLAIM] = claim
-            keep(words, 0.0, 0.0, 0.0, 0.0, 0.0)
+            begin_silent(words)
         serve_counted(words, samples, out, frames, status)
         end_turn(words, claim)
     else:
-        for i in range(2 * frames):
+        for i in range(out.shape[0]):
             out[i] = 0.0
 
 
@@ -199,7 +210,7 @@ _SIGNATURE = types.int32(
 
 @cfunc(_SIGNATURE, cache=True, error_model="numpy")
 def native_callback(_input: Any, output: Any, frames: Any, _time: Any, status: Any, user: Any) -> int:
-    """PortAudio's callback: two interleaved channels of float32. ``user`` is a :class:`Seat`'s address."""
+    """PortAudio's callback: interleaved channels of float32. ``user`` is a :class:`Seat`'s address."""
     seat = carray(user, (SEAT,), np.int64)
     if seat[2] == 0:
         store_release(seat, 2, this_thread())
@@ -208,7 +219,7 @@ def native_callback(_input: Any, output: Any, frames: Any, _time: Any, status: A
     size = header[W_TAP] // 2 + header[W_TAP_FRAMES]
     words = carray(memory, (size,), np.int64)
     samples = carray(memory, (2 * size,), np.float32)
-    out = carray(output, (2 * frames,), np.float32)
+    out = carray(output, (seat[3] * frames,), np.float32)
     serve_in_turn(words, samples, out, np.int64(frames), np.int64(status), seat[1])
     return 0
 
@@ -219,7 +230,7 @@ class Seat:
 
     Attributes:
         shared: the memory it reads.
-        words: address of word 0 of that memory, claim, the system's id of the thread that calls.
+        words: address of word 0 of that memory, claim, the system's id of the thread that calls, the stream's channels.
     """
 
     shared: Shared
@@ -236,9 +247,9 @@ class Seat:
         return max(0, int(get_word(self.words, 2)))
 
 
-def make_seat(shared: Shared, claim: int = DEVICE) -> Seat:
+def make_seat(shared: Shared, claim: int = DEVICE, channels: int = 2) -> Seat:
     """A seat of its own for every stream: one that was left behind may call at any time."""
-    return Seat(shared, np.array([shared.words.ctypes.data, claim, 0], np.int64))
+    return Seat(shared, np.array([shared.words.ctypes.data, claim, 0, channels], np.int64))
 
 
 def python_callback(shared: Shared, claim: int = DEVICE) -> Callable[[Any, int, Any, Any], None]:
@@ -289,7 +300,7 @@ class NullClock:
         self._block = block
         self._on_thread = on_thread
         self._thread: threading.Thread | None = None
-        self._out = np.zeros(2 * block, np.float32)
+        self._out = np.zeros(int(self._shared.words[W_CHANNELS]) * block, np.float32)
         self._run(stopped=True)
 
     @property

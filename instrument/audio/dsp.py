@@ -62,14 +62,8 @@ def smooth(x: float) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def amplitude(decibels: float) -> float:
-    """10^(dB / 20); below -54 dB it also falls linearly, to exactly 0 at -60. Exactly 1 at 0 dB.
-
-    2^y with y = dB log2(10) / 20: whole part by doubling, fraction by the exponential series to the 12th power.
-    """
-    if decibels <= -60.0:
-        return 0.0
-    y = min(decibels, 60.0) * 0.16609640474436813
+def power_of_two(y: float) -> float:
+    """2^y: the whole part by doubling, the fraction by the exponential series to the 12th power."""
     whole = math.floor(y)
     a = (y - whole) * 0.6931471805599453
     e = 1.0
@@ -77,6 +71,15 @@ def amplitude(decibels: float) -> float:
         e = 1.0 + a / k * e
     for _ in range(int(abs(whole))):
         e = e * 2.0 if whole > 0 else e * 0.5
+    return e
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def amplitude(decibels: float) -> float:
+    """10^(dB / 20); below -54 dB it also falls linearly, to exactly 0 at -60. Exactly 1 at 0 dB."""
+    if decibels <= -60.0:
+        return 0.0
+    e = power_of_two(min(decibels, 60.0) * 0.16609640474436813)
     if decibels < -54.0:
         e = e * ((decibels + 60.0) / 6.0)
     return e
@@ -94,7 +97,44 @@ def lookahead(rate: int) -> int:
     return max(1, int(LOOKAHEAD_S * rate))
 
 
-LIMITER_ROOM = 512  # samples of each of the limiter's rings; look-ahead is 384 at the highest rate
+# The bipolar filter: cutoffs in Hz near the knob's centre, and octaves from there to its ends (60 Hz, 8 kHz). The
+# octaves are literal, as a logarithm would be the maths library's.
+LOW_PASS, HIGH_PASS = (18_000.0, -8.228818690495881), (20.0, 8.643856189774725)
+SWEEP = 512  # steps of the tables of cutoffs
+DAMPING = 0.8  # 1 / Q: a peak of 2.7 dB
+
+
+def cutoff(knob: float, rate: int) -> float:
+    """Cutoff in Hz of the filter at ``knob``: of the low-pass below 0, of the high-pass above; exponential in it."""
+    near, octaves = LOW_PASS if knob < 0 else HIGH_PASS
+    return min(0.45 * rate, near * float(power_of_two(octaves * min(1.0, abs(knob)))))
+
+
+def tangents(rate: int) -> NDArray[np.float64]:
+    """tan(pi cutoff / rate), (2, SWEEP + 1): of the low-pass and of the high-pass, from the knob's centre outwards."""
+    steps = np.arange(SWEEP + 1) / SWEEP
+    share = np.array([[cutoff(sign * max(step, 1e-9), rate) / rate for step in steps] for sign in (-1, 1)])
+    sine, cosine = (np.vectorize(quarter_sine)(x) for x in (2 * share, 1 - 2 * share))
+    made: NDArray[np.float64] = np.ascontiguousarray(sine / cosine)
+    return made
+
+
+# Branch of a half-band filter of 31 taps: Kaiser's window, beta 6; its ends first. Literal, as any table of sin and
+# Bessel functions would be the maths library's.
+HALFBAND = (
+    -0.001531549723,
+    0.005365973234,
+    -0.013278120605,
+    0.02768289861,
+    -0.052563523015,
+    0.096901226861,
+    -0.192664536011,
+    0.630087630649,
+)
+
+
+LIMITER_ROOM = 512  # samples of each of a limiter's rings; look-ahead is 384 at the highest rate
+LIMITER_RINGS = 4
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -1,7 +1,8 @@
-"""From the networks' sound to the frames that leave: crossfade, filter, gain, pan, mix, limiter, fuse.
+"""From the networks' sound to the frames that leave: crossfade, high-pass, gain, pan, mix, fuse.
 
 Render thread only, compiled; one sample at a time with state in records, so that nothing depends on how turns are cut.
-What the networks make is left to ``instrument.audio.voices``, where the frames go to ``instrument.audio.ring``.
+What the networks make is left to ``instrument.audio.voices``, filter and drive to ``shape``, pairs of channels and
+limiters to ``channels``, where the frames go to ``ring``.
 """
 
 # mypy: disable-error-code="no-any-return"
@@ -14,20 +15,22 @@ from engine import kernel_cache  # noqa: F401
 import numpy as np
 from numba import njit
 
-from instrument.audio.dsp import CEILING, LIMITER_ROOM, amplitude, limit, quarter_sine, resampled, smooth
-from instrument.audio.memory import INNER, get_f64, set_f32, set_f64
+from instrument.audio.channels import LEFT, RIGHT, clear_buses, limit_pairs, limited, pair_of, share_out
+from instrument.audio.dsp import LIMITER_ROOM, amplitude, quarter_sine, resampled, smooth
+from instrument.audio.memory import INNER, get_f64, set_f64
 from instrument.audio.parking import rest_gain
 from instrument.audio.pending import tell
+from instrument.audio.shape import is_shaped, shaped
 from instrument.audio.state import FADING, PARKED, PAST, ZERO, Record, deck_at, slot_at, voice_at
 from instrument.audio.voices import past_of, rest_of, value_at
-from instrument.controls import GAIN, MUTE, PAN, WIDTH, Op
+from instrument.controls import GAIN, LEVEL, MUTE, PAN, WIDTH, Op
 from instrument.shared import NEVER
 
 RUNAWAY = 0.8  # mean square over about a second (a full-scale square has 1, a full-scale sine 0.5)
 NOT_FINITE, TOO_LOUD = np.int64(0), np.int64(1)
 _FUSE = np.int64(Op.FUSE)
 _GAIN, _PAN, _MUTE, _NEVER = np.int64(GAIN), np.int64(PAN), np.int64(MUTE), np.int64(NEVER)
-_WIDTH = np.int64(WIDTH)
+_LEVEL, _WIDTH = np.int64(LEVEL), np.int64(WIDTH)
 
 
 @njit(**INNER)
@@ -107,6 +110,9 @@ def mix_voice(core: Record, v: int, n: int) -> None:
     if voice.parked == PARKED:
         return
     start = core.mix
+    shaping = is_shaped(core, v, v, start)
+    voice.pair = pair_of(core, v)
+    level_rests, level = rest_of(core, v, _LEVEL), value_at(core, v, _LEVEL, _NEVER)
     gain_rests, pan_rests, mute_rests = rest_of(core, v, _GAIN), rest_of(core, v, _PAN), rest_of(core, v, _MUTE)
     loudness, heard = amplitude(value_at(core, v, _GAIN, _NEVER)), 1.0 - value_at(core, v, _MUTE, _NEVER)
     place = value_at(core, v, _PAN, _NEVER)
@@ -114,8 +120,12 @@ def mix_voice(core: Record, v: int, n: int) -> None:
     square, peak = voice.square, voice.peak
     for i in range(n):
         at = start + i
-        y = filtered(core, v, v, raw_sample(core, v, v, at), at) * fuse_gain(core, v, at) * rest_gain(core, v, at)
+        y = filtered(core, v, v, raw_sample(core, v, v, at), at)
+        if shaping:
+            y = shaped(core, v, v, y, at)
+        y = y * fuse_gain(core, v, at) * rest_gain(core, v, at)
         y *= loudness if at >= gain_rests else amplitude(value_at(core, v, _GAIN, at))
+        y *= level if at >= level_rests else value_at(core, v, _LEVEL, at)
         y *= heard if at >= mute_rests else 1.0 - value_at(core, v, _MUTE, at)
         if at >= pan_rests:
             to_left, to_right = left, right
@@ -124,6 +134,8 @@ def mix_voice(core: Record, v: int, n: int) -> None:
             to_left, to_right = quarter_sine(0.5 - 0.5 * p), quarter_sine(0.5 + 0.5 * p)
         set_f64(core.left, i, get_f64(core.left, i) + y * to_left)
         set_f64(core.right, i, get_f64(core.right, i) + y * to_right)
+        if core.pairs > 1:
+            share_out(core, v, i, y * to_left, y * to_right)
         square += core.meter_blend * (y * y - square)
         peak = max(abs(y), peak * core.meter_fall)
     voice.square, voice.peak = square, peak
@@ -146,17 +158,24 @@ def mix_sides(core: Record, v: int, n: int) -> None:
     if voice.parked == PARKED:
         return
     square, peak = voice.square, voice.peak
+    shaping = is_shaped(core, v, v, core.mix) | is_shaped(core, v, right, core.mix)
+    voice.pair = pair_of(core, v)
     for i in range(n):
         at = core.mix + i
         x = filtered(core, v, v, raw_sample(core, v, v, at), at)
         y = filtered(core, v, right, raw_sample(core, v, right, at), at)
+        if shaping:
+            x, y = shaped(core, v, v, x, at), shaped(core, v, right, y, at)
         gain = fuse_gain(core, v, at) * rest_gain(core, v, at) * amplitude(value_at(core, v, _GAIN, at))
-        gain *= 1.0 - value_at(core, v, _MUTE, at)
+        gain *= value_at(core, v, _LEVEL, at) * (1.0 - value_at(core, v, _MUTE, at))
         middle, side = 0.5 * (x + y) * gain, apart(core, v, 0.5 * (x - y)) * value_at(core, v, _WIDTH, at) * gain
         x, y = middle + side, middle - side
         place = value_at(core, v, _PAN, at)
-        set_f64(core.left, i, get_f64(core.left, i) + x * quarter_sine(0.5 - 0.5 * place))
-        set_f64(core.right, i, get_f64(core.right, i) + y * quarter_sine(0.5 + 0.5 * place))
+        to_left, to_right = quarter_sine(0.5 - 0.5 * place), quarter_sine(0.5 + 0.5 * place)
+        set_f64(core.left, i, get_f64(core.left, i) + x * to_left)
+        set_f64(core.right, i, get_f64(core.right, i) + y * to_right)
+        if core.pairs > 1:
+            share_out(core, v, i, x * to_left, y * to_right)
         square += core.meter_blend * (0.5 * (x * x + y * y) - square)
         peak = max(abs(x), abs(y), peak * core.meter_fall)
     voice.square, voice.peak = square, peak
@@ -185,6 +204,8 @@ def mix(core: Record, n: int) -> int:
     for i in range(n):
         set_f64(core.left, i, 0.0)
         set_f64(core.right, i, 0.0)
+    if core.pairs > 1:
+        clear_buses(core, n)
     for v in range(core.voices):
         if core.stereo >> v & 1:
             mix_sides(core, v, n)
@@ -192,32 +213,18 @@ def mix(core: Record, n: int) -> int:
             mix_voice(core, v, n)
     out = np.int64(0)
     for i in range(n):
-        gain = whole_gain(core, core.mix + i)
-        if step_limiter(core, core.mix + i, get_f64(core.left, i) * gain, get_f64(core.right, i) * gain, out):
+        at = core.mix + i
+        whole = whole_gain(core, at)
+        left, right = get_f64(core.left, i) * whole, get_f64(core.right, i) * whole
+        gain = limited(core, core.limiters, at, left, right, core.out, 2 * out)
+        if core.pairs > 1:
+            limit_pairs(core, i, whole, out)
+        if gain >= 0.0:
+            left = get_f64(core.limiters, LEFT + ((at - core.ahead) & (LIMITER_ROOM - 1)))
+            right = get_f64(core.limiters, RIGHT + ((at - core.ahead) & (LIMITER_ROOM - 1)))
+            meter(core, left, right, gain)
             out += 1
     return int(out)
-
-
-@njit(**INNER)
-def step_limiter(core: Record, at: int, left: float, right: float, out: int) -> bool:
-    """Sample ``at`` enters the limiter; the one ``ahead`` before it leaves to ``frames[out]``, if there is one."""
-    peak = max(abs(left), abs(right))
-    if not peak < 1e9:
-        left, right, peak = 0.0, 0.0, 0.0
-    mask = LIMITER_ROOM - 1
-    set_f64(core.need, at & mask, 1.0 if peak <= CEILING else CEILING / peak)
-    set_f64(core.late_left, at & mask, left)
-    set_f64(core.late_right, at & mask, right)
-    gain = limit(core.need, core.held, at, core.ahead, core.release)
-    leaving = at - core.ahead
-    if leaving < 0:
-        return False
-    left = min(max(get_f64(core.late_left, leaving & mask) * gain, -CEILING), CEILING)
-    right = min(max(get_f64(core.late_right, leaving & mask) * gain, -CEILING), CEILING)
-    set_f32(core.out, 2 * out, np.float32(left))
-    set_f32(core.out, 2 * out + 1, np.float32(right))
-    meter(core, left, right, gain)
-    return True
 
 
 @njit(**INNER)

@@ -19,7 +19,16 @@ from numpy.typing import NDArray
 
 from engine.config import ModelConfig
 from instrument.audio import loop
-from instrument.audio.dsp import LIMITER_ROOM, MONO_HZ, RELEASE_S, highpass, lookahead, make_resampler
+from instrument.audio.dsp import (
+    LIMITER_RINGS,
+    LIMITER_ROOM,
+    MONO_HZ,
+    RELEASE_S,
+    highpass,
+    lookahead,
+    make_resampler,
+    tangents,
+)
 from instrument.audio.slots import Slot
 from instrument.audio.state import (
     ANCHOR,
@@ -27,11 +36,14 @@ from instrument.audio.state import (
     CORE,
     DECK,
     GLIDE,
+    LINE,
     LOOP,
+    MAX_PAIRS,
     MAX_TURN,
     MAX_VOICES,
     PAST,
     PENDING,
+    SHAPE,
     STEPS,
     TIMES,
     VOICE,
@@ -41,7 +53,9 @@ from instrument.audio.table import ROOM, Rules, Table
 from instrument.audio.timing import SHARE, Timing, make_timing, measure
 from instrument.controls import DEFAULTS, HIGHEST, LOWEST, MATURITY, OLDEST, PARAMETERS, Link
 from instrument.shared import (
+    MAX_CHANNELS,
     NEVER,
+    W_CHANNELS,
     W_CLOCK_STOP,
     W_FLOWING,
     W_HORIZON,
@@ -55,6 +69,7 @@ from instrument.shared import (
 GLIDE_S, OPENING_S, CLOSING_S, PANIC_S, FUSE_S = 0.020, 0.030, 0.100, 0.030, 0.010
 REST_S = 0.030  # a voice that is parked fades out, and one that is woken fades in
 METER_S, PEAK_S, FUSE_WINDOW_S = 0.3, 0.5, 0.5
+DRIVE_RISE_S, DRIVE_FALL_S, DRIVE_MEAN_S = 0.1, 2.0, 0.016  # how the drive follows loudness, and what is DC to it
 CONTROL_S = 0.002  # a command's way from the wire to the ring, in the latency sum
 GROWING_S = 0.05  # crossfade from epoch to epoch
 TAP_S = 4.0  # what the tap holds while a disk is busy
@@ -104,6 +119,7 @@ class Performance:
         tap: keep the final mix for a recorder from sample 0 on (drained with ``link.tap``).
         offline: no device and no clock: :meth:`render_to` makes the sound, as fast as it can.
         timing: the table of an earlier set's ``timing`` instead of a measurement.
+        channels: of the output, 2, 4, ... 16; what is recorded or rendered is the stereo sum of their pairs.
         history: the bank is a training run's, its epochs in order: `maturity` moves through it.
         joining: how many slots may join a history later, see :meth:`add`.
         coming: networks of other patches of the set, which may be loaded later, see :meth:`load`.
@@ -129,9 +145,10 @@ class Performance:
         history: bool = False,
         joining: int = 0,
         coming: Sequence[Configured] = (),
+        channels: int = 2,
     ) -> None:
         start = [0] * voices if start is None else start
-        _check(slots, voices, start, sample_rate, ring_frames, block)
+        _check(slots, voices, start, sample_rate, ring_frames, block, channels)
         self.sample_rate, self.voices, self.block = sample_rate, voices, block
         self._stereo = _signed(slots[0].program.stereo)
         networks = (*slots, *coming)
@@ -146,7 +163,7 @@ class Performance:
             slot.begin(seed)
         self.table = Table(slots, self._timing, room)
         self._bank, self._joining = len(slots), joining
-        shared = make_shared(voices, sample_rate, self.ring_frames, int(TAP_S * sample_rate))
+        shared = make_shared(voices, sample_rate, self.ring_frames, int(TAP_S * sample_rate), channels)
         self.link = Link(shared)
         self._memory = self._make_memory(start, parameters)
         self._core = self._make_core()
@@ -406,9 +423,7 @@ class Performance:
         }
         made |= {name: np.zeros(PENDING + 1, COMMAND) for name in ("front", "later")}
         made |= {name: np.full(MAX_TURN, 0.0) for name in ("left", "right")}
-        made |= {name: np.full(LIMITER_ROOM, 1.0) for name in ("need", "held")}
-        made |= {name: np.full(LIMITER_ROOM, 0.0) for name in ("late_left", "late_right")}
-        return made
+        return made | _make_pairs(int(shared.words[W_CHANNELS]) // 2) | _make_shapes(self._rows, self.sample_rate)
 
     @property
     def _rows(self) -> int:
@@ -440,6 +455,7 @@ class Performance:
             "delay": timing.delay,
             "mix": -timing.delay,
             "ahead": timing.ahead,
+            "pairs": int(self.link.shared.words[W_CHANNELS]) // 2,
             "hop": max(slot.config.hop for slot in self.slots),
             "nap": self._nap(),
             "offline": int(self._offline),
@@ -459,6 +475,9 @@ class Performance:
             "meter_blend": _blend(METER_S * rate),
             "meter_fall": 1.0 - _blend(PEAK_S * rate),
             "fuse_blend": _blend(FUSE_WINDOW_S * rate),
+            "drive_rise": 1.0 / (DRIVE_RISE_S * rate),
+            "drive_fall": 1.0 / (DRIVE_FALL_S * rate),
+            "drive_mean": 1.0 / (DRIVE_MEAN_S * rate),
             "reduction": 1.0,
             "entropy_blend": timing.turn / (timing.turn + SMOOTHED_S * rate),
             "steer_blend": timing.turn / (STEERED_S * rate),
@@ -526,6 +545,28 @@ def _make_modulations(voices: int) -> NDArray[np.void]:
     return glides
 
 
+def _make_pairs(pairs: int) -> dict[str, NDArray[Any]]:
+    """What the pairs of channels need: with one, the limiter of the stereo sum is all there is."""
+    several = pairs if pairs > 1 else 0
+    limiters = np.full((1 + several, LIMITER_RINGS, LIMITER_ROOM), 0.0)
+    limiters[:, :2] = 1.0  # need and held
+    return {
+        "limiters": limiters,
+        "buses": np.full((max(1, several), 2, MAX_TURN), 0.0),
+        "wide": np.full((MAX_TURN, 2 * max(1, several)), 0.0, np.float32),
+    }
+
+
+def _make_shapes(rows: int, sample_rate: int) -> dict[str, NDArray[Any]]:
+    """What filters and drives need, (rows), and every voice's share in each pair of channels."""
+    return {
+        "shape_memory": np.zeros(rows, SHAPE),
+        "line_memory": np.full((rows, 3, LINE), 0.0),
+        "tangents": tangents(sample_rate),
+        "share_memory": np.full((rows, MAX_PAIRS), 0.0),
+    }
+
+
 def _values(voices: int, parameters: Sequence[Sequence[float]] | None) -> NDArray[np.float64]:
     """Starting values, (voices, PARAMETERS); rows of an older log, which knew fewer, are filled up."""
     rows = [DEFAULTS] * voices if parameters is None else parameters
@@ -536,7 +577,13 @@ def _values(voices: int, parameters: Sequence[Sequence[float]] | None) -> NDArra
 
 
 def _check(
-    slots: Sequence[Slot], voices: int, start: Sequence[int], sample_rate: int, ring_frames: int, block: int
+    slots: Sequence[Slot],
+    voices: int,
+    start: Sequence[int],
+    sample_rate: int,
+    ring_frames: int,
+    block: int,
+    channels: int,
 ) -> None:
     if not slots:
         raise ValueError("slots: none: a bank of at least one network expected")
@@ -546,6 +593,8 @@ def _check(
         raise ValueError(f"sample_rate: {sample_rate}: 8000 to 384000 Hz expected")
     if not 1 <= block <= 1 << 16 or not 1 <= ring_frames <= 1 << 20:
         raise ValueError(f"ring_frames, block: {ring_frames}, {block}: up to a million and 65536 frames expected")
+    if channels not in range(2, MAX_CHANNELS + 1, 2):
+        raise ValueError(f"channels: {channels}: 2, 4, ... {MAX_CHANNELS} expected")
     if len(start) != voices or not all(0 <= k < len(slots) for k in start):
         raise ValueError(
             f"start: {list(start)}: a slot from 0 to {len(slots) - 1} for each of {voices} voices expected"

@@ -18,6 +18,7 @@ from instrument.audio.pending import tell
 from instrument.audio.state import EVERY, MAX_TURN, ZERO, Record
 from instrument.controls import Op
 from instrument.shared import (
+    W_CHANNELS,
     W_OFFLINE,
     W_RING,
     W_RING_FRAMES,
@@ -62,10 +63,12 @@ def send(core: Record, count: int) -> None:
         return
     write: int = load_acquire(words, W_RING_WRITE)
     if load_acquire(words, W_STOP) < ABANDONED or ring_room(words) >= count:
+        channels = get_i64(words, W_CHANNELS)
+        frames = core.wide if core.pairs > 1 else core.out
         for i in range(count):
-            place = get_i64(words, W_RING) + 2 * ((write + i) & get_i64(words, W_RING_MASK))
-            set_f32(core.samples, place, get_f32(core.out, 2 * i))
-            set_f32(core.samples, place + 1, get_f32(core.out, 2 * i + 1))
+            place = get_i64(words, W_RING) + channels * ((write + i) & get_i64(words, W_RING_MASK))
+            for c in range(channels):
+                set_f32(core.samples, place + c, get_f32(frames, channels * i + c))
         store_release(words, W_RING_WRITE, write + count)
 
 

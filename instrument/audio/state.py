@@ -20,12 +20,15 @@ from numba import types
 from numba.extending import intrinsic
 from numba.np.numpy_support import from_dtype
 
+from instrument.shared import MAX_CHANNELS
+
 _intrinsic: Any = intrinsic
 Record = Any  # one element of an array of the types below, as compiled code sees it
 
 PAST = 1 << 15  # network samples each deck remembers: for the resampler, and to prime another network with
 MAX_TURN = 4096
 MAX_VOICES = 64
+MAX_PAIRS = MAX_CHANNELS // 2
 PENDING = 1024  # commands that may wait for their sample in each of the two lists
 
 PLAYING, FALLING, SILENT = range(3)  # phase of the whole: FALLING is panic's fade
@@ -47,14 +50,14 @@ def _record(integers: str, floats: str) -> np.dtype[np.void]:
 CORE = _record(
     # fixed at the start
     "rate voices stereo slots room top turn delay ahead hop nap offline glide opening closing fall fuse rest past "
-    "history growing "
+    "history growing pairs "
     # (room: of the table of slots; top: none is ready from there on; slots: of a history's bank, the table's first)
     # addresses: shared words and float32 samples; arrays of records; two lists of COMMAND, latest first; crossfade
-    # limits and prime rates, (room, room); float64 of one turn's mix, of the limiter's rings; float32 frames of a turn;
-    # histogram
+    # limits and prime rates, (room, room); float64 of the saturators' delay lines, of the filter's cutoffs, of each
+    # voice's share in each pair of output channels; of one turn's mix and, with several pairs, of theirs; of the
+    # limiters' rings; float32 frames of one turn, in stereo and of all channels; histogram
     "words samples slot_memory voice_memory deck_memory glide_memory modulation_memory front later limits rates "
-    "loop_memory anchor_memory "
-    "left right need held late_left late_right out times "
+    "loop_memory anchor_memory shape_memory line_memory tangents share_memory left right buses limiters out wide times "
     # where we are
     "mix phase panic_at overtaken fade_start stop_at ended "
     "front_count mix_count "
@@ -62,6 +65,7 @@ CORE = _record(
     "late commands events_lost events_untold events_from tap_lost tap_missing tap_from fuses frames next_figures "
     "first_ns",
     "b0 b1 b2 a1 a2 s0 s1 s2 t1 t2 fade_from fade_to release meter_fall meter_blend fuse_blend "
+    "drive_rise drive_fall drive_mean "
     "entropy_blend steer_blend "
     "load peak square peak_total square_total reduction hop_p50 hop_p99 hop_max factor",
 )
@@ -80,7 +84,7 @@ SLOT = _record(
 # which only what belongs to one side counts: filters, levels, the sound made so far.
 VOICE = _record(
     "deck phase slot switch_at switch_origin fade_length wanted wanted_ramp wanted_flags "
-    "fault fuse_at fuse_back fuse_reason grown parked rest_start measured",
+    "fault fuse_at fuse_back fuse_reason grown parked rest_start measured pair",
     "z1 z2 square peak runaway rest_from rest_to entropy steer entropy_total "
     # of a stereo voice: the filter of what differs between its sides
     "side1 side2",
@@ -93,6 +97,11 @@ DECK = _record("slot first origin started primed rate jumped speech speech_left"
 # from; exact: the pass is where the stored one was, of which so many steps are; spread: 2^32 variation; chances: drawn
 LOOP = _record("state length start next begun step step_length step_end stored exact spread chances", "part rest")
 ANCHOR = _record("speech speech_left", "decoded")  # of a deck, as it was where a step began
+
+# Of filter and drive, (rows). half: which filter is at work, -1 low-pass, 1 high-pass; count: how far the
+# saturator is in. knob and g, drive and amount: the last value and what was made of it
+SHAPE = _record("half count", "knob g band low drive amount power mean last root")
+LINE = 16  # samples of each of a saturator's three delay lines
 
 # (voices, parameters) of them twice: what was set, and what is added to it; low and high limit the sum
 GLIDE = _record("end ramp", "target step low high")
@@ -127,4 +136,4 @@ def _reader(dtype: np.dtype[np.void]) -> Any:
 
 core_at, slot_at, voice_at = _reader(CORE), _reader(SLOT), _reader(VOICE)
 deck_at, glide_at, command_at = _reader(DECK), _reader(GLIDE), _reader(COMMAND)
-loop_at, anchor_at = _reader(LOOP), _reader(ANCHOR)
+loop_at, anchor_at, shape_at = _reader(LOOP), _reader(ANCHOR), _reader(SHAPE)

@@ -44,6 +44,7 @@ from instrument.audio.state import (
     anchor_at,
     deck_at,
     glide_at,
+    shape_at,
     loop_at,
     slot_at,
     voice_at,
@@ -346,6 +347,8 @@ def forget_filters(core: Record, v: int) -> None:
     for side in range(sides(core, v)):
         own = voice_at(core.voice_memory, side * core.voices + v)
         own.z1, own.z2, own.side1, own.side2 = 0.0, 0.0, 0.0, 0.0
+        shape = shape_at(core.shape_memory, side * core.voices + v)
+        shape.half, shape.count = 0, 0
 
 
 @njit(**INNER)
