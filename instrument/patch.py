@@ -42,11 +42,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Output:
-    """Where the sound goes: device name, L in milliseconds, frames of a device block."""
+    """Where the sound goes: device name, L in milliseconds, frames of a device block, channels."""
 
     device: str = "default"
     latency: float = 20.0
     block: int = 128
+    channels: int = 2
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,7 @@ def from_data(data: object, path: Path | None) -> Patch:
     voices = fields.get("voices", 1)
     sweeps = {name: read_sweep(f"sweeps.{name}", found, voices) for name, found in fields.get("sweeps", {}).items()}
     names = [entry.name for entry in bank]
+    _check_pairs(fields, fields.get("output", {}).get("channels", 2) // 2)
     tables = {"sweep": "sweeps", "lfo": "lfos", "macro": "macros"}
     known = Known(voices, names, {name: fields.get(table, {}) for name, table in tables.items()})
     return Patch(
@@ -223,6 +225,18 @@ def from_data(data: object, path: Path | None) -> Patch:
 
 
 # --- references between the parts -------------------------------------------------------------------------------------
+
+
+def _check_pairs(fields: Mapping[str, Any], pairs: int) -> None:
+    """Voices go to pairs of channels that there are."""
+    starts = [("parameters", fields.get("parameters", {}))]
+    starts += [(f"voice.{n}", values) for n, values in fields.get("voice", {}).items()]
+    for where, values in starts:
+        if values.get("output", 1) > pairs:
+            raise ValueError(
+                f"{where}.output: {values['output']:g} is beyond the {pairs} pair{'s' * (pairs > 1)} of "
+                f"output.channels: {2 * pairs}"
+            )
 
 
 def _bank(files: tuple[str, ...], path: Path | None, history: bool) -> tuple[Entry, ...]:

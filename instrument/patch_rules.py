@@ -16,11 +16,17 @@ from instrument.schema import TOP, Choice, ListOf, Number, Record, Switch, Table
 _HELP = {name: f"{p.help}{f' ({p.unit})' if p.unit else ''}" for name, p in PARAMETERS.items()}
 
 _OUTPUT = Record(
-    {"device": Text(), "latency": Number(1, 2000), "block": Number(16, 8192, whole=True)},
+    {
+        "device": Text(),
+        "latency": Number(1, 2000),
+        "block": Number(16, 8192, whole=True),
+        "channels": Number(2, 16, whole=True, even=True),
+    },
     help={
         "device": "default, or part of a device's name",
         "latency": "gesture to sound, in milliseconds",
         "block": "frames of a device block",
+        "channels": "2, or 4, 6 ... 16 for voices on pairs of their own; fixed when the set starts",
     },
 )
 _VOICE_SETTINGS = Record(

@@ -28,11 +28,12 @@ class Rule(Protocol):
 
 @dataclass(frozen=True)
 class Number:
-    """A finite number from ``low`` to ``high``; ``whole`` for integers (2.0 counts, as in JSON)."""
+    """A finite number from ``low`` to ``high``; ``whole`` for integers (2.0 counts, as in JSON), ``even`` for such."""
 
     low: float
     high: float
     whole: bool = False
+    even: bool = False
 
     def read(self, value: object, where: str) -> Any:
         """A float, or an int if ``whole``."""
@@ -44,16 +45,18 @@ class Number:
             raise ValueError(f"{where}: {shorten(value)} is outside {number(self.low)} to {number(self.high)}")
         if not self.whole:
             return float(value)
-        if value != int(value):
+        if value != int(value) or (self.even and value % 2):
             raise ValueError(f"{where}: {value} is not {self._kind()}")
         return int(value)
 
     def schema(self) -> dict[str, Any]:
         """type, minimum, maximum."""
-        return {"type": "integer" if self.whole else "number", "minimum": self.low, "maximum": self.high}
+        step = {"multipleOf": 2} if self.even else {}
+        return {"type": "integer" if self.whole else "number", "minimum": self.low, "maximum": self.high, **step}
 
     def _kind(self) -> str:
-        return f"{'a whole number' if self.whole else 'a number'} from {number(self.low)} to {number(self.high)}"
+        kind = "an even number" if self.even else "a whole number" if self.whole else "a number"
+        return f"{kind} from {number(self.low)} to {number(self.high)}"
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,7 @@ class Session:
             parameters=p.parameters,
             ring_frames=self.share.ring_frames,
             block=p.block,
+            channels=p.patch.output.channels,
             tap=bool(self._recorded()),
             history=p.patch.history,
             joining=room_for(p.checkpoints[-1]) if p.follows else 0,

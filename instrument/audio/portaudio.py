@@ -107,8 +107,10 @@ def takes_address(sd: Any) -> bool:
     return {"kind", "callback", "userdata", "wrap_callback"} <= set(inspect.signature(base).parameters)
 
 
-def open_native(device: int, rate: int, block: int, address: int, userdata: int, keep: object) -> Any:
-    """A stereo float32 stream that calls the C function at `address`. Raises what PortAudio says as ValueError.
+def open_native(
+    device: int, rate: int, block: int, address: int, userdata: int, keep: object, channels: int = 2
+) -> Any:
+    """A float32 stream that calls the C function at `address`. Raises what PortAudio says as ValueError.
 
     `keep` is what that function touches: it lives as long as the stream, which may be left behind while it calls.
     """
@@ -119,32 +121,32 @@ def open_native(device: int, rate: int, block: int, address: int, userdata: int,
             wrap_callback=None,
             callback=sd._ffi.cast("PaStreamCallback *", address),
             userdata=sd._ffi.cast("void *", userdata),
-            **_format(device, rate, block),
+            **_format(device, rate, block, channels),
         )
     stream.keep = keep
     return stream
 
 
-def open_python(device: int, rate: int, block: int, callback: Callable[..., None]) -> Any:
-    """The same with a Python callback `(out, frames, time, status)`, out (frames, 2): the fallback."""
+def open_python(device: int, rate: int, block: int, callback: Callable[..., None], channels: int = 2) -> Any:
+    """The same with a Python callback `(out, frames, time, status)`, out (frames, channels): the fallback."""
     sd = load()
     with hushed, one_line(sd):
-        return sd.OutputStream(callback=callback, **_format(device, rate, block))
+        return sd.OutputStream(callback=callback, **_format(device, rate, block, channels))
 
 
-def check(device: int, rate: int) -> None:
-    """Raises ValueError if the device does not play stereo float32 at this rate; ALSA lists some that do not exist."""
+def check(device: int, rate: int, channels: int = 2) -> None:
+    """Raises ValueError if the device does not play float32 so; ALSA lists some that do not exist."""
     sd = load()
     with hushed, one_line(sd):
-        sd.check_output_settings(device=device, channels=2, dtype="float32", samplerate=rate)
+        sd.check_output_settings(device=device, channels=channels, dtype="float32", samplerate=rate)
 
 
-def _format(device: int, rate: int, block: int) -> dict[str, object]:
+def _format(device: int, rate: int, block: int, channels: int) -> dict[str, object]:
     return {
         "samplerate": rate,
         "blocksize": block,
         "device": device,
-        "channels": 2,
+        "channels": channels,
         "dtype": "float32",
         "latency": "low",
         "clip_off": True,  # the limiter has been there already

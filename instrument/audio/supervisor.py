@@ -19,7 +19,7 @@ from instrument.audio.devices import Device
 from instrument.audio.outputs import Say, make_clock
 from instrument.audio.priority import raise_thread
 from instrument.controls import Link
-from instrument.shared import CLOCK, DEVICE, NOBODY, W_CALLBACKS, get_word, hand_over
+from instrument.shared import CLOCK, DEVICE, NOBODY, W_CALLBACKS, W_CHANNELS, W_PAIRS, get_word, hand_over, set_word
 
 LOOK = 0.05  # seconds between two looks
 LOST = 0.2  # seconds without a callback: the device is lost
@@ -52,6 +52,8 @@ class Supervisor:
         self._clock = make_clock(link, block)
         self._claim = DEVICE - 1
         self._seat = make_seat(link.shared, self._claim)
+        self._channels = int(self._words[W_CHANNELS])
+        self._opened = self._channels  # of the stream; fewer are said once
         self._stream: Any = None
         self._favoured = ""  # what priority the callback's thread has; empty: not known yet
         self._lost_at = self._next_try = 0.0
@@ -159,12 +161,29 @@ class Supervisor:
     def _make_stream(self, device: Device, claim: int) -> tuple[Any, bool]:
         """A stream, and whether its callback is the compiled one."""
         where = (device.index, self._rate, self._block)
-        shared = self._link.shared
-        self._seat = seat = make_seat(shared, claim)
+        shared, channels = self._link.shared, self._fit(device)
+        self._seat = seat = make_seat(shared, claim, channels)
         if portaudio.takes_address(portaudio.load()):
-            return portaudio.open_native(*where, native_callback.address, seat.address, seat), True
+            return portaudio.open_native(*where, native_callback.address, seat.address, seat, channels), True
         self._say("this sounddevice takes no compiled callback: expect gaps when Python is busy")
-        return portaudio.open_python(*where, python_callback(shared, claim)), False
+        return portaudio.open_python(*where, python_callback(shared, claim), channels), False
+
+    def _fit(self, device: Device) -> int:
+        """How many channels to open; the mixer learns of the pairs, and puts what has none on the first."""
+        channels = max(2, min(self._channels, device.channels // 2 * 2))
+        if channels > 2:
+            try:
+                portaudio.check(device.index, self._rate, channels)
+            except ValueError:
+                channels = 2  # all that was asked of it when it was chosen
+        if channels < min(self._channels, self._opened):
+            self._say(
+                f"output device {device.name!r} has {channels} of {self._channels} channels: what would go to the "
+                f"others goes to the first pair"
+            )
+        self._opened = channels
+        set_word(self._words, W_PAIRS, channels // 2)
+        return channels
 
     def _pass_on(self, old: int, new: int) -> bool:
         """Give the ring to another claim, between two blocks of whoever has it."""
