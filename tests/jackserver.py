@@ -21,8 +21,8 @@ READY_SECONDS = 20
 class JackServer:
     """Starts and kills one private server by name; its environment makes PortAudio find that one and no other."""
 
-    def __init__(self, rate: int = RATE) -> None:
-        self.rate = rate
+    def __init__(self, rate: int = RATE, ports: int = 2) -> None:
+        self.rate, self.ports = rate, ports
         self.name, self._lock = _free_name()
         self.environment = os.environ | {
             "JACK_NO_AUDIO_RESERVATION": "1",
@@ -34,6 +34,7 @@ class JackServer:
     def start(self) -> None:
         """Start, and wait until a client can connect."""
         command = ["jackd", "--no-realtime", "-d", "dummy", "-r", str(self.rate), "-p", str(PERIOD)]
+        command += ["-P", str(self.ports)]
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(command, env=self.environment, **quiet)
         wait = ["jack_wait", "-w", "-t", str(READY_SECONDS), "-s", self.name]
@@ -102,9 +103,19 @@ def missing() -> str:
 @pytest.fixture
 def jack() -> Iterator[JackServer]:
     """A running server, gone after the test."""
+    yield from _served(2)
+
+
+@pytest.fixture
+def jack_of_four() -> Iterator[JackServer]:
+    """The same with four playback ports."""
+    yield from _served(4)
+
+
+def _served(ports: int) -> Iterator[JackServer]:
     if missing():
         pytest.skip(missing())
-    server = JackServer()
+    server = JackServer(ports=ports)
     try:
         server.start()
         yield server

@@ -1,7 +1,7 @@
 """A device output over a ring that is always full, for a child process whose device a test takes away.
 
 Says what happens on stdout, a line each, with the count of callbacks; ends in order when stdin closes, having said
-"heard" on stderr. With the word "python" the callback is the fallback.
+"heard" on stderr. With the word "python" the callback is the fallback; with a number the ring has so many channels.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ def main() -> None:
         portaudio.takes_address = lambda _: False
     output = outputs.choose("system", 128, print)
     rate = output.rate or 0
-    link = Link(make_shared(1, rate, RING, 8))
+    channels = next((int(word) for word in sys.argv if word.isdigit()), 2)
+    link = Link(make_shared(1, rate, RING, 8, channels))
     words, done = link.shared.words, threading.Event()
 
     def produce() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import networks
 import pytest
 import soundfile
-from jackserver import RATE, jack  # noqa: F401
+from jackserver import RATE, jack, jack_of_four  # noqa: F401
 
 from engine.checkpoint import save
 
@@ -162,4 +163,30 @@ def test_python_callback_where_no_address_is_taken(child):
     count = first[1]
     while player.ask("again")[1] < count + 3:
         pass
+    assert player.end()[:2] == (0, HEARD)
+
+
+def connections(server):
+    """Names of the playback ports that something is connected to."""
+    command = ["jack_lsp", "-c", "-s", server.name]
+    found = subprocess.run(command, env=server.environment, capture_output=True, text=True, check=True, timeout=30)
+    ports = re.findall(r"^(\S.*)\n((?:   .*\n)*)", found.stdout, re.M)
+    return sorted(name for name, others in ports if name.startswith("system:playback") and others)
+
+
+@pytest.mark.skipif(shutil.which("jack_lsp") is None, reason="jack_lsp is not installed")
+@pytest.mark.parametrize(("wanted", "line"), [(4, ""), (6, "output device 'system' has 4 of 6 channels")])
+def test_every_pair_has_its_ports(jack_of_four, wanted, line):  # noqa: F811
+    player = Child(jack_of_four, HERE / "lost_device.py", str(wanted))
+    if line:
+        assert player.line()[0].startswith(line)
+    assert player.line()[0] == "playing"
+    assert connections(jack_of_four) == [f"system:playback_{i}" for i in (1, 2, 3, 4)]
+    assert player.end()[:2] == (0, HEARD)
+
+
+def test_a_patch_of_more_channels_than_the_device_folds_them(jack, child):  # noqa: F811
+    player = child(HERE / "lost_device.py", "4")
+    assert player.line()[0].endswith("has 2 of 4 channels: what would go to the others goes to the first pair")
+    assert player.line()[0] == "playing"
     assert player.end()[:2] == (0, HEARD)

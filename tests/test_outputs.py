@@ -154,7 +154,8 @@ class Desk:
         self.now = 1000.0 + at
         self.supervisor.look()
 
-    def open(self, _index, rate, _block, _address, user, seat):
+    def open(self, _index, rate, _block, _address, user, seat, channels):
+        assert channels == 2 == seat.words[3]
         if rate != self.device.rate:
             raise ValueError("Invalid sample rate")
         assert user == seat.words.ctypes.data

@@ -9,10 +9,13 @@ from numba import njit
 from test_audio_loop import offline, play
 
 from instrument.audio import dsp
+from instrument.audio.callback import serve_counted
+from instrument.audio.performance import Performance
 from instrument.audio.shape import FILL, driven, swept
 from instrument.audio.slots import Slot
 from instrument.audio.state import CORE, LINE, SHAPE, core_at, shape_at
 from instrument.controls import DEFAULTS, DRIVE, FILTER, GAIN, LEVEL, OUTPUT, PAN, Command, Op
+from instrument.shared import W_PAIRS, set_word
 
 RATE = 44100
 GLIDE = 882
@@ -240,3 +243,79 @@ def test_level_is_linear_and_ramps():
     fading, _ = play(r, 8000, [Command(3000, Op.SET, parameter=LEVEL, value=0.0, ramp=2000)])
     wanted = full * np.clip((4999 - np.arange(8000)) / 2000, 0, 1)[:, None]
     np.testing.assert_allclose(fading, wanted, atol=1e-6)
+
+
+# --- pairs of channels
+
+
+def listen(channels, length, commands=(), outs=None, pairs=None, rows=None, voices=2):
+    """What a device of ``outs`` channels gets of a live performance: (length, outs), and the tap's (length, 2)."""
+    slots = [Slot(make_program(voices=voices))]
+    p = Performance(slots, sample_rate=RATE, voices=voices, parameters=rows, tap=True, channels=channels)
+    if pairs is not None:
+        set_word(p.link.shared.words, W_PAIRS, pairs)
+    for command in commands:
+        assert p.link.push(command)
+    p.start()
+    outs, heard, count = outs or channels, [], 0
+    try:
+        while not p.prefill_done():
+            pass
+        while count < length + 128:
+            if p.link.telemetry().fill >= 64:
+                out = np.full(64 * outs, 9.0, np.float32)
+                serve_counted(p.link.shared.words, p.link.shared.samples, out, 64, 0)
+                heard.append(out.reshape(-1, outs))
+                count += 64
+        tap = np.zeros((count, 2), np.float32)
+        assert p.link.tap(tap) >= length
+    finally:
+        p.close(0.05)
+    return np.concatenate(heard)[:length], tap[:length]
+
+
+def rms(x):
+    return np.sqrt(np.mean(np.float64(x) ** 2, axis=0))
+
+
+def test_voices_go_to_their_pairs_and_recordings_have_the_sum():
+    rows = [row(gain=-12, pan=-1, output=1), row(gain=-12, pan=1, output=2)]
+    heard, tap = listen(4, 8000, rows=rows)
+    found = rms(heard[4000:])
+    assert found[[0, 3]] == pytest.approx(rms(tap[4000:]), rel=1e-4)
+    assert found[1] == found[2] == 0.0
+    assert found.max() > 0.05
+    stereo, same = listen(2, 8000, rows=rows)
+    np.testing.assert_array_equal(tap, same)  # whatever the pairs
+    np.testing.assert_array_equal(stereo[300:], same[300:])  # the callback fades in
+
+
+def test_a_change_of_pair_crossfades_without_a_click():
+    change = [Command(4000, Op.SET, parameter=OUTPUT, value=3.0)]
+    heard, tap = listen(6, 9000, change, rows=[row(gain=-12)], voices=1)
+    first, middle, last = heard[:, 0], heard[:, 2], heard[:, 4]
+    assert np.all(last[:4000] == 0.0)
+    assert np.all(middle == 0.0)
+    assert np.all(first[4000 + GLIDE + 1 :] == 0.0)
+    np.testing.assert_allclose(last[4000 + GLIDE + 1 :], tap[4000 + GLIDE + 1 :, 0], atol=1e-6)
+    still = np.abs(np.diff(tap[:, 0], 2)).max()
+    assert max(np.abs(np.diff(x[1000:], 2)).max() for x in (first, last)) < 1.1 * still
+    middle_of = slice(4000 + GLIDE // 2 - 50, 4000 + GLIDE // 2 + 50)
+    assert rms(first[middle_of]) == pytest.approx(math.sqrt(0.5) * rms(tap[middle_of, 0]), rel=0.05)
+
+
+def test_pairs_that_the_device_lacks_fold_onto_the_first():
+    rows = [row(gain=-12, pan=-1, output=1), row(gain=-12, pan=1, output=2)]
+    heard, tap = listen(4, 8000, outs=2, pairs=1, rows=rows)
+    np.testing.assert_allclose(heard[2000:], tap[2000:], atol=1e-6)
+    wide, _ = listen(4, 4000, outs=6, rows=rows)
+    assert np.all(wide[:, 4:] == 0.0)  # channels that the ring does not have
+
+
+def test_each_pair_has_a_limiter_of_its_own():
+    rows = [row(gain=12, pan=-1, output=1), row(gain=-20, pan=1, output=2)]
+    heard, tap = listen(4, 12_000, rows=rows)
+    assert np.abs(heard[4000:, 0]).max() == pytest.approx(dsp.CEILING, rel=0.02)
+    alone, _ = listen(4, 12_000, rows=[row(gain=-60), row(gain=-20, pan=1, output=2)])
+    np.testing.assert_allclose(heard[4000:, 3], alone[4000:, 3], atol=1e-6)  # not ducked by the other pair
+    assert rms(tap[4000:, 1]) < 0.5 * rms(heard[4000:, 3])  # in the sum it is: one limiter

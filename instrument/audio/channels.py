@@ -27,7 +27,7 @@ LEFT, RIGHT = 2 * LIMITER_ROOM, 3 * LIMITER_ROOM  # of a limiter's rings
 
 @njit(**INNER)
 def pair_of(core: Record, v: int) -> int:
-    """The pair of output channels, from 0, that voice v goes to: the first where the device lacks what was asked for."""
+    """The pair of channels, from 0, that voice v goes to: the first where the device lacks what was asked for."""
     i = v * PARAMETERS + OUTPUT
     glide = glide_at(core.glide_memory, i)
     wanted = glide.target + glide_value(glide_at(core.modulation_memory, i), core.mix)

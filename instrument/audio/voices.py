@@ -44,8 +44,8 @@ from instrument.audio.state import (
     anchor_at,
     deck_at,
     glide_at,
-    shape_at,
     loop_at,
+    shape_at,
     slot_at,
     voice_at,
 )
