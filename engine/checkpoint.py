@@ -151,6 +151,16 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
         raise ValueError(f"{path}: {error}") from None
 
 
+def config_of(path: Path) -> ModelConfig:
+    """What kind of network is in a checkpoint, its weights unread. Raises ValueError, one line with the file."""
+    try:
+        return _config(_metadata(header_of(path)))
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
 def header_of(path: Path) -> dict[str, Any]:
     """The header of a safetensors file as long as that says. Raises ValueError, without the file's name, or OSError."""
     found = path.stat()

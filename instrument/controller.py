@@ -10,12 +10,13 @@ wires and files to the adapters and the patch.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -33,8 +34,9 @@ from instrument.modulation import Modulation
 from instrument.movement import LEAD, Movement, Voices, spoken
 from instrument.outbox import Outbox
 from instrument.parameters import LAUNCHES, NOW, PARAMETERS, TRIGGERS, Parameter, shorten, suggest
-from instrument.patch import DEFAULT_CROSSFADE, Sweep, bank_index
+from instrument.patch import DEFAULT_CROSSFADE, Patch, Sweep, bank_index
 from instrument.patch_movement import Movements
+from instrument.programs import Programs
 from instrument.snapshots import Snapshots
 from instrument.transport import Transport
 
@@ -93,20 +95,22 @@ class Controller:
         mark: Callable[[int, str], None] | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.bank, self.voices, self.sample_rate, self.latency = list(bank), voices, sample_rate, latency
+        self.voices, self.sample_rate, self.latency = voices, sample_rate, latency
+        self.table = Programs(bank, start or [0] * voices)
+        self.bank = self.table.names
+        self.patch: tuple[int, str] = 0, ""  # which of the set plays, and what it is called
         self.sweeps = dict(sweeps or {})
         self.late = 0
         self._link, self._say, self.now = link, say, now
         self._mark = mark
         self._ring_frames, self._flags = ring_frames, KEEP_STATE if keep_state else 0
-        self._lock = threading.RLock()
+        self._lock = self.lock = threading.RLock()
         self._clock = SampleClock(sample_rate)
         self._outbox = Outbox(link.push, lambda lost: say(f"the command ring is stuck: {Op(lost.op).name} was lost"))
         self._held = Held()
         self._future: list[tuple[float, int, Callable[[], None]]] = []
         self._serials, self._asked = itertools.count(1), dict[int, float]()
         self._latencies: deque[float] = deque(maxlen=KEPT)
-        self._programs: list[int | None] = list(start or [0] * voices)
         self._silent, self._history = False, history
         self._authors: dict[tuple[str, int | None], object] = {}
         self._grown_at = -1  # the last joining's sample
@@ -138,6 +142,20 @@ class Controller:
             "marker": self._marker,
         }
         self._gestures.begin(moves, self.now())
+
+    @property
+    def silent(self) -> bool:
+        """Whether a panic has silenced everything."""
+        return self._silent
+
+    def exchange(self, op: int, slot: int) -> None:
+        """A LOAD or DROP of that slot, as soon as may be."""
+        with self._lock:
+            self.send(Command(self.sample(self.now()), op, number=slot), None)
+
+    def act_on(self, name: str, action: Callable[[list[Value], Voices], Act]) -> None:
+        """Have ``action`` make the acts of trigger ``name``: before anybody gestures."""
+        self._actions[name] = action
 
     # --- gestures: any thread
 
@@ -252,10 +270,13 @@ class Controller:
             voice = int(number)
         if rest == "checkpoint":
             first = self._voices(voice)[0]
-            program = self._programs[first]  # unknown when the switch to it was refused: what plays is what stayed
-            return self.bank[self._link.telemetry().voices[first].slot if program is None else program]
+            program = self.table.asked[first]  # unknown when the switch to it was refused: what plays is what stayed
+            playing = self._link.telemetry().voices[first].slot if program is None else self.table.slots[program]
+            return self.table.name(playing)
+        if rest == "patch" and voice is None:
+            return self.patch[1]
         if rest not in PARAMETERS and not (voice is None and rest in self._macros.parameters):
-            raise ValueError(f"get: no parameter {shorten(name)}{suggest(rest, (*PARAMETERS, 'checkpoint'))}")
+            raise ValueError(f"get: no parameter {shorten(name)}{suggest(rest, (*PARAMETERS, 'checkpoint', 'patch'))}")
         return self.value(rest, voice)
 
     def values(self) -> dict[str, tuple[float, object]]:
@@ -310,8 +331,9 @@ class Controller:
 
     def telemetry(self) -> dict[str, float]:
         """What subscribers get, by the names of ``parameters.TELEMETRY``; ``voice/<n>/<name>`` of VOICE_TELEMETRY."""
-        t = self._link.telemetry()
-        mix = meters.overall(t, ring_frames=self._ring_frames, latency=self.latency, sample_rate=self.sample_rate)
+        t = self.table.mapped(self._link.telemetry())
+        session = {"ring_frames": self._ring_frames, "latency": self.latency, "sample_rate": self.sample_rate}
+        mix = meters.overall(t, **session, patch=self.patch[0])
         with self._lock:
             beat = {"tempo": self.transport.tempo, "beat": self.transport.beat(self.now())}
         return mix | beat | meters.voices(t)
@@ -328,7 +350,7 @@ class Controller:
     def grow(self, name: str) -> None:
         """One checkpoint more, which lies ready behind the bank (``Performance.add``): it can be asked for now."""
         with self._lock:
-            self.bank.append(name)
+            self.table.grow(name)
             self._grown_at = max(self.sample(self.now()), self._grown_at)  # in their order, whatever the clock does
             self.send(Command(self._grown_at, Op.GROW, number=len(self.bank)), None)
 
@@ -367,6 +389,32 @@ class Controller:
                     heard = moment + (event.at - sample) / self.sample_rate
                     self._latencies.append(heard - asked)
                 self.late += event.late > 0 and asked is not None
+
+    # --- what patches need: under the lock
+
+    @contextlib.contextmanager
+    def at_one_sample(self, moment: float) -> Iterator[None]:
+        """Every gesture of ``moment`` inside takes effect at one sample."""
+        with self._lock:
+            before, self._pinned = self._pinned, (moment, self.sample(moment))
+            try:
+                yield
+            finally:
+                self._pinned = before
+
+    def still(self, moment: float) -> None:
+        """Nothing moves by itself any more; values stay where they are."""
+        self._movement.stop(None, moment)
+        self._modulation.stop(None, moment)
+
+    def adopt(self, patch: Patch, before: Patch | None, slots: Sequence[int], moment: float) -> None:
+        """The programs, sweeps and movements of another patch, or of another version of ``before``."""
+        self.table.adopt([entry.name for entry in patch.bank], slots)
+        self.sweeps = dict(patch.sweeps)
+        self._flags = KEEP_STATE if patch.switch == "keep" else 0
+        self._gestures.adopt(patch.movements, before.movements if before else None, moment)
+        if "tempo" in patch.data and (before is None or patch.movements.tempo != before.movements.tempo):
+            self.transport.set_tempo(patch.movements.tempo, self.heard_at(moment))
 
     # --- what movement needs: under the lock
 
@@ -433,7 +481,7 @@ class Controller:
 
     def programs(self) -> Sequence[int | None]:
         """What each voice plays, by bank index; None where that is for the loop to say."""
-        return self._programs
+        return self.table.asked
 
     def switch(self, index: int, voices: Voices, seconds: float | None, moment: float) -> None:
         """Play another checkpoint of the bank, unless the maturity says what plays."""
@@ -502,16 +550,25 @@ class Controller:
         entry, crossfade = arguments
         index = bank_index(entry, self.bank, "checkpoint")
         seconds = DEFAULT_CROSSFADE if crossfade is None else float(crossfade)
-        return lambda moment: self._play(index, voices, seconds, moment)
+        name = self.bank[index]
+
+        def act(moment: float) -> None:
+            if name in self.bank[index : index + 1]:
+                self._play(index, voices, seconds, moment)
+            else:
+                self._say(f"checkpoint: {name} was of the patch before")
+
+        return act
 
     def _play(self, index: int, voices: Voices, seconds: float, moment: float) -> None:
         """Another checkpoint, unless it plays."""
         ramp = max(1, round(seconds * self.sample_rate))
-        if self._silent or any(self._programs[voice] != index for voice in voices):
+        if self._silent or any(self.table.asked[voice] != index for voice in voices):
             self._silent = False
-            self.send_each(Command(0, Op.SWITCH, ramp=ramp, number=index, flags=self._flags), voices, moment)
+            command = Command(0, Op.SWITCH, ramp=ramp, number=self.table.slots[index], flags=self._flags)
+            self.send_each(command, voices, moment)
             for voice in voices:
-                self._programs[voice] = index
+                self.table.asked[voice] = index
 
     def _reseed(self, arguments: list[Value], voices: Voices) -> Act:
         mode = MODES[arguments[0]] if isinstance(arguments[0], str) else MODES["random"]
@@ -574,13 +631,15 @@ class Controller:
 
     def _moved(self, event: Event) -> None:
         """A voice went where nobody put it: what it plays is for the loop to say."""
-        if self._programs[event.voice] != event.number:
-            self._programs[event.voice] = None
+        if self.table.asked[event.voice] != event.number:
+            self.table.asked[event.voice] = None
 
     def _refused(self, event: Event) -> None:
         if event.op == Op.SWITCH:
             for voice in range(self.voices) if event.voice < 0 else (event.voice,):
-                self._programs[voice] = None
+                self.table.asked[voice] = None
+        if event.op in (Op.LOAD, Op.DROP):
+            return  # whoever asked for it looks at the answer
         if not event.flags & OVERTAKEN:
             self._say(f"the engine refused {Op(event.op).name.lower()} at sample {event.at}")
 

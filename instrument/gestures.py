@@ -67,6 +67,21 @@ class Gestures:
             if lfo.start:
                 self.modulation.start(name, moment)
 
+    def adopt(self, now: Movements, before: Movements | None, moment: float) -> None:
+        """Another patch's, or another version of ``before``: what is the same in it runs on; values stay."""
+        modulation, then = self.modulation, {} if before is None else before.lfos
+        for name in modulation.running:
+            if before is None or now.lfos.get(name) != then.get(name):
+                modulation.stop(name, moment)
+        modulation.lfos = dict(now.lfos)
+        for name, lfo in now.lfos.items():
+            if lfo.start and lfo != then.get(name):
+                modulation.start(name, moment)
+        self.macros.adopt(now.macros)
+        self.snapshots.adopt(now.snapshots, forget=before is None)
+        if before is None or now.launch != before.launch:
+            self._desk.launch = now.launch
+
     def _tempo(self, arguments: list[Value], _voices: Voices) -> Act:
         transport, bpm = self._desk.transport, float(arguments[0] or 0.0)
         transport.by_hand(self._desk.now())

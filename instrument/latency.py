@@ -6,7 +6,6 @@ Main thread, before anything plays. What the loop's own part consists of is ``in
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from instrument.plan import Plan
 
@@ -28,7 +27,7 @@ def share(plan: Plan, sample_rate: int) -> Share:
     """
     from instrument.audio import performance
 
-    networks: Any = plan.checkpoints  # all that is asked of a slot here is its configuration
+    networks: list[performance.Configured] = [*plan.checkpoints, *plan.coming]
     other = plan.block + performance.overhead(networks, sample_rate)
     least = other + plan.block + performance.turn_of(networks, sample_rate)
     frames = round(plan.latency_ms * sample_rate / 1000)
@@ -43,14 +42,14 @@ def share(plan: Plan, sample_rate: int) -> Share:
 
 
 def check_patch(file: str) -> str:
-    """One line saying that the patch ``file`` can be played, as far as files tell. Raises ValueError, one line.
+    """One line saying that the patch or set ``file`` can be played, as far as files tell. Raises ValueError, one line.
 
-    Its bank is read too, and its latency tried at the rate of its first checkpoint.
+    Its bank is read too, of a set the first patch's, and its latency tried at the rate of its first checkpoint.
     """
-    from instrument import patch, patch_osc, plan
+    from instrument import patch, patch_osc, plan, setlist
 
     path = patch.find(file)
-    line = patch.check(path)
+    line = setlist.check(path)
     made = plan.make(plan.Options(target=str(path), osc=patch_osc.NOTHING))
     share(made, made.checkpoints[0].config.sample_rate)
     return line

@@ -58,8 +58,13 @@ class Macros:
         self, desk: Desk, macros: Mapping[str, tuple[Aim, ...]], movement: Movement, modulation: Modulation
     ) -> None:
         self._desk, self._movement, self._modulation = desk, movement, modulation
+        self._tracks: dict[str, Track] = {}
+        self.adopt(macros)
+
+    def adopt(self, macros: Mapping[str, tuple[Aim, ...]]) -> None:
+        """Another patch's; those of the same name are where they were."""
         self._aims = dict(macros)
-        self._tracks = {name: Track(0.0) for name in macros}
+        self._tracks = {name: self._tracks.get(name, Track(0.0)) for name in macros}
         self.parameters = {
             f"{PREFIX}{name}": Parameter(f"{PREFIX}{name}", -1, 0.0, 1.0, 0.0, "", _help(aims))
             for name, aims in macros.items()

@@ -13,8 +13,8 @@ from instrument.controls import Telemetry, VoiceTelemetry
 FLOOR = 1e-6  # -120 dB: silence, as numbers that can be drawn
 
 
-def overall(t: Telemetry, *, ring_frames: int, latency: int, sample_rate: int) -> dict[str, float]:
-    """What belongs to the mix; ``ring_frames`` and ``latency`` in frames, ``sample_rate`` in Hz."""
+def overall(t: Telemetry, *, ring_frames: int, latency: int, sample_rate: int, patch: int = 0) -> dict[str, float]:
+    """What belongs to the mix; ``ring_frames``, ``latency`` in frames, ``sample_rate`` in Hz, ``patch`` of the set."""
     first = t.voices[0] if t.voices else VoiceTelemetry(temperature=0.0)
     return {
         "level": decibel(t.rms),
@@ -24,6 +24,7 @@ def overall(t: Telemetry, *, ring_frames: int, latency: int, sample_rate: int) -
         "steer": first.steer,
         "looping": first.looping,
         "checkpoint": float(first.slot),
+        "patch": float(patch),
         "load": t.load,
         "ring": t.fill / ring_frames if ring_frames else 0.0,
         "latency": 1000.0 * latency / sample_rate,

@@ -178,6 +178,15 @@ TRIGGERS: dict[str, Trigger] = {
         Trigger("loop/stop", _GATE, "end the loop; the voice goes on from where it is", voice=True, mapped=True),
         Trigger("sweep", (Argument("name", "name"),), "start a sweep of the patch", mapped=True, launched=True),
         Trigger(
+            "patch",
+            (Argument("index or name", "entry"),),
+            "another patch of the set (from 0, or by name), as soon as its checkpoints are loaded",
+            mapped=True,
+            launched=True,
+        ),
+        Trigger("patch/next", _GATE, "the next patch of the set; the last one stays", mapped=True, launched=True),
+        Trigger("patch/previous", _GATE, "the patch before; the first one stays", mapped=True, launched=True),
+        Trigger(
             "sweep/stop",
             (Argument("name | gate", "name or gate", optional=True),),
             "end that sweep, or all; values stay where they are",
@@ -251,7 +260,7 @@ TRIGGERS: dict[str, Trigger] = {
         Trigger(
             "get",
             (Argument("name", "name"),),
-            "ask for a value: a parameter, voice/<n>/<parameter> or checkpoint",
+            "ask for a value: a parameter, voice/<n>/<parameter>, checkpoint or patch",
             reply="/samplernn/value name value",
         ),
         Trigger("ping", (), "ask whether anybody is there", reply="/samplernn/pong version"),
@@ -287,6 +296,7 @@ TELEMETRY: dict[str, str] = {
     "steer": "of voice 1: factor on the temperature that holds its `entropy`",
     "looping": "of voice 1: place in its loop, 0..1; -1 without one",
     "checkpoint": "index in the bank that voice 1 plays",
+    "patch": "index in the set of the patch that plays",
     "load": "share of real time the loop's turns take, 0..1",
     "ring": "how full the ring is, 0..1",
     "latency": "gesture to sound, ms",

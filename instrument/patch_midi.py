@@ -293,8 +293,8 @@ def _check_keys(source: str, number: int | None, to: str, fields: dict[str, Any]
 
 def _check_source(source: str, number: int | None, to: str, turns: bool, fields: dict[str, Any], where: str) -> None:
     """What only some messages can say."""
-    if source == "program" and number is None and to != "checkpoint":
-        raise ValueError(f"{where}.program: any only goes to checkpoint, not to {to}")
+    if source == "program" and number is None and to not in ("checkpoint", "patch"):
+        raise ValueError(f"{where}.program: any only goes to checkpoint or patch, not to {to}")
     if source == "note" and number is None and "gate" not in fields:
         raise ValueError(f"{where}.note: any only with gate: true")
     if source in ("bend", "pressure") and not turns:

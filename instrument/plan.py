@@ -12,11 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from engine.checkpoint import Checkpoint, load
+from engine.checkpoint import Checkpoint, config_of, load
+from engine.config import ModelConfig
 from instrument import patch as patches
-from instrument import report
+from instrument import report, setlist
 from instrument.parameters import PARAMETERS, shorten
 from instrument.patch import Patch
+from instrument.setlist import SetList
 
 BACKENDS = ("cpu", "reference")
 LIVE = ("cpu",)
@@ -51,12 +53,21 @@ class Options:
 
 
 @dataclass(frozen=True)
+class Coming:
+    """A network of another patch of the set, known by its file's header only."""
+
+    config: ModelConfig
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything decided before the first kernel.
 
     Attributes:
         options: as typed.
-        patch: as read.
+        patch: as read; the first of a set.
+        set: all that is played.
+        coming: the networks of its other patches.
         output: the command line's, else the patch's.
         checkpoints: by program; equal files are one object.
         voices, seed, backend, precision: as they will be.
@@ -72,6 +83,8 @@ class Plan:
 
     options: Options
     patch: Patch
+    set: SetList
+    coming: tuple[Coming, ...]
     output: str
     checkpoints: tuple[Checkpoint, ...]
     voices: int
@@ -101,13 +114,15 @@ class Plan:
 def make(options: Options) -> Plan:
     """Check everything that can be checked without compiling. Raises ValueError, one line."""
     backend, precision = check_backend(options.backend, options.precision, LIVE)
-    patch = patches.open_target(options.target)
+    found = setlist.open_target(options.target)
+    patch = found.patches[0]
     output = patch.output.device if options.output == "auto" and patch.output.device != "default" else options.output
     _check_files(options, output)
     osc = patch.osc.listen if options.osc is None else patches.endpoint(options.osc, "--osc")
-    for line in patch.missing():
-        raise ValueError(f"{options.target or patches.DEFAULT}: {line}")
-    voices = options.voices or patch.voices
+    for each in found.patches:
+        for line in each.missing():
+            raise ValueError(f"{each.path if found.file else options.target or patches.DEFAULT}: {line}")
+    voices = options.voices or max(each.voices for each in found.patches)
     latency = patch.output.latency if options.latency is None else options.latency
     asked = _latency_from(options, patch)
     if latency > LONGEST_LATENCY_MS:
@@ -115,6 +130,8 @@ def make(options: Options) -> Plan:
     return Plan(
         options=options,
         patch=patch,
+        set=found,
+        coming=_coming(found),
         output=output,
         checkpoints=load_bank([entry.path for entry in patch.bank]),
         voices=voices,
@@ -130,6 +147,13 @@ def make(options: Options) -> Plan:
         follows=patches.run_folder(options.target),
         stereo=tuple(patch.is_stereo(voice) for voice in range(1, voices + 1)),
     )
+
+
+def _coming(found: SetList) -> tuple[Coming, ...]:
+    """Each of the other patches' networks. Raises ValueError naming the file."""
+    first = {entry.path.resolve() for entry in found.patches[0].bank}
+    others = {entry.path.resolve(): entry.path for patch in found.patches[1:] for entry in patch.bank}
+    return tuple(Coming(config_of(path)) for resolved, path in others.items() if resolved not in first)
 
 
 def check_backend(backend: str, precision: str | None, among: Sequence[str] = BACKENDS) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from instrument import compiling, console, latency, plan, report
+from instrument.changing import values_of
 from instrument.faults import Faults
 from instrument.following import Follower, room_for
 from instrument.interrupts import Interrupts
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from instrument.log import EventLog
     from instrument.midi.rig import Midi
     from instrument.osc.server import OscServer
+    from instrument.patch import Patch
     from instrument.showing import Showing
 
 PUMP_S = 0.005  # the control thread's period
@@ -131,6 +133,7 @@ class Session:
             tap=bool(self._recorded()),
             history=p.patch.history,
             joining=room_for(p.checkpoints[-1]) if p.follows else 0,
+            coming=p.coming,
         )
         self._closers.callback(self.performance.close)
         make_clock(self.link, p.block)  # the kernels that read the ring too, before there is anything in it
@@ -177,9 +180,19 @@ class Session:
             movements=p.patch.movements,
             mark=self.mark,
         )
+        self._open_sets()
         if p.follows:
             self.follower = Follower(p, p.follows, self.performance, self.controller, self.complain)
         self.housekeeping = Housekeeping(self)
+
+    def _open_sets(self) -> None:
+        from instrument.loading import Loading
+        from instrument.sets import Sets
+
+        p, c = self.plan, self.controller
+        self.loading = Loading(self.performance, c.exchange, p.backend, p.precision, self.complain)
+        bank = self.loading.first(p.patch.bank, p.checkpoints)
+        self.sets = Sets(p.set, bank, self.loading, c, p.options.voices, Ears(self), self.say, self.complain)
 
     @property
     def link(self) -> Link:
@@ -224,6 +237,7 @@ class Session:
         from instrument.audio.priority import kept_awake
 
         self.awake = self._closers.enter_context(kept_awake())
+        self._park()
         self.performance.start(self._raise_priority)
         self.housekeeping.start()
         self._wait_for(self.performance.prefill_done, PATIENCE_S + self.performance.ring_frames / self.sample_rate)
@@ -238,6 +252,8 @@ class Session:
         self._announce()
         if self.follower:
             self.follower.start()
+        elif self.plan.patch.path:
+            self.sets.start()
         self._start_screen()
 
     def _start_screen(self) -> None:
@@ -251,7 +267,7 @@ class Session:
             latency=self.performance.latency,
             news=self.news,
             facts=self._facts,
-            moments=lambda program: len(self.plan.checkpoints[program].moments.get("moments.times", ())),
+            moments=self.sets.moments,
             leave=self.leave,
         )
         self.showing.start(self.plan.options.screen)
@@ -261,7 +277,7 @@ class Session:
         from instrument.screen import picture
 
         return {
-            "patch": self.plan.patch.name,
+            "patch": self.controller.patch[1],
             "output": self.output.name,
             "recording": picture.recording(self.recorder),
             "listens": f"listening on {self.osc}" if self.osc else "",
@@ -290,6 +306,13 @@ class Session:
         from instrument.controls import Command, Op
 
         self.link.push(Command(max(0, samples - self.performance.closing), Op.STOP))
+
+    def _park(self) -> None:
+        """The voices that only other patches of the set have."""
+        from instrument.controls import Command, Op
+
+        for voice in range(self.sets.changing.sounding(self.plan.patch), self.plan.voices):
+            self.link.push(Command(0, Op.PARK, voice))
 
     def _raise_priority(self) -> None:
         from instrument.audio.priority import raise_priority
@@ -345,6 +368,7 @@ class Session:
             self.complain(self.performance.fault)
         if self.performance.overload:
             self.complain(self.performance.overload)
+        title = f"{p.set.name}, {p.patch.name}" if p.set.file else p.patch.name
         where = f", OSC on {self.osc}" if self.osc else ""
         latency = 1000 * self.performance.latency / self.sample_rate
         bank = (
@@ -353,7 +377,7 @@ class Session:
             else f"{len(p.names)} checkpoints, {p.names[0]} to {p.names[-1]}"
         )
         self.say(
-            f"{p.patch.name}: {bank}; {p.voices} voice{'s' * (p.voices > 1)} at {self.sample_rate} Hz to "
+            f"{title}: {bank}; {p.voices} voice{'s' * (p.voices > 1)} at {self.sample_rate} Hz to "
             f"{self.output.name}, {latency:.1f} ms, seed {p.seed}{where}"
         )
 
@@ -382,6 +406,7 @@ class Session:
                 last.callback(self.showing.finish)  # nobody draws any more
             if self._started:
                 last.callback(self.housekeeping.finish)
+                last.callback(self.sets.finish)
                 if self.follower:
                     last.callback(self.follower.finish)
                 last.callback(self._fade_out)
@@ -453,7 +478,7 @@ class Session:
                 "precision": self.plan.precision,
                 "threads": 1,
                 "priority": f"{self.priority}{', processors kept awake' * self.awake}",
-                "checkpoint": self.controller.bank[voice.slot],
+                "checkpoint": self.controller.table.name(voice.slot),
                 "first_sample_s": (first - report.process_start()) if first else 0.0,
                 "control_latency_ms": self.controller.control_latency(),
                 "output": self.output.name,
@@ -462,6 +487,31 @@ class Session:
             },
             self.performance.report(),
         )
+
+
+class Ears:
+    """Who is told of another patch, besides the terminal: MIDI, OSC and the log."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def patch(self, patch: Patch) -> None:
+        """Its map and its endpoint hold from now on."""
+        session = self._session
+        if session._osc:
+            session._osc.send_to(patch.osc.send)
+        if session.midi:
+            session.midi.change(patch, values_of(patch, session.plan.voices))
+
+    def error(self, text: str) -> None:
+        """Something in a file is wrong."""
+        if self._session._osc:
+            self._session._osc.tell_error(text)
+
+    def note(self, **fields: Any) -> None:
+        """For the log."""
+        if self._session.log:
+            self._session.log.note(max(0, self._session.link.telemetry().read), **fields)
 
 
 class Housekeeping:
@@ -505,6 +555,7 @@ class Housekeeping:
     def _events(self) -> None:
         session = self._session
         while events := session.link.events():
+            events = session.loading.noted(events)
             if session.follower:
                 events = session.follower.noted(events)
             if session.log:

@@ -110,6 +110,16 @@ def patch_of(data: object, file: Path, shared: Mapping[str, Any] | None = None, 
     return _with(patch, shared, owner) if shared else patch
 
 
+def check(path: Path) -> str:
+    """One line saying that the patch or set in ``path`` is sound, its bank files present. Raises ValueError."""
+    if not is_set(_tables(path)):
+        return patches.check(path)
+    found = read(path)
+    for patch in found.patches:
+        patches.check(patch.path or path)
+    return f"{path}: {found.name!r}, a set of {len(found.patches)}: {', '.join(found.names)}"
+
+
 def schema() -> dict[str, Any]:
     """JSON Schema (draft 7) of a patch, or of a set, for editors."""
     patch, whole = patches.schema(), SET.schema()

@@ -36,7 +36,7 @@ class Showing:
         ring_frames, latency: of the set, frames.
         news: what was said.
         facts: whatever else is to be on the screen, by the names of its pictures; asked 15 times a second.
-        moments: how many the program's checkpoint has.
+        moments: how many the slot's checkpoint has.
         leave: ends the set; at once or as if it had come to its end.
     """
 
@@ -108,7 +108,7 @@ class Showing:
         for number, each in enumerate(t.voices, start=1):
             asked = str(picture.ask(lambda number=number: c.get(f"voice/{number}/checkpoint")))  # type: ignore[misc]
             target = picture.ask(lambda number=number: c.target("temperature", number))  # type: ignore[misc]
-            found.append(picture.voice(each, c.bank, asked, each.temperature if target is None else target))
+            found.append(picture.voice(each, c.table.by_slot(), asked, each.temperature if target is None else target))
         return found
 
     def _changed(self, lasting: dict[str, Any]) -> dict[str, Any]:
@@ -137,5 +137,5 @@ class Showing:
 
         self._next = now + STATUS_S
         latency = 1000 * self._latency / self._controller.sample_rate
-        fixed = status.Fixed(self._controller.bank, latency, self._ring_frames, self._controller.sample_rate)
+        fixed = status.Fixed(self._controller.table.by_slot(), latency, self._ring_frames, self._controller.sample_rate)
         console.draw(status.line(self.look(), fixed, shutil.get_terminal_size().columns))

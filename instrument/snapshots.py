@@ -52,6 +52,10 @@ class Snapshots:
     def __init__(self, snapshots: Mapping[str, Snapshot], movement: Movement, voices: int) -> None:
         self._all, self._movement, self._voices = dict(snapshots), movement, voices
 
+    def adopt(self, snapshots: Mapping[str, Snapshot], forget: bool) -> None:
+        """Another patch's; ``forget`` what was stored while the one before played, whose checkpoints are others."""
+        self._all = {**({} if forget else self._all), **snapshots}
+
     def find(self, name: object) -> Snapshot:
         """Raises ValueError with the nearest name."""
         if not isinstance(name, str) or name not in self._all:

@@ -15,7 +15,7 @@ from instrument.parameters import PARAMETERS, parameter_table, targets
 from instrument.patch_text import MAX_BYTES, parse
 
 ROOT = Path(__file__).parent.parent
-SHIPPED = sorted((ROOT / "patches").glob("*.yaml"))
+SHIPPED = sorted(path for path in (ROOT / "patches").glob("*.yaml") if path.stem != "set")
 EXAMPLE = """
 name: first light
 seed: 7
@@ -156,7 +156,7 @@ WRONG = {
     "bank: [a]\nmidi: [{note: C2, to: sweep, value: up}]": "midi[0].value: there is no sweep 'up'",
     "bank: [a]\nmidi: [{note: C2, to: checkpoint, value: b}]": "midi[0].value: 'b' is not in the bank; there is a",
     "bank: [a]\nmidi: [{note: C2, to: seed, value: x}]": "midi[0].value: 'x' is not a whole number",
-    "bank: [a]\nmidi: [{program: any, to: reseed}]": "midi[0].program: any only goes to checkpoint, not to reseed",
+    "bank: [a]\nmidi: [{program: any, to: reseed}]": "midi[0].program: any only goes to checkpoint or patch",
     "bank: [a]\nmidi: [{cc: 40, bits: 14, to: gain}]": "midi[0].bits: 14 only with cc 0 to 31; the fine one is 32",
     "bank: [a]\nmidi: [{cc: 4, bits: 8, to: gain}]": "midi[0].bits: 8 is not 7 or 14",
     "bank: [a]\nmidi: [{cc: 4, relative: two, to: gain}]": "'two' is not one of twos, offset; did you mean 'twos'?",

@@ -74,6 +74,7 @@ class OscServer:
         self._stopping = threading.Event()
         self._inlet: Inlet | None = None
         self._lost = 0
+        self._senders: deque[Endpoint] = deque(maxlen=8)  # the latest, each once
         self._offset = time.monotonic() - time.time()
         self._thread: threading.Thread | None = None
 
@@ -109,6 +110,17 @@ class OscServer:
         if self._thread:
             self._thread.join(2.0)
             self._thread = None
+
+    def send_to(self, endpoint: Endpoint | None) -> None:
+        """Another address that gets every reply too, or None. Any thread."""
+        if self._inlet:
+            self._send_to = self._resolved(endpoint, self._inlet.socket.family)
+
+    def tell_error(self, text: str) -> None:
+        """One line to the configured address and to whoever has sent something lately. Any thread."""
+        datagram = build("error", text)
+        for endpoint in {*list(self._senders), *([self._send_to] if self._send_to else [])}:
+            self._send(endpoint, datagram)
 
     def _resolved(self, endpoint: Endpoint | None, family: int) -> Endpoint | None:
         """The send address as numbers, once, so that no reply waits for a name server."""
@@ -168,6 +180,8 @@ class OscServer:
         if not self._allowed(sender[0]):
             self._faults.report(f"OSC: {sender[0]} is not in osc.allow; what it sends is not taken")
             return
+        if sender not in self._senders:
+            self._senders.append(sender)
         self._subscribers.heard(sender[0], moment)
         self._listeners.heard(sender[0], moment)
         try:
@@ -252,11 +266,14 @@ class OscServer:
 
     def _reply(self, sender: Endpoint, datagram: bytes) -> None:
         for endpoint in {sender, self._send_to or sender}:
-            try:
-                if self._inlet:
-                    self._inlet.socket.sendto(datagram, endpoint)
-            except OSError as error:
-                self._faults.report(f"OSC: {endpoint[0]}:{endpoint[1]}: {error.strerror}")
+            self._send(endpoint, datagram)
+
+    def _send(self, endpoint: Endpoint, datagram: bytes) -> None:
+        try:
+            if inlet := self._inlet:
+                inlet.socket.sendto(datagram, endpoint)
+        except OSError as error:
+            self._faults.report(f"OSC: {endpoint[0]}:{endpoint[1]}: {error.strerror}")
 
 
 def _messages(packet: OscMessage | OscBundle, moment: float, offset: float) -> Iterator[tuple[OscMessage, float]]:
