@@ -292,9 +292,11 @@ def _section(head: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def check_playing(playing: Mapping[str, Any], config: ModelConfig) -> None:
-    """Raise ValueError for ranges or a loudness that nothing can be played with; both may be absent."""
+    """Raise ValueError for ranges, a loudness or a recurrence that nothing can be played with; all may be absent."""
     if "loudness" in playing:
         _check_number("playing.loudness", playing["loudness"], -200.0, 20.0)
+    if "recurrence" in playing:
+        _check_number("playing.recurrence", playing["recurrence"], 0.0, 10.0)
     if "ranges" not in playing:
         return
     ranges = playing["ranges"]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from engine.checkpoint import MOMENTS, Checkpoint, attack_type, check_moments, load
 from engine.config import ModelConfig
-from engine.playing import with_ranges
+from engine.playing import with_ranges, with_recurrence
 from engine.quantize import quantize
 
 FEWEST, MOST = 16, 64
@@ -160,4 +160,5 @@ def anew(path: Path, sounds: Sequence[Path], count: int) -> Checkpoint:
     checkpoint = load(path)
     heard = as_trained(sounds, checkpoint.config.sample_rate, checkpoint.training.get("settings"))
     found = take(checkpoint, heard, count)
-    return with_moments(checkpoint if "ranges" in checkpoint.playing else with_ranges(checkpoint), found)
+    ready = checkpoint if "ranges" in checkpoint.playing else with_ranges(checkpoint)
+    return with_moments(with_recurrence(ready, heard), found)

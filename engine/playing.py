@@ -73,6 +73,19 @@ def with_loudness(checkpoint: Checkpoint, seconds: float = 4.0) -> Checkpoint:
     return replace(checkpoint, playing={**checkpoint.playing, "loudness": value})
 
 
+def with_recurrence(checkpoint: Checkpoint, audio: NDArray[np.floating]) -> Checkpoint:
+    """``checkpoint`` with ``playing.recurrence``: the least of its source, ``audio`` (T,) at its rate, by which a
+    voice that is playing is known to go round a trap (engine.listening.live); as it was for too short a source.
+    """
+    from engine.listening.live import TRAP_SECONDS, least_recurrence
+
+    rate = checkpoint.config.sample_rate
+    if len(audio) < TRAP_SECONDS * rate:
+        return checkpoint
+    least = round(least_recurrence(audio, rate), 4)
+    return replace(checkpoint, playing={**checkpoint.playing, "recurrence": least})
+
+
 def loudness(audio: NDArray[np.floating], rate: int) -> float:
     """Gated level of (voices, T) in dB below full scale, -70 for silence.
 

@@ -74,6 +74,8 @@ def _read(argument: Argument, value: object, name: str) -> Value:
             return value if isinstance(value, str) else _entry(argument.kind, value, name)
         case "name":
             return _name(value, name)
+        case "word":
+            return _word(value, argument.words, name)
         case "integer":
             return read_whole(value, name) & 0xFFFF_FFFF_FFFF_FFFF
         case "index":
@@ -142,6 +144,12 @@ def _name(value: object, name: str) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError(f"{name}: {shorten(value)} is not a name")
     return value
+
+
+def _word(value: object, words: tuple[str, ...], name: str) -> str:
+    if not isinstance(value, str) or value.lower() not in words:
+        raise ValueError(f"{name}: {shorten(value)} is not one of {', '.join(words)}")
+    return value.lower()
 
 
 def _within(value: int, low: int, high: int, name: str) -> int:

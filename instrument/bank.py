@@ -43,7 +43,14 @@ def _slot(checkpoint: Checkpoint, name: str, backend: str, precision: str, stere
     if program is None:
         raise ValueError(f"--backend {backend}: cannot play live, only render; cpu expected")
     loudness, places = checkpoint.playing.get("loudness"), moments.of(checkpoint)
-    return Slot(program, name=name, loudness=loudness, precision=precision, moments=_frozen(generator, places))
+    return Slot(
+        program,
+        name=name,
+        loudness=loudness,
+        precision=precision,
+        moments=_frozen(generator, places),
+        recurrence=checkpoint.playing.get("recurrence"),
+    )
 
 
 def _frozen(generator: Any, places: moments.Moments | None) -> Places | None:

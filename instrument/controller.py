@@ -33,7 +33,7 @@ from instrument.macros import Macros
 from instrument.modulation import Modulation
 from instrument.movement import LEAD, Movement, Voices, spoken
 from instrument.outbox import Outbox
-from instrument.parameters import LAUNCHES, NOW, PARAMETERS, TRIGGERS, Parameter, shorten, suggest
+from instrument.parameters import LAUNCHES, NOW, PARAMETERS, TELEMETRY, TRIGGERS, Parameter, shorten, suggest
 from instrument.patch import DEFAULT_CROSSFADE, Patch, Sweep, bank_index
 from instrument.patch_movement import Movements
 from instrument.programs import Programs
@@ -112,6 +112,8 @@ class Controller:
         self._serials, self._asked = itertools.count(1), dict[int, float]()
         self._latencies: deque[float] = deque(maxlen=KEPT)
         self._silent, self._history = False, history
+        self.escape = "off"  # what the live listener shall do (instrument.ear)
+        self.also: dict[str, Callable[[], float]] = {}  # telemetry that others work out, by name
         self._authors: dict[tuple[str, int | None], object] = {}
         self._grown_at = -1  # the last joining's sample
         moves = movements or Movements()
@@ -140,6 +142,7 @@ class Controller:
             **self._loops.actions,
             **self._gestures.actions,
             "marker": self._marker,
+            "escape": self._escape,
         }
         self._gestures.begin(moves, self.now())
 
@@ -335,8 +338,9 @@ class Controller:
         session = {"ring_frames": self._ring_frames, "latency": self.latency, "sample_rate": self.sample_rate}
         mix = meters.overall(t, **session, patch=self.patch[0])
         with self._lock:
-            beat = {"tempo": self.transport.tempo, "beat": self.transport.beat(self.now())}
-        return mix | beat | meters.voices(t)
+            mix |= {"tempo": self.transport.tempo, "beat": self.transport.beat(self.now())}
+        mix |= {name: look() for name, look in list(self.also.items())}
+        return {name: mix.get(name, 0.0) for name in TELEMETRY} | meters.voices(t)
 
     def control_latency(self) -> dict[str, float] | None:
         """Gesture to sound in milliseconds, {p1, p50, p99}; None before anything was heard."""
@@ -413,6 +417,8 @@ class Controller:
         self.sweeps = dict(patch.sweeps)
         self._flags = KEEP_STATE if patch.switch == "keep" else 0
         self._gestures.adopt(patch.movements, before.movements if before else None, moment)
+        if before is None or patch.escape != before.escape:
+            self.escape = patch.escape
         if "tempo" in patch.data and (before is None or patch.movements.tempo != before.movements.tempo):
             self.transport.set_tempo(patch.movements.tempo, self.heard_at(moment))
 
@@ -581,6 +587,12 @@ class Controller:
     def _moment(self, arguments: list[Value], voices: Voices) -> Act:
         index = int(arguments[0] or 0)
         return lambda moment: self.send_each(Command(0, Op.MOMENT, number=index), voices, moment)
+
+    def _escape(self, arguments: list[Value], _voices: Voices) -> Act:
+        def act(_moment: float) -> None:
+            self.escape = str(arguments[0])
+
+        return act
 
     def _sweep(self, arguments: list[Value], _voices: Voices) -> Act:
         name = self._sweep_name(arguments[0])

@@ -19,6 +19,7 @@ NOW, BEAT, BAR = LAUNCHES = ("now", "beat", "bar")
 INTERNAL, MIDI, LINK = CLOCKS = ("internal", "midi", "link")  # who says the tempo
 SLOWEST, FASTEST = 20.0, 300.0  # beats a minute
 TURNS = ("start", "stop", "continue")  # of the transport
+ESCAPES = ("off", "warn", "moment", "temperature")
 PREFIX = "/samplernn"
 
 
@@ -96,13 +97,15 @@ class Argument:
         name: as shown in the tables.
         kind: ``gate`` (a number: nonzero fires), ``mode`` (a reseed mode or a gate), ``entry`` (index from 0 or name in
             the bank), ``name``, ``name or gate``, ``integer``, ``index``, ``seconds``, ``port``, ``rate``, ``share``
-            (0..1), ``bpm``, ``turn`` (of the transport), ``launch``, ``beats``.
+            (0..1), ``bpm``, ``turn`` (of the transport), ``launch``, ``beats``, ``word`` (one of ``words``).
         optional: may be left out.
+        words: of a ``word``.
     """
 
     name: str
     kind: str
     optional: bool = False
+    words: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"[{self.name}]" if self.optional else self.name
@@ -258,6 +261,13 @@ TRIGGERS: dict[str, Trigger] = {
             mapped=True,
         ),
         Trigger(
+            "escape",
+            (Argument(" | ".join(ESCAPES), "word", words=ESCAPES),),
+            "what is done about a voice that is stuck in silence, a tone, noise or a trap: nothing, a line, a jump to "
+            "a moment, or a tenth more temperature (less for noise)",
+            mapped=True,
+        ),
+        Trigger(
             "get",
             (Argument("name", "name"),),
             "ask for a value: a parameter, voice/<n>/<parameter>, checkpoint or patch",
@@ -301,6 +311,8 @@ TELEMETRY: dict[str, str] = {
     "ring": "how full the ring is, 0..1",
     "latency": "gesture to sound, ms",
     "underruns": "callbacks that found the ring short, so far",
+    "flux": "how much of voice 1's sound is new just now (spectral flux), 0..1",
+    "stuck": "of voice 1, while escape is not off: 0 nothing, 1 silence, 2 a tone, 3 noise, 4 a trap",
     "position": "seconds since the first sample",
     "tempo": "beats a minute",
     "beat": "place in the bar, in beats: 0 is its line",

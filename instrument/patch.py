@@ -84,6 +84,7 @@ class Patch:
     movements: Movements = field(default_factory=Movements)
     osc: Osc = field(default_factory=Osc)
     switch: str = "prime"
+    escape: str = "off"
     history: bool = False
     crossfade: float | None = None
     path: Path | None = field(default=None, compare=False)
@@ -218,6 +219,7 @@ def from_data(data: object, path: Path | None) -> Patch:
         movements=read_movements(fields, voices, names),
         osc=patch_osc.read(fields.get("osc", {})),
         switch=fields.get("switch", "prime"),
+        escape=fields.get("escape", "off"),
         history=bool(fields.get("history", False)),
         crossfade=fields.get("crossfade"),
         data=data if isinstance(data, dict) else {},

@@ -328,7 +328,9 @@ def _value(to: str, value: Any, known: Known, where: str) -> Any:
         return VALUES[to].read(value, where)
     if to.startswith(MACRO):
         return Number(0, 1).read(value, where)
-    kind = TRIGGERS[to].arguments[0].kind
+    kind, words = TRIGGERS[to].arguments[0].kind, TRIGGERS[to].arguments[0].words
+    if words:
+        return Choice(words).read(value, where)
     if kind in _GATES:
         allowed = (
             *PARAMETERS,

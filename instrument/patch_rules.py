@@ -7,7 +7,7 @@ not there, a sweep without a name) is left to :mod:`instrument.patch`.
 from __future__ import annotations
 
 from instrument import patch_movement
-from instrument.parameters import MAX_VOICES, PARAMETERS
+from instrument.parameters import ESCAPES, MAX_VOICES, PARAMETERS
 from instrument.patch_midi import BINDING
 from instrument.patch_osc import OSC
 from instrument.patch_values import ENTRY, SECONDS, VALUES, VOICE
@@ -49,6 +49,7 @@ PATCH = Record(
         **patch_movement.FIELDS,
         "osc": OSC,
         "switch": Choice(("prime", "keep")),
+        "escape": Choice(ESCAPES),
         "history": Switch(),
         "crossfade": SECONDS,
     },
@@ -65,6 +66,7 @@ PATCH = Record(
         "midi_port": "name of a MIDI input of our own that other programs can play",
         **patch_movement.HELP,
         "osc": "where to listen and to send, whose messages are taken, whether to be found",
+        "escape": "what is done about a voice that is stuck in silence, a tone, noise or a trap",
         "history": "the bank is a training run's, its epochs in order: maturity moves through them",
         "crossfade": "seconds in which a change to this patch, or to what it says when it is saved, is heard",
         "switch": "another checkpoint is primed with what was played (prime), or takes the state over if it can (keep)",

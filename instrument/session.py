@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from instrument import compiling, console, latency, plan, report
 from instrument.changing import values_of
+from instrument.ear import Ear
 from instrument.faults import Faults
 from instrument.following import Follower, room_for
 from instrument.interrupts import Interrupts
@@ -181,6 +182,8 @@ class Session:
             mark=self.mark,
         )
         self._open_sets()
+        self.controller.escape = p.patch.escape
+        self.ear = Ear(self.controller, self.performance, self.say, p.seed)
         if p.follows:
             self.follower = Follower(p, p.follows, self.performance, self.controller, self.complain)
         self.housekeeping = Housekeeping(self)
@@ -250,6 +253,7 @@ class Session:
         self._start_midi()
         self._start_link()
         self._announce()
+        self.ear.start()
         if self.follower:
             self.follower.start()
         elif self.plan.patch.path:
@@ -407,6 +411,7 @@ class Session:
             if self._started:
                 last.callback(self.housekeeping.finish)
                 last.callback(self.sets.finish)
+                last.callback(self.ear.finish)
                 if self.follower:
                     last.callback(self.follower.finish)
                 last.callback(self._fade_out)

@@ -81,16 +81,28 @@ def _mel_bands(freqs: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class Figures:
-    """What can be measured of one clip.
+class Steadiness:
+    """How much goes on in a sound.
+
+    Attributes:
+        loud_db: level that a fifth of the time is above: a single stroke in silence does not lift it.
+        movement_db: how far the bands' levels stray in time, standard deviation weighted by what is heard of a band.
+        lines: share of the power that stands in lines, 8 dB or more over what is around it, second by second.
+    """
+
+    loud_db: float
+    movement_db: float
+    lines: float
+
+
+@dataclass(frozen=True)
+class Figures(Steadiness):
+    """What can be measured of one clip, besides how steady it is.
 
     Attributes:
         level_db: RMS of the whole, dB of full scale, without its offset.
-        loud_db: level that a fifth of the time is above: a single stroke in silence does not lift it.
         brightness_hz: centre of gravity of the magnitude spectrum.
         flatness: geometric over arithmetic mean of the power spectrum, 1 for white noise.
-        movement_db: how far the bands' levels stray in time, standard deviation weighted by what is heard of a band.
-        lines: share of the power that stands in lines, 8 dB or more over what is around it, second by second.
         onsets_per_s: beginnings of events.
         pulse: how regularly they come, 0 to 1: the flux's autocorrelation at its best lag of 0.1 to 1.5 s.
         pitch: strength of a period of 60 to 1000 Hz, 0 to 1, the median of frames that sound.
@@ -98,11 +110,8 @@ class Figures:
     """
 
     level_db: float
-    loud_db: float
     brightness_hz: float
     flatness: float
-    movement_db: float
-    lines: float
     onsets_per_s: float
     pulse: float
     pitch: float
@@ -115,7 +124,6 @@ def figures(audio: NDArray[np.floating], sample_rate: int) -> Figures:
         raise ValueError(f"a clip of {len(audio) / sample_rate:.2f} s: half a second or more expected")
     x = np.asarray(audio, dtype=np.float64)
     x = x - x.mean()
-    frame_db = _db(_blocks(x, max(1, sample_rate // 20)).var(axis=1))  # 50 ms; an offset is no sound
     power, freqs = _spectra(x, sample_rate)
     mel = 10 * np.log10(_floored(power @ _mel_bands(freqs).T))
     sounding = power[power.sum(axis=1) >= 1e-4 * power.sum(axis=1).max()]
@@ -125,7 +133,7 @@ def figures(audio: NDArray[np.floating], sample_rate: int) -> Figures:
     audible = freqs >= 50
     return Figures(
         level_db=float(_db(np.mean(x**2))),
-        loud_db=float(np.percentile(frame_db, 80)),
+        loud_db=_loud(x, sample_rate),
         brightness_hz=float(amplitude @ freqs / max(amplitude.sum(), 1e-30)),
         flatness=float(np.median(_flatness(sounding[:, audible]))),
         movement_db=_movement(mel),
@@ -135,6 +143,20 @@ def figures(audio: NDArray[np.floating], sample_rate: int) -> Figures:
         pitch=pitch,
         pitch_spread=spread,
     )
+
+
+def steadiness(audio: NDArray[np.floating], sample_rate: int) -> Steadiness:
+    """Of ``audio`` (T,), half a second or more, what :func:`figures` says too, in a third of the time."""
+    x = np.asarray(audio, dtype=np.float64)
+    x = x - x.mean()
+    power, freqs = _spectra(x, sample_rate)
+    mel = 10 * np.log10(_floored(power @ _mel_bands(freqs).T))
+    return Steadiness(_loud(x, sample_rate), _movement(mel), _lines(x, sample_rate))
+
+
+def _loud(x: Array, sample_rate: int) -> float:
+    """The level that a fifth of blocks of 50 ms are above; an offset is no sound."""
+    return float(np.percentile(_db(_blocks(x, max(1, sample_rate // 20)).var(axis=1)), 80))
 
 
 def _db(power: ArrayLike) -> Array:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.listening.descriptors import Figures
+from engine.listening.descriptors import Figures, Steadiness
 
 FLAGS = ("silence", "tone", "noise", "trap")
 CLASSES = ("silence", "wind", "tones", "voice", "rhythmic", "gnarly", "garbled", "hellish")
@@ -40,7 +40,7 @@ THRESHOLDS = Thresholds(-37.0, 3.5, 0.9, 2.5, 0.9, 0.75, 1.0)  # chosen by tools
 
 
 def verdicts(
-    figures: Figures, coverage: float | None = None, recurs: float | None = None, at: Thresholds = THRESHOLDS
+    figures: Steadiness, coverage: float | None = None, recurs: float | None = None, at: Thresholds = THRESHOLDS
 ) -> list[str]:
     """Which of FLAGS a clip earns: at most one, in that order; a trap only where something moves.
 

@@ -23,7 +23,7 @@ from engine import checkpoint as files
 from engine import moments
 from engine.listening.background import Background
 from engine.listening.clips import Wanted
-from engine.playing import with_ranges
+from engine.playing import with_ranges, with_recurrence
 from engine.training import pictures
 from engine.training.data import prepare
 from engine.training.dryrun import step_seconds
@@ -224,7 +224,7 @@ def _close_epoch(trainer: Trainer, run_dir: Path, metrics: Metrics, say: Say) ->
     path = _epoch_file(trainer, run_dir)
     if earlier := keep_earlier(path, trainer.step):
         say(f"{path.name} of the shorter plan is {earlier.name} now")
-    files.save(_with_moments(trainer, with_ranges(checkpoint), say), path)
+    files.save(_completed(trainer, with_ranges(checkpoint), say), path)
     left = {"density": trainer.pruning.left} if trainer.pruning.left < 1.0 else {}
     metrics.add(step=trainer.step, epoch=trainer.epoch, epoch_train_bits=train_bits, **bits, **left)
     metrics.draw()
@@ -234,10 +234,13 @@ def _close_epoch(trainer: Trainer, run_dir: Path, metrics: Metrics, say: Say) ->
         say(f"at the end: {bits['test_bits']:.3f} bits a sample of what was held out for it")
 
 
-def _with_moments(trainer: Trainer, checkpoint: files.Checkpoint, say: Say) -> files.Checkpoint:
-    """``checkpoint`` with moments if it is the run's last and they are wanted."""
+def _completed(trainer: Trainer, checkpoint: files.Checkpoint, say: Say) -> files.Checkpoint:
+    """``checkpoint`` with its source's recurrence, and moments if they are wanted, if it is the run's last."""
     plan = trainer.plan
-    if not (trainer.finished and plan.training.moments):
+    if not trainer.finished:
+        return checkpoint
+    checkpoint = with_recurrence(checkpoint, trainer.material.line)
+    if not plan.training.moments:
         return checkpoint
     try:
         found = moments.take(checkpoint, trainer.material.line, plan.training.moments)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -27,6 +28,7 @@ from instrument.audio.dsp import (
     highpass,
     lookahead,
     make_resampler,
+    network_index,
     tangents,
 )
 from instrument.audio.slots import Slot
@@ -43,7 +45,9 @@ from instrument.audio.state import (
     MAX_VOICES,
     PAST,
     PENDING,
+    PLAYING,
     SHAPE,
+    STEADY,
     STEPS,
     TIMES,
     VOICE,
@@ -73,6 +77,7 @@ DRIVE_RISE_S, DRIVE_FALL_S, DRIVE_MEAN_S = 0.1, 2.0, 0.016  # how the drive foll
 CONTROL_S = 0.002  # a command's way from the wire to the ring, in the latency sum
 GROWING_S = 0.05  # crossfade from epoch to epoch
 TAP_S = 4.0  # what the tap holds while a disk is busy
+OVERHEARD = PAST - 2 * MAX_TURN  # network samples that are not being written over while somebody looks at them
 SHORTEST_TURN, LONGEST_TURN = 16, 1024
 _LONG_AGO = -(1 << 60)
 
@@ -102,6 +107,27 @@ def overhead(slots: Sequence[Configured], sample_rate: int) -> int:
     """
     control = round(CONTROL_S * sample_rate)
     return turn_of(slots, sample_rate) + delay_of(slots, sample_rate) + lookahead(sample_rate) + control
+
+
+@dataclass(frozen=True)
+class Overheard:
+    """What a voice's network said lately.
+
+    Attributes:
+        slot: which network.
+        rate: its sample rate, Hz.
+        first: the network sample that ``sound`` begins with.
+        sound: before gain and filters, (n,).
+        recurrence: of its source, None if unknown (engine.playing.with_recurrence).
+        moments: how many it can jump to.
+    """
+
+    slot: int
+    rate: int
+    first: int
+    sound: NDArray[np.float32]
+    recurrence: float | None
+    moments: int
 
 
 class Performance:
@@ -304,6 +330,27 @@ class Performance:
     def slots(self) -> tuple[Slot, ...]:
         """What is in the table, in its order."""
         return tuple(slot for _, slot in sorted(self.table.slots.items()))
+
+    def overhear(self, voice: int, since: int) -> Overheard | None:
+        """What voice ``voice`` (from 0) said from network sample ``since`` on, as far as it is remembered.
+
+        None while nothing can be said of it: silence after a panic, a change of network. Any thread; looks at the
+        loop's own memory without its knowing, and at nothing that is just being written.
+        """
+        core, v = self._core, self._memory["voice_memory"][voice]
+        slot, phase, deck = int(v["slot"]), int(v["phase"]), int(v["deck"])
+        front = int(core["mix"][0]) + self._timing.delay
+        if phase != STEADY or int(core["phase"][0]) != PLAYING or front <= 0:
+            return None
+        played = self.table.slots[slot]
+        upto = network_index(front, played.resampler.source, played.resampler.target)
+        since = since if since <= upto else 0  # another network's count
+        first = max(since, upto - OVERHEARD, int(self._memory["deck_memory"][2 * voice + deck]["first"]))
+        places = np.arange(first, upto) & (PAST - 1)
+        sound = self._memory["past"][voice, deck][places]
+        if (int(v["slot"]), int(v["phase"]), int(v["deck"])) != (slot, phase, deck):
+            return None
+        return Overheard(slot, played.config.sample_rate, first, sound, played.recurrence, played.moments)
 
     def stop(self) -> None:
         """Closing fade, then ENDED; returns at once."""

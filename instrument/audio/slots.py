@@ -61,6 +61,7 @@ class Slot:
         loudness: of the checkpoint's free run, dB; None leaves its level alone.
         precision: networks of one architecture share a state only at one precision.
         moments: places to jump to.
+        recurrence: of the sound that it learned from, if its checkpoint says.
     """
 
     def __init__(
@@ -71,11 +72,12 @@ class Slot:
         loudness: float | None = None,
         precision: str = "",
         moments: Places | None = None,
+        recurrence: float | None = None,
     ) -> None:
         if not 1 <= program.voices <= MAX_VOICES:
             raise ValueError(f"{name or 'slot'}: {program.voices} voices: 1 to {MAX_VOICES} expected")
         self.program = program
-        self.name = name
+        self.name, self.recurrence = name, recurrence
         self.config = program.config
         self.gain = matching_gain(loudness)
         self.architecture = _architecture(program, precision)
@@ -87,6 +89,11 @@ class Slot:
         self.resampler: Resampler
         self.betas: NDArray[np.float32]
         self.tokens: NDArray[np.int32]
+
+    @property
+    def moments(self) -> int:
+        """How many places there are to jump to."""
+        return len(self._places.states)
 
     def prepare(self, session_rate: int, turn: int) -> None:
         """Make the resampler and the scratch of a session; before it plays."""
