@@ -146,12 +146,6 @@ def _name(value: object, name: str) -> str:
     return value
 
 
-def _word(value: object, words: tuple[str, ...], name: str) -> str:
-    if not isinstance(value, str) or value.lower() not in words:
-        raise ValueError(f"{name}: {shorten(value)} is not one of {', '.join(words)}")
-    return value.lower()
-
-
 def _within(value: int, low: int, high: int, name: str) -> int:
     if not low <= value <= high:
         raise ValueError(f"{name}: {shorten(value)} is not one of {number(low)} to {number(high)}")
