@@ -22,6 +22,7 @@ from typing import Protocol
 
 from instrument import meters, parameters
 from instrument.arguments import Value, read_arguments, read_number, read_seconds
+from instrument.authors import Authors
 from instrument.clock import SampleClock
 from instrument.controls import KEEP_STATE, OVERTAKEN, REFUSED, Command, Event, Op, Telemetry
 from instrument.gestures import Gestures
@@ -114,7 +115,7 @@ class Controller:
         self._silent, self._history = False, history
         self.escape = "off"  # what the live listener shall do (instrument.ear)
         self.also: dict[str, Callable[[], float]] = {}  # telemetry that others work out, by name
-        self._authors: dict[tuple[str, int | None], object] = {}
+        self._authors = Authors()
         self._grown_at = -1  # the last joining's sample
         moves = movements or Movements()
         self.launch = moves.launch
@@ -187,8 +188,7 @@ class Controller:
             now = self.now()
             if source is not None and self._held.repeats(source, (name, voice), (natural, seconds), now):
                 return
-            for each in (None, *range(1, self.voices + 1)) if voice is None else (voice,):
-                self._authors[name, each] = source
+            self._authors.sign(name, self._each(voice), source, natural)
             self._at(when, now, AHEAD, lambda moment: self._movement.set(found, natural, voices, seconds, moment))
 
     def set_norm(
@@ -223,7 +223,9 @@ class Controller:
             now = self.now()
             act = self._launched(name, arguments, voice, launch or self.launch, act)
             if self._is_new(name, arguments, source, voice, now):
-                self._sign(name, arguments, voice, source)
+                if name == "checkpoint":
+                    entry = self.bank[bank_index(arguments[0], self.bank, name)]
+                    self._authors.sign(name, self._each(voice), source, entry)
                 ahead = 0.0 if name == "panic" else AHEAD  # its flag acts at once
                 self._at(when, now, ahead, act)
 
@@ -290,19 +292,40 @@ class Controller:
         with self._lock:
             now, found = self.now(), {}
             for p in PARAMETERS.values():
-                found[p.name] = self._movement.value(p, None, now), self._authors.get((p.name, None))
-                for voice in range(1, self.voices + 1):
-                    author = self._authors.get((p.name, voice))
-                    found[f"voice/{voice}/{p.name}"] = self._movement.value(p, voice - 1, now), author
+                for voice in self._each(None):
+                    name = p.name if voice is None else f"voice/{voice}/{p.name}"
+                    value = self._movement.value(p, None if voice is None else voice - 1, now)
+                    found[name] = value, self._author(p, voice, value, now)
             for name in self._macros.parameters:
-                found[name] = self._macros.track(name).value(now), self._authors.get((name, None))
+                value = self._macros.track(name).value(now)
+                found[name] = value, self._authors.of(name, None, value)
             return found
+
+    def _author(self, p: Parameter, voice: int | None, value: float, now: float) -> object:
+        """Who has led the value here, or leads it."""
+        source, asked = self._authors.asked(p.name, voice)
+        if source is None or asked == value:
+            return source
+        return source if asked == self._movement.target(p, None if voice is None else voice - 1, now) else None
 
     def playing(self) -> dict[str, tuple[str, object]]:
         """The checkpoint of voice 1 and of each, and who asked for it: ``checkpoint``, ``voice/2/checkpoint``."""
-        names = ["checkpoint", *(f"voice/{voice}/checkpoint" for voice in range(1, self.voices + 1))]
-        authors = [self._authors.get(("checkpoint", max(voice, 1))) for voice in range(self.voices + 1)]
-        return {name: (str(self.get(name)), author) for name, author in zip(names, authors, strict=True)}
+        found: dict[str, tuple[str, object]] = {}
+        for voice in self._each(None):
+            name = "checkpoint" if voice is None else f"voice/{voice}/checkpoint"
+            plays = str(self.get(name))
+            found[name] = plays, self._authors.of("checkpoint", voice or 1, plays)
+        return found
+
+    @property
+    def lfos(self) -> tuple[str, ...]:
+        """Names of the patch's LFOs."""
+        return tuple(self._modulation.lfos)
+
+    @property
+    def snapshots(self) -> tuple[str, ...]:
+        """Names of the snapshots there are now."""
+        return self._gestures.snapshots.names
 
     @property
     def macros(self) -> tuple[str, ...]:
@@ -505,15 +528,8 @@ class Controller:
         moment = now if when is None or when > now + FARTHEST else when
         self.later(moment - ahead, lambda: act(moment))
 
-    def _sign(self, name: str, arguments: list[Value], voice: int | None, source: object) -> None:
-        """Whose gesture a switch is; what a sweep moves from now on is nobody's."""
-        if name == "sweep":
-            swept = self.sweeps[str(arguments[0])]
-            name, voice, source = swept.parameter, swept.voice, None
-        elif name != "checkpoint":
-            return
-        for each in (None, *range(1, self.voices + 1)) if voice is None else (voice,):
-            self._authors[name, each] = source
+    def _each(self, voice: int | None) -> tuple[int | None, ...]:
+        return (None, *range(1, self.voices + 1)) if voice is None else (voice,)
 
     def _is_new(self, name: str, arguments: list[Value], source: object, voice: int | None, now: float) -> bool:
         """Whether this is a gesture at all: a pressed gate, and nothing merely held."""
@@ -537,7 +553,7 @@ class Controller:
         with self._lock:
             now = self.now()
             if source is None or not self._held.repeats(source, name, (value, seconds), now):
-                self._authors[name, None] = source
+                self._authors.sign(name, (None,), source, value)
                 self._at(when, now, AHEAD, lambda moment: self.move_macro(name, value, seconds, moment))
 
     def _launched(self, name: str, arguments: list[Value], voice: int | None, launch: str, act: Act) -> Act:

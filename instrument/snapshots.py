@@ -56,6 +56,11 @@ class Snapshots:
         """Another patch's; ``forget`` what was stored while the one before played, whose checkpoints are others."""
         self._all = {**({} if forget else self._all), **snapshots}
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of those there are now."""
+        return tuple(self._all)
+
     def find(self, name: object) -> Snapshot:
         """Raises ValueError with the nearest name."""
         if not isinstance(name, str) or name not in self._all:

@@ -24,7 +24,7 @@ from instrument.osc import addresses
 from instrument.osc.pattern import Pattern
 from instrument.osc.server import OscServer
 from instrument.osc.subscribers import Subscribers
-from instrument.osc.validate import MAX_BYTES, check_datagram
+from instrument.osc.validate import MAX_BYTES, check_datagram, messages
 from instrument.parameters import PARAMETERS, TELEMETRY, TRIGGERS, VOICE_TELEMETRY
 
 
@@ -343,7 +343,7 @@ def parse_in_time(data):
 
     def parse():
         try:
-            outcome.append(OscMessage(data) if data.startswith(b"/") else OscBundle(data))
+            outcome.append([OscMessage(message) for message, _ in messages(data)])
         except BaseException as error:
             outcome.append(error)
 
@@ -393,6 +393,32 @@ def test_whatever_passes_the_gate_is_parsed(data):
     if not refused:
         parse_in_time(data)
     assert "\n" not in refused
+
+
+def flat(packet):
+    """(message, its bundle's time) of everything, as the library reads it."""
+    if isinstance(packet, OscMessage):
+        return [(packet.dgram, 0.0)]
+    of = [
+        flat(content) if isinstance(content, OscBundle) else [(content.dgram, packet.timestamp)] for content in packet
+    ]
+    return [each for found in of for each in found]
+
+
+@settings(max_examples=100, deadline=None)
+@given(GOOD)
+def test_bundles_are_read_as_the_library_reads_them(data):
+    if data.count(b"#bundle") <= 4:
+        assert list(messages(data)) == [
+            (content, 0.0) for content, _ in flat(OscMessage(data) if data.startswith(b"/") else OscBundle(data))
+        ]
+
+
+@pytest.mark.parametrize("when", [time.time(), time.time() + 0.125, 1.5, 4e9 / 3])
+def test_a_time_tag_is_the_wall_clocks_seconds(when):
+    data = bundle(when, OscMessage(message("/a", 1.0)))
+    ((_, wall),) = messages(data)
+    assert wall == pytest.approx(OscBundle(data).timestamp, abs=1e-6) == pytest.approx(when, abs=1e-6)
 
 
 @settings(max_examples=100, deadline=None)

@@ -80,6 +80,17 @@ def test_what_a_sweep_moves_is_news_to_its_author_too(stage, ear):  # noqa: F811
     assert heard(ear, lambda found: len(found) == 1)[0][1] == pytest.approx(0.0, abs=1e-5)
 
 
+def test_an_authors_own_ramp_is_no_news_to_them(stage, ear):  # noqa: F811
+    stage.send(message("/samplernn/listen", ear.number, 120))
+    heard(ear, lambda found: {m[0] for m in found} == everything_of(stage.desk))
+    stage.send(message("/samplernn/voice/2/gain", -12.0, 4.0))
+    for _ in range(5):
+        stage.link.now += 1.0
+        time.sleep(0.03)
+    stage.desk.set("drive", 6.0, source="a knob")
+    assert ear.next()[0] == "/samplernn/drive"
+
+
 def test_unlisten(stage, ear):  # noqa: F811
     stage.send(message("/samplernn/listen", ear.number))
     assert len(stage.server._listeners) == 1

@@ -11,10 +11,9 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Protocol
 
-from pythonosc.osc_bundle import OscBundle
 from pythonosc.osc_message import OscMessage
 
 from instrument.arguments import read_arguments
@@ -23,7 +22,7 @@ from instrument.osc import dispatch, everything
 from instrument.osc.allow import Allowed
 from instrument.osc.arrivals import Endpoint, Inlet
 from instrument.osc.subscribers import DEFAULT_RATE, Subscribers
-from instrument.osc.validate import check_datagram
+from instrument.osc.validate import check_datagram, messages
 from instrument.osc.waiting import Waiting
 from instrument.osc.wire import build, single
 from instrument.parameters import PARAMETERS, TRIGGERS
@@ -186,12 +185,11 @@ class OscServer:
         self._listeners.heard(sender[0], moment)
         try:
             check_datagram(data)
-            packet = OscMessage(data) if data.startswith(b"/") else OscBundle(data)
         except ValueError as error:
             self._fault(str(error), sender)
             return
-        for message, when in _messages(packet, moment, self._offset):
-            self._work.append((self._open, (message, when, sender)))
+        for message, wall in messages(data):
+            self._work.append((self._open, (message, max(moment, wall + self._offset), sender)))
 
     def work(self) -> bool:
         """A few of the gestures that one datagram holds; whether there are more. Never raises."""
@@ -200,8 +198,12 @@ class OscServer:
             self._guarded(arguments[-1], act, *arguments)
         return bool(self._work)
 
-    def _open(self, message: OscMessage, when: float, sender: Endpoint) -> None:
-        """One message: its gesture, or, of a pattern, one for each address that fits, next in line."""
+    def _open(self, data: bytes, when: float, sender: Endpoint) -> None:
+        """One message: its gesture, or, of a pattern, one for each address that fits, next in line.
+
+        A time tag counts if it lies in the future; how far ahead is believed is left to the controller.
+        """
+        message = OscMessage(data)
         self._latest = when, message.address, message.params
         found = self._dispatch.find(message.address)
         if len(found) == 1:
@@ -274,22 +276,6 @@ class OscServer:
                 inlet.socket.sendto(datagram, endpoint)
         except OSError as error:
             self._faults.report(f"OSC: {endpoint[0]}:{endpoint[1]}: {error.strerror}")
-
-
-def _messages(packet: OscMessage | OscBundle, moment: float, offset: float) -> Iterator[tuple[OscMessage, float]]:
-    """Every message and when it is meant, in order; ``offset`` takes the wall clock to time.monotonic.
-
-    A bundle's time tag counts if it lies in the future; how far ahead is believed is left to the controller.
-    """
-    if isinstance(packet, OscMessage):
-        yield packet, moment
-        return
-    when = max(moment, packet.timestamp + offset)
-    for content in packet:
-        if isinstance(content, OscMessage):
-            yield content, when
-        else:
-            yield from _messages(content, moment, offset)
 
 
 assert not set(PARAMETERS) & set(TRIGGERS)

@@ -1,0 +1,30 @@
+"""Whose gesture a value is: who asked for it last, as long as that is where it is going.
+
+Whoever holds the controller's lock calls this. A value that a sweep, a macro or a morph has moved since is nobody's,
+and news to everybody. What is made of it (OSC listeners, MIDI feedback: no echo to the author) is left to the adapters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class Authors:
+    """The last to ask for each value, and for what."""
+
+    def __init__(self) -> None:
+        self._asked: dict[tuple[str, int | None], tuple[object, float | str]] = {}
+
+    def sign(self, name: str, voices: Iterable[int | None], source: object, value: float | str) -> None:
+        """``source`` asks for ``value``: of voices from 1, None for the value of all."""
+        for voice in voices:
+            self._asked[name, voice] = source, value
+
+    def asked(self, name: str, voice: int | None) -> tuple[object, float | str | None]:
+        """(who asked last, for what); (None, None) if nobody has."""
+        return self._asked.get((name, voice), (None, None))
+
+    def of(self, name: str, voice: int | None, value: float | str) -> object:
+        """Who asked for ``value``; None if nobody did."""
+        source, asked = self.asked(name, voice)
+        return source if asked == value else None
