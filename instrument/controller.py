@@ -120,7 +120,7 @@ class Controller:
         moves = movements or Movements()
         self.launch = moves.launch
         self.transport = Transport(
-            self.place, lock=self._lock, say=say, tempo=moves.tempo, clock=moves.clock, meter=moves.meter
+            self.place, lock=self._lock, say=say, tempo=moves.tempo or 120.0, clock=moves.clock, meter=moves.meter
         )
         self._pinned: tuple[float, int] | None = None  # a moment whose sample is settled
         self._launches = Launches(self, self.transport, AHEAD)
@@ -442,8 +442,6 @@ class Controller:
         self._gestures.adopt(patch.movements, before.movements if before else None, moment)
         if before is None or patch.escape != before.escape:
             self.escape = patch.escape
-        if "tempo" in patch.data and (before is None or patch.movements.tempo != before.movements.tempo):
-            self.transport.set_tempo(patch.movements.tempo, self.heard_at(moment))
 
     # --- what movement needs: under the lock
 

@@ -14,7 +14,7 @@ from instrument.launch import Act
 from instrument.macros import PREFIX, Macros
 from instrument.modulation import Modulation
 from instrument.movement import Voices
-from instrument.parameters import shorten, suggest
+from instrument.parameters import INTERNAL, shorten, suggest
 from instrument.patch_movement import Movements
 from instrument.snapshots import Snapshots
 from instrument.transport import Transport
@@ -81,6 +81,10 @@ class Gestures:
         self.snapshots.adopt(now.snapshots, forget=before is None)
         if before is None or now.launch != before.launch:
             self._desk.launch = now.launch
+        transport = self._desk.transport
+        transport.meter = now.meter
+        if now.tempo is not None and (before is None or now.tempo != before.tempo) and transport.clock == INTERNAL:
+            transport.set_tempo(now.tempo, self._desk.heard_at(moment))
 
     def _tempo(self, arguments: list[Value], _voices: Voices) -> Act:
         transport, bpm = self._desk.transport, float(arguments[0] or 0.0)
@@ -106,6 +110,8 @@ class Gestures:
         modulation = self.modulation
 
         def act(moment: float) -> None:
+            if name not in modulation.lfos:  # another patch came meanwhile
+                return
             runs = name in modulation.running
             if factor is not None:
                 if not runs:

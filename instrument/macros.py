@@ -84,6 +84,8 @@ class Macros:
     def set(self, name: str, value: float, seconds: float, moment: float) -> None:
         """Go to ``value`` and take everything along, in straight lines."""
         macro = name.removeprefix(PREFIX)
+        if macro not in self._aims:  # asked for before another patch came
+            return
         self._tracks[macro].add(Motion(moment, value, seconds))
         for aim in self._aims[macro]:
             if aim.to.startswith(LFO):

@@ -139,9 +139,9 @@ HELP = {
 
 @dataclass(frozen=True)
 class Movements:
-    """Everything of a patch that moves, but its sweeps; ``tempo`` and ``meter`` as the performer counts."""
+    """Everything of a patch that moves, but its sweeps; ``tempo`` is None where the patch leaves it as it is."""
 
-    tempo: float = 120.0
+    tempo: float | None = None
     clock: str = INTERNAL
     meter: int = 4
     launch: str = NOW

@@ -339,6 +339,22 @@ def test_a_macro_leads_many_values_each_its_own_way(link, desk):
     assert desk.value("macro/wild") == 1.0
 
 
+def test_what_a_macro_or_a_recall_moves_is_nobodys(link, desk):
+    desk.set("temperature", 0.9, source="knob")
+    desk.set("drive", 3.0, source="knob")
+    wait(link, desk, 0.1)
+    desk.set("macro/wild", 0.5, source="page")
+    assert desk.values()["temperature"][1] is None
+    assert desk.values()["macro/wild"][1] == "page"
+    assert desk.values()["drive"][1] == "knob"
+    desk.trigger("macro", "wild", 0.6, source="pad")
+    assert desk.values()["macro/wild"][1] != "page"
+    desk.set("gain", 5.0, source="knob")
+    wait(link, desk, 0.1)
+    desk.trigger("recall", "quiet")
+    assert desk.values()["voice/2/gain"][1] is None
+
+
 def test_macros_are_for_all_voices_and_known_by_name(desk):
     with pytest.raises(ValueError, match="no macro 'wilt'; did you mean 'wild'"):
         desk.set("macro/wilt", 0.5)
@@ -417,3 +433,32 @@ def test_the_latest_gesture_wins_and_lfos_go_on(link, desk):
     assert desk._modulation.running == ("wobble",)
     desk.panic()
     assert desk._modulation.running == ()
+
+
+def test_another_patch_ends_what_it_has_not_and_keeps_the_rest(link, desk):
+    def change(movements, before=None):
+        desk._gestures.adopt(movements, before, link.now)
+
+    desk.trigger("lfo", "wobble")
+    desk.trigger("lfo", "walk")
+    desk.set("macro/wild", 0.4)
+    wait(link, desk, 0.3)
+    desk.trigger("lfo", "dice", launch="bar")
+    other = Movements(
+        tempo=90.0,
+        launch="bar",
+        meter=3,
+        lfos={"wobble": MOVES.lfos["wobble"], "new": Lfo("drive", 3.0, "sine", rate=1.0, start=True)},
+        macros={"wild": (Aim("drive", (0.0, 36.0)),)},
+    )
+    change(other, MOVES)
+    wait(link, desk, 3.0)  # dice waited for a bar, and is no more
+    assert desk._modulation.running == ("wobble", "new")
+    assert desk.telemetry()["tempo"] == 90.0
+    assert (desk.launch, desk.transport.meter) == ("bar", 3)
+    assert desk.value("macro/wild") == pytest.approx(0.4)
+    desk.set("macro/wild", 0.5)
+    assert desk.value("drive") == 18.0
+    change(Movements())
+    assert desk._modulation.running == ()
+    assert desk.telemetry()["tempo"] == 90.0  # a patch that says none leaves it
