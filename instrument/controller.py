@@ -100,6 +100,7 @@ class Controller:
         self.table = Programs(bank, start or [0] * voices)
         self.bank = self.table.names
         self.patch: tuple[int, str] = 0, ""  # which of the set plays, and what it is called
+        self.patches: tuple[str, ...] = ()  # what all of the set are called
         self.sweeps = dict(sweeps or {})
         self.late = 0
         self._link, self._say, self.now = link, say, now

@@ -96,7 +96,7 @@ class Sets:
         self.places[0].bank = bank
         self.playing, self._asked = 0, -1
         self.changing = Changing(controller, found.patches[0], bank, ears.patch, voices)
-        controller.patch = 0, found.names[0]
+        controller.patch, controller.patches = (0, found.names[0]), found.names
         self._watched: dict[Path, Watched] = {}
         self._news: list[tuple[Path, bytes]] = []  # what was saved while nothing could be done about it
         self._wake, self._stop = threading.Event(), threading.Event()
@@ -287,6 +287,7 @@ class Sets:
                 self._say(f"{found.file}: {current.name} is not in it any more, and plays on")
             self.places, self._set, self._asked = places, found, -1
             self._controller.patch = self.playing, self.places[self.playing].name
+            self._controller.patches = tuple(place.name for place in places)
         for path in self._files():
             self._watched.setdefault(path, Watched(path))
         self._watched = {path: self._watched[path] for path in self._files()}

@@ -4,6 +4,7 @@ import socket
 import time
 
 import pytest
+from fake_link import make_controller
 from pythonosc.osc_bundle_builder import IMMEDIATELY
 from pythonosc.osc_message import OscMessage
 from test_osc import Port, Stage, bundle, message, stage  # noqa: F401
@@ -120,6 +121,70 @@ def drain(port):
     except BlockingIOError:
         port.socket.settimeout(5)
     return found
+
+
+# --- what a patch brings
+
+
+@pytest.fixture
+def moving(stage):  # noqa: F811
+    """A stage whose patch has macros, LFOs and snapshots, one of two of a set."""
+    from test_movements import MOVES
+
+    stage.server.stop()
+    stage.desk = make_controller(stage.link, movements=MOVES)
+    stage.desk.patch, stage.desk.patches = (1, "second light"), ("first light", "second light")
+    stage.server = OscServer(stage.desk, ("127.0.0.1", 0), None, stage.said.append, "0.1.0")
+    assert stage.server.start()
+    assert stage.desk.macros
+    return stage
+
+
+def test_macros_have_addresses_are_heard_and_dumped(moving, ear):
+    name = moving.desk.macros[0]
+    moving.send(message("/samplernn/listen", ear.number, 120))
+    heard(
+        ear,
+        lambda found: f"/samplernn/{name}" in {m[0] for m in found} and ("/samplernn/patch", "second light") in found,
+    )
+    assert moving.send(message(f"/samplernn/{name}", 0.75)) == []
+    assert moving.desk.get(name) == 0.75
+    moving.client.socket.sendto(message("/samplernn/dump"), moving.server.endpoint)
+    found = heard(moving.client, lambda got: got and got[-1][0] == "/samplernn/dump/end")
+    values = {m[1]: m[2] for m in found[:-1]}
+    assert values[name] == 0.75
+    assert values["patch"] == values["patches/1"] == "second light"
+    assert {values[f"lfos/{i}"] for i in range(len(moving.desk.lfos))} == set(moving.desk.lfos)
+    assert {values[f"snapshots/{i}"] for i in range(len(moving.desk.snapshots))} == set(moving.desk.snapshots)
+
+
+def test_another_patchs_macros_have_addresses_too(moving):
+    from instrument.osc.dispatch import Dispatch
+
+    class Desk:
+        voices, macros = 1, ("macro/old",)
+
+    desk = Desk()
+    dispatch = Dispatch(desk, (), lambda *given: None)
+    assert [route.name for route in dispatch.find("/samplernn/macro/old")] == ["macro/old"]
+    desk.macros = ("macro/new",)
+    assert [route.name for route in dispatch.find("/samplernn/macro/new")] == ["macro/new"]
+    assert dispatch.continuous(b"/samplernn/macro/new")
+    with pytest.raises(ValueError, match="no address"):
+        dispatch.find("/samplernn/macro/old")
+
+
+def test_the_tree_of_such_a_patch(moving):
+    from instrument.osc import tree
+
+    root = tree.tree(moving.desk)
+    macro = tree.find(root, f"/samplernn/{moving.desk.macros[0]}")
+    assert (macro["TYPE"], macro["RANGE"], macro["ACCESS"]) == ("f", [{"MIN": 0.0, "MAX": 1.0}], 3)
+    assert tree.find(root, "/samplernn/lfo")["RANGE"][0] == {"VALS": list(moving.desk.lfos)}
+    assert tree.find(root, "/samplernn/recall")["RANGE"][0] == {"VALS": list(moving.desk.snapshots)}
+    assert tree.find(root, "/samplernn/patch")["RANGE"] == [{"VALS": ["first light", "second light"]}]
+    assert tree.find(root, "/samplernn/patch")["VALUE"] == ["second light"]
+    assert "RANGE" not in tree.find(root, "/samplernn/marker")
 
 
 # --- dumps

@@ -27,9 +27,17 @@ class Desk(Protocol):
 def state(desk: Desk) -> tuple[dict[str, bytes], dict[str, object]]:
     """(every value as the message that sets it, whose gesture it was last), by name."""
     values: dict[str, tuple[float | str, object]] = {**desk.values(), **desk.playing()}
+    if name := _patch(desk):
+        values["patch"] = name, None
     return {name: _message(name, value) for name, (value, _) in values.items()}, {
         name: author for name, (_, author) in values.items()
     }
+
+
+def _patch(desk: Desk) -> str:
+    """Name of the patch that plays; empty where nobody has said it."""
+    found = getattr(desk, "patch", None)
+    return str(found[1]) if found else ""
 
 
 def _message(name: str, value: float | str) -> bytes:
@@ -42,8 +50,8 @@ def dump(desk: Desk) -> list[bytes]:
     pairs += [(name, value) for name, (value, _) in desk.playing().items()]
     for what in ("bank", "sweeps", "lfos", "snapshots", "patches"):
         pairs += _names(what, getattr(desk, what, ()))
-    if name := getattr(desk, "name", ""):
-        pairs.append(("patch", str(name)))
+    if name := _patch(desk):
+        pairs.append(("patch", name))
     return [*(build("value", name, value) for name, value in pairs), build("dump/end", float(len(pairs)))]
 
 

@@ -7,10 +7,10 @@ ACCESS, TYPE, RANGE, VALUE, DESCRIPTION, UNIT, CLIPMODE, OVERLOADS. Serving them
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from instrument.arguments import MOST_MOMENTS
+from instrument.arguments import MOST_BEATS, MOST_MOMENTS
 from instrument.osc.addresses import Route, routes
 from instrument.parameters import (
     MAX_RAMP,
@@ -38,12 +38,12 @@ _NUMBERS: dict[str, tuple[str, float, float]] = {
     "port": ("i", 1, 65535),
     "rate": ("f", 0.1, 120.0),
     "bpm": ("f", 20.0, 300.0),
-    "beats": ("f", 0.0, 1024.0),
+    "beats": ("f", 0.0, MOST_BEATS),
     "share": ("f", 0.0, 1.0),
 }
 # Which of the desk's lists a trigger's name is from.
 _LISTS = {"checkpoint": "bank", "partner": "bank", "sweep": "sweeps", "sweep/stop": "sweeps", "lfo": "lfos"}
-_LISTS |= {"lfo/stop": "lfos", "recall": "snapshots", "patch": "patches"}
+_LISTS |= {"lfo/stop": "lfos", "recall": "snapshots", "patch": "patches", "macro": "macros"}
 
 
 class Desk(Protocol):
@@ -61,6 +61,8 @@ def tree(desk: Desk) -> Node:
     """The root, with everything below it and every value now."""
     values: dict[str, float | str] = {name: value for name, (value, _) in desk.values().items()}
     values |= {name: name_of for name, (name_of, _) in desk.playing().items()}
+    if name := getattr(desk, "patch", (0, ""))[1]:
+        values["patch"] = name
     root: Node = {"FULL_PATH": "/", "ACCESS": 0, "DESCRIPTION": "samplernn-live", "CONTENTS": {}}
     for address, route in routes(desk.voices, getattr(desk, "macros", ())).items():
         _put(root, address, _method(desk, route, values))
@@ -162,15 +164,17 @@ def _argument(desk: Desk, name: str, argument: Argument) -> tuple[str, Node | No
     if argument.kind in _NUMBERS:
         kind, low, high = _NUMBERS[argument.kind]
         return kind, {"MIN": low, "MAX": high}
-    words = _words(argument) or _known(getattr(desk, _LISTS.get(name, ""), ()))
+    words = [] if argument.kind == "name or gate" else _words(argument)
+    words = words or _known(desk, name)
     return "s", {"VALS": words} if words else None
 
 
 def _words(argument: Argument) -> list[str]:
     """The words an argument is one of, as its name in the tables says: ``learned | random | zeros | gate``."""
     words = argument.name.split(" | ")
-    return [] if len(words) < 2 or words[0] == "name" else [word for word in words if word != "gate"]
+    return [] if len(words) < 2 else [word for word in words if word != "gate"]
 
 
-def _known(names: Iterable[object]) -> list[str]:
-    return [str(name) for name in names]
+def _known(desk: Desk, name: str) -> list[str]:
+    """What the trigger ``name`` may be told, where it takes names."""
+    return [str(each).removeprefix("macro/") for each in getattr(desk, _LISTS.get(name, ""), ())]
