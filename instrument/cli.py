@@ -299,7 +299,11 @@ def _add_info(group: Commands) -> None:
 
 def _add_machine(group: Commands) -> None:
     _command(group, "devices", commands.devices, "list sound outputs and MIDI inputs")
-    _command(group, "doctor", commands.doctor, "look at this machine: what it offers a live set and what it lacks")
+    d = _command(group, "doctor", commands.doctor, "look at this machine: what it offers a live set and what it lacks")
+    d.add_argument("target", nargs="?", metavar="PATCH|CHECKPOINT|RUN_DIR", help="with --soak: what to play")
+    d.add_argument("--soak", type=_duration, metavar="TIME", help="play for 30s, 10m or 1h: how many voices hold here?")
+    d.add_argument("--output", default="auto", metavar="auto|null|DEVICE", help="with --soak: where the sound goes")
+    d.add_argument("--voices", type=_count(64), metavar="N", help="with --soak: default: the patch's")
     p = _command(group, "bench", commands.bench, "measure how fast networks play here")
     p.add_argument("--json", action="store_true", help="one line of JSON instead of the table")
     p.add_argument(
@@ -339,6 +343,15 @@ def _positive(text: str) -> float:
     if not (math.isfinite(value) and value > 0):
         raise argparse.ArgumentTypeError(f"{text!r}: a number above 0 expected")
     return value
+
+
+def _duration(text: str) -> float:
+    """``30s``, ``10m``, ``1h``, or a number of seconds."""
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    seconds = _positive(text[:-1] if text[-1:] in units else text) * units.get(text[-1:], 1.0)
+    if seconds < 2.0:
+        raise argparse.ArgumentTypeError(f"{text!r}: at least 2s expected")
+    return seconds
 
 
 def _number(text: str) -> float:

@@ -147,11 +147,19 @@ def devices(_args: argparse.Namespace) -> None:
         _show(line)
 
 
-def doctor(_args: argparse.Namespace) -> None:
+def doctor(args: argparse.Namespace) -> int | None:
     from instrument import doctor
 
+    if args.soak:
+        from instrument import plan, session, soundcheck
+
+        options = plan.Options(target=args.target, output=args.output, voices=args.voices)
+        return soundcheck.run(options, args.soak, session.perform, _show)
+    if args.target or args.voices or args.output != "auto":
+        raise ValueError("doctor: a patch, --output and --voices are for --soak TIME")
     for line in doctor.examine():
         _show(line)
+    return None
 
 
 def bench(args: argparse.Namespace) -> None:

@@ -356,6 +356,16 @@ class Controller:
                 case _:
                     return False
 
+    def moving(self) -> list[str]:
+        """Names of the sweeps and LFOs under way."""
+        with self._lock:
+            return [*sorted(self._movement.running()), *self._modulation.running]
+
+    def waiting(self) -> str:
+        """What waits for a beat or a bar, in words; nothing if nothing does."""
+        with self._lock:
+            return self._launches.names()
+
     def telemetry(self) -> dict[str, float]:
         """What subscribers get, by the names of ``parameters.TELEMETRY``; ``voice/<n>/<name>`` of VOICE_TELEMETRY."""
         t = self.table.mapped(self._link.telemetry())

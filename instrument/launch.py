@@ -53,12 +53,12 @@ class Launches:
 
     def __init__(self, desk: Desk, transport: Transport, ahead: float) -> None:
         self._desk, self._transport, self._ahead = desk, transport, ahead
-        self._waiting: dict[Hashable, Waiting] = {}
+        self._waiting: dict[tuple[Hashable, ...], Waiting] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, key: Hashable, launch: str, moment: float, act: Act) -> None:
+    def add(self, key: tuple[Hashable, ...], launch: str, moment: float, act: Act) -> None:
         """Do ``act`` on the next line after ``moment``: at once if nothing runs, or the line cannot be met any more."""
         self._waiting.pop(key, None)
         if not self._transport.running:
@@ -82,6 +82,10 @@ class Launches:
             if self._desk.moment_of(seconds) - self._ahead <= now:
                 del self._waiting[key]
                 self._desk.act_at(waiting.act, max(seconds, self._desk.heard_at(now)))
+
+    def names(self) -> str:
+        """What waits and for what, in words."""
+        return ", ".join(f"{key[0]} at the next {waiting.launch}" for key, waiting in list(self._waiting.items()))
 
     def cancel(self) -> None:
         """Forget them all."""

@@ -50,23 +50,30 @@ SWITCH_S = 0.0005  # how long one Python thread may keep the others waiting; a g
 PATIENCE_S = 3.0  # what the end may take beyond the ring's length
 
 Say = Callable[[str], None]
+Watch = Callable[["Session"], None]
 
 
 def play(options: Options) -> int:
     """``samplernn play``: returns the exit code. Raises ValueError, one line, for what the user can put right."""
+    session, code = perform(options, console.say, console.complain)
+    return code or int(session.incomplete)
+
+
+def perform(options: Options, say: Say, complain: Say, watch: Watch | None = None) -> tuple[Session, int]:
+    """A whole set, and its exit code; ``watch`` sees it 20 times a second. Raises ValueError, one line."""
     made = plan.make(options)
     with Interrupts(outlives=console.hung_up) as interrupts:
-        session = Session(made, console.say, console.complain)
+        session = Session(made, say, complain)
         try:
             interrupts.arm()
             session.open()
             interrupts.hold()
             session.start()
-            session.run(interrupts)
+            session.run(interrupts, watch)
         finally:
             interrupts.hold()
             session.close()
-    return interrupts.exit_code or int(session.incomplete)
+    return session, interrupts.exit_code
 
 
 class Session:
@@ -385,9 +392,11 @@ class Session:
             f"{self.output.name}, {latency:.1f} ms, seed {p.seed}{where}"
         )
 
-    def run(self, interrupts: Interrupts) -> None:
+    def run(self, interrupts: Interrupts, watch: Watch | None = None) -> None:
         """Wait for the end of the set: its last sample, or a signal and then the closing fade."""
         while not interrupts.wait(POLL_S):
+            if watch:
+                watch(self)
             if self._leaving or self.performance.wait(0.0):
                 return
 

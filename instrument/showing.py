@@ -97,9 +97,12 @@ class Showing:
         """The next picture, with the news since the last."""
         t, c = self.look(), self._controller
         whole = picture.whole(t, c.sample_rate, self._ring_frames, self._latency)
-        facts = {name: value for name, value in self._facts().items() if value is not None}
+        facts = self._facts()
         now = time.monotonic()
         news = [[round(whole["time"] - (now - line.moment), 1), line.loud, line.text] for line in self._news.take()]
+        facts["tempo"] = picture.ask(self._beat)
+        facts["waits"] = picture.ask(self._controller.waiting)
+        facts = {name: value for name, value in facts.items() if value}
         drawn = {**whole, **facts, "voices": self._voices(t), "sweep": self._hands.sweep, "news": news}
         return {**drawn, "moving": list(self.moving()), "lasting": self._changed({"targets": list(targets())})}
 
@@ -124,8 +127,14 @@ class Showing:
         return list(self._controller.sweeps)
 
     def moving(self) -> Sequence[str]:
-        """Names of the sweeps under way."""
-        return picture.ask(lambda: self._controller.sweeping()) or ()  # type: ignore[attr-defined]
+        """Names of the sweeps and LFOs under way."""
+        return self._controller.moving()
+
+    def _beat(self) -> dict[str, Any]:
+        """The tempo and where the bar is; no place where nobody plays to it."""
+        beat, c = self._controller.transport, self._controller
+        place = {"beat": round(beat.beat(c.now()), 2), "bar": beat.meter} if beat.running else {"state": "stopped"}
+        return {"bpm": round(beat.tempo, 1), **place}
 
     # --- the plain line: the control thread
 

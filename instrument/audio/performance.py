@@ -371,6 +371,10 @@ class Performance:
                 self.wait()
         self._closing.set()
 
+    def turns(self) -> NDArray[np.int64]:
+        """How many turns took how long so far, by :func:`instrument.audio.loop.bucket`; (TIMES,)."""
+        return self._memory["times"].copy()
+
     def report(self) -> dict[str, Any]:
         """The figures of ``--report`` that the loop and the ring know."""
         if self.wait(0.0):
