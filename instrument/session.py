@@ -289,6 +289,7 @@ class Session:
 
         return {
             "patch": self.controller.patch[1],
+            "place": self._place(),
             "output": self.output.name,
             "recording": picture.recording(self.recorder),
             "listens": f"listening on {self.osc}" if self.osc else "",
@@ -296,6 +297,12 @@ class Session:
             "midi": picture.wire(self.midi.last) if self.midi else None,
             "learn": (self.midi.armed or None) if self.midi else None,
         }
+
+    def _place(self) -> str:
+        """Where in its set list the set is; nothing without one."""
+        if not self.plan.set.file:
+            return ""
+        return f"{self.controller.patch[0] + 1} of {len(self.sets.places)}"
 
     def leave(self, at_once: bool) -> None:
         """End the set: as Ctrl-C does, or as if it had come to its end. Any thread."""
@@ -524,8 +531,11 @@ class Ears:
 
     def note(self, **fields: Any) -> None:
         """For the log."""
+        read = max(0, self._session.link.telemetry().read)
         if self._session.log:
-            self._session.log.note(max(0, self._session.link.telemetry().read), **fields)
+            self._session.log.note(read, **fields)
+        if self._session.recorder and fields.get("kind") == "patch":
+            self._session.recorder.mark(read, str(fields["name"]))
 
 
 class Housekeeping:

@@ -168,6 +168,17 @@ def test_help_names_every_key() -> None:
         assert key.help in text
 
 
+def test_the_documents_table_of_keys() -> None:
+    path = Path(__file__).parent.parent / "docs" / "playing.md"
+    text = path.read_text(encoding="utf-8")
+    begin, end = "<!-- keys: generated from instrument/screen/keys.py -->\n", "<!-- end of keys -->"
+    before, rest = text.split(begin)
+    found, after = rest.split(end)
+    if os.environ.get("SAMPLERNN_WRITE_DOCS"):
+        path.write_text(f"{before}{begin}{keys.table()}\n{end}{after}", encoding="utf-8")
+    assert found == keys.table() + "\n"
+
+
 # --- gestures in the player
 
 
