@@ -15,30 +15,31 @@ HERE = Path(__file__).parent
 pytestmark = [pytest.mark.device, pytest.mark.skipif(bool(missing()), reason=missing())]
 
 CHILD = """
-import json, sys, threading, time
+import faulthandler, json, sys, threading, time
 from pathlib import Path
 import rtmidi
+faulthandler.enable()
 sys.path[:0] = [{here!r}]
 from fake_link import FakeLink, make_controller
 from test_midi_map import a_patch
-from instrument.midi import ports
-from instrument.midi.ports import JACK, SystemPorts
+from instrument.midi import jack
+from instrument.midi.ports import JACK, SystemPorts, _Port
 from instrument.midi.rig import Midi
 
 def sender(name="desk", port="k"):
-    out = rtmidi.MidiOut(rtmidi.API_UNIX_JACK, name)
-    out.open_virtual_port(port)
+    with jack.one:
+        out = rtmidi.MidiOut(rtmidi.API_UNIX_JACK, name)
+        out.open_virtual_port(port)
     return out
 
 def listener(name="desk", port="leds"):
-    heard, ear = [], rtmidi.MidiIn(rtmidi.API_UNIX_JACK, name)
-    ear.open_virtual_port(port)
-    ear.set_callback(lambda event, _: heard.append(event[0]))
-    return ear, heard
+    with jack.one:
+        heard, ear = [], rtmidi.MidiIn(rtmidi.API_UNIX_JACK, name)
+        ear.open_virtual_port(port)
+    return _Port(ear, None, lambda data, _: heard.append(data)), heard
 
 def gone(port):
-    port.close_port()
-    port.delete()
+    (port if isinstance(port, _Port) else _Port(port, None)).close()
 
 def until(done, seconds=10):
     began = time.monotonic()

@@ -49,6 +49,7 @@ class Ear:
         self.midi.drain()
         self.slowest = max(self.slowest, time.thread_time() - began)
         self.link.now += 0.001
+        self.desk.pump()  # as the session does, on another thread
         self.link.pushed.clear()
 
     @property

@@ -20,7 +20,7 @@ _MIDI = b"8 bit raw midi"  # JACK_DEFAULT_MIDI_TYPE
 
 _asking: list[threading.Thread] = []  # those whose question a server has not answered yet
 _left: list[ctypes.c_long] = []
-_one = threading.Lock()  # inputs and outputs are looked for by a thread each
+one = threading.RLock()  # around whatever opens or closes a client: JACK's library dies of two at once (seen)
 
 
 class Client:
@@ -33,7 +33,8 @@ class Client:
         self._library, self._flag = library(), _SINKS if sinks else _SOURCES
         if not answers(self._library):
             raise OSError(ASLEEP if _asking else "no JACK server")
-        self._client = self._library.jack_client_open(b"samplernn", _NO_START, None)
+        with one:
+            self._client = self._library.jack_client_open(b"samplernn", _NO_START, None)
         if not self._client:
             raise OSError("no JACK server")
         self._died = ctypes.c_long(0)
@@ -66,15 +67,16 @@ class Client:
 
     def delete(self) -> None:
         """Leave. A dead server's clients are JACK's to clear away, when the next one is opened."""
-        if self.awake():
-            self._library.jack_client_close(self._client)
-        else:
-            _left.append(self._died)  # JACK may still write there
+        with one:
+            if self.awake():
+                self._library.jack_client_close(self._client)
+                return
+        _left.append(self._died)  # JACK may still write there
 
 
 def answers(jack: Any) -> bool:
     """Whether a server takes a new client within LIMIT; while an earlier question hangs there is no second one."""
-    with _one:
+    with one:
         return _answers(jack)
 
 

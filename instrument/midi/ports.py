@@ -7,6 +7,7 @@ new one costs the sequencer a client and some systems run out. What arrives is l
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import re
 import sys
@@ -24,8 +25,11 @@ JACK = "mido.backends.rtmidi/UNIX_JACK"
 THROUGH = "midi through"  # ALSA's own loop: nobody's controller
 JACK_ROOM = 500  # messages: a quarter of what rtmidi's ring to JACK holds
 ASKED_EVERY = 1.0  # seconds
+SETTLES = 0.03  # seconds that a call under way is given to end
 CLIENT, EAR, MOUTH = "samplernn", "samplernn-ear", "samplernn-feedback"  # what our own ports are called
 _OURS = re.compile(f"{EAR}|{MOUTH}")
+
+_kept: list[object] = []  # what rtmidi calls by a bare pointer; a few words an input closed
 
 Arrived = Callable[[Sequence[int], float], None]  # bytes, seconds since the message before
 
@@ -109,16 +113,23 @@ class SystemPorts:
 
     def _port(self, output: bool, connect: Callable[[Any], None], callback: Arrived | None) -> _Port:
         client = self._listing()
-        if isinstance(client, jack.Client) and not client.awake():
-            raise OSError(jack.ASLEEP)
+        if not isinstance(client, jack.Client):
+            return self._connected(output, connect, callback, None)
+        with jack.one:
+            if not client.awake():
+                raise OSError(jack.ASLEEP)
+            return self._connected(output, connect, callback, client)
+
+    def _connected(
+        self, output: bool, connect: Callable[[Any], None], callback: Arrived | None, client: jack.Client | None
+    ) -> _Port:
         port = None
         try:
             port = self._make(output)
             connect(port)
             if callback is not None:
                 port.ignore_types(False, False, False)  # what is ignored takes its time with it
-                port.set_callback(lambda event, _data: callback(*event))
-            return _Port(port, client if isinstance(client, jack.Client) else None)
+            return _Port(port, client, callback)
         except Exception as error:  # rtmidi's own kinds again
             if port is not None:
                 port.delete()
@@ -163,8 +174,12 @@ class SystemPorts:
 class _Port:
     """One port of rtmidi's; over JACK it is closed only where that cannot hang."""
 
-    def __init__(self, port: Any, client: jack.Client | None) -> None:
+    def __init__(self, port: Any, client: jack.Client | None, callback: Arrived | None = None) -> None:
         self._port, self._client = port, client
+        self._heard: Callable[[Any, Any], None] | None = None
+        if callback is not None:
+            self._heard = lambda event, _data: callback(*event)
+            port.set_callback(self._heard)
         self._room, self._asked = 0, 0.0
 
     def send(self, data: Sequence[int]) -> None:
@@ -186,9 +201,17 @@ class _Port:
 
     def close(self) -> None:
         """Let go; what a dead or sleeping JACK server still holds is left to it, for good."""
+        with jack.one:
+            self._close()
+
+    def _close(self) -> None:
         if self._client is None or self._client.awake():
-            if hasattr(self._port, "cancel_callback"):
-                self._port.cancel_callback()  # before the port goes, or its last call finds it gone
+            if self._heard is not None:
+                # A call of the driver's may be waiting for the interpreter: closing waits for it and holds the
+                # interpreter, cancelling frees what it is about to call (a hang and a crash, both seen over JACK).
+                _kept.extend(found for found in gc.get_referrers(self._heard) if type(found) is tuple)
+                self._port.cancel_callback()
+                time.sleep(SETTLES)
             self._port.close_port()
             self._port.delete()
         else:
