@@ -6,6 +6,7 @@ twice, no deep nesting, no large files. What the tables mean is left to :mod:`in
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,34 @@ def parse(data: bytes) -> object:
 def compose(text: str) -> Any:
     """The YAML nodes of ``text``, which has been parsed before; they know where in it they are."""
     return yaml.compose(text, Loader=_Loader)
+
+
+def line_of(data: bytes, fault: str) -> int:
+    """The line, from 1, of what a ``fault`` like ``midi[3].to: 'tone' is ...`` is about; as near as can be told."""
+    try:
+        node = yaml.compose(data.decode("utf-8-sig"), Loader=_Loader)
+    except (UnicodeDecodeError, yaml.YAMLError, ValueError):
+        return 1
+    field = re.match(r"[^:\s]*", fault)
+    steps = re.findall(r"[^.\[\]]+", field[0] if field else "")
+    line = 0
+    for step in [*steps, *re.findall(r"unknown key '([^']*)'", fault)]:
+        found = _inside(node, step)
+        if found is None:
+            continue
+        node, line = found
+    return line + 1
+
+
+def _inside(node: Any, step: str) -> tuple[Any, int] | None:
+    """What is called ``step`` in a table, or has that number in a list, and its line from 0."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if getattr(key, "value", None) == step:
+                return value, key.start_mark.line
+    elif isinstance(node, yaml.SequenceNode) and step.isdigit() and int(step) < len(node.value):
+        return node.value[int(step)], node.value[int(step)].start_mark.line
+    return None
 
 
 def _line(error: yaml.YAMLError) -> str:

@@ -7,8 +7,9 @@ way of checkpoints to :mod:`instrument.loading`.
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from instrument.faults import Faults
 from instrument.loading import Bank, Loading, Stopped
 from instrument.parameters import shorten, suggest
 from instrument.patch import Patch
-from instrument.patch_text import MAX_BYTES, parse
+from instrument.patch_text import MAX_BYTES, line_of, parse
 from instrument.setlist import SetList
 from instrument.watching import Watched
 
@@ -225,12 +226,14 @@ class Sets:
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
         if path == self._set.file:
-            self._renew_set(setlist.from_data(tables, path))
+            with _lined(path, data):
+                self._renew_set(setlist.from_data(tables, path))
             return
-        patch = setlist.patch_of(tables, path, self._set.shared, self._set.file)
-        for i, place in enumerate(self.places):
-            if place.patch.path == path:
-                self._renew(i, patch, quiet=saved.is_ours(path, data))
+        with _lined(path, data):
+            patch = setlist.patch_of(tables, path, self._set.shared, self._set.file)
+            for i, place in enumerate(self.places):
+                if place.patch.path == path:
+                    self._renew(i, patch, quiet=saved.is_ours(path, data))
 
     def _renew(self, index: int, patch: Patch, quiet: bool = False) -> None:
         """A patch says something new; ``quiet`` if that is in effect already. Raises ValueError."""
@@ -347,6 +350,19 @@ class Sets:
             for i, place in enumerate(self.places):
                 if i not in kept:
                     place.bank = None
+
+
+@contextlib.contextmanager
+def _lined(path: Path, data: bytes) -> Iterator[None]:
+    """Faults of ``path`` say their line in ``data`` too."""
+    try:
+        yield
+    except ValueError as error:
+        owner, fault = f"{path}: ", str(error)
+        if not fault.startswith(owner):
+            raise
+        fault = fault.removeprefix(owner)
+        raise ValueError(f"{owner}line {line_of(data, fault)}: {fault}") from None
 
 
 def _memory(patch: Patch) -> float:

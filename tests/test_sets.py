@@ -18,6 +18,7 @@ from test_session import ROOT, options, wait_until
 from engine.checkpoint import Checkpoint, save
 from instrument import log, plan, saved, setlist, sets, watching
 from instrument.controls import Loaded, Op
+from instrument.patch_text import line_of
 from instrument.session import Session
 from instrument.watching import Watched
 
@@ -292,15 +293,15 @@ def test_another_start_is_switched_to_and_voices_are_parked(folder: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (FIRST.replace("gain", "gian"), "a.yaml: parameters: unknown key 'gian'; did you mean 'gain'"),
+        (FIRST.replace("gain", "gian"), "a.yaml: line 4: parameters: unknown key 'gian'; did you mean 'gain'"),
         (FIRST + "  bad: [", "a.yaml: line 6"),
-        (FIRST.replace("one-tier", "gone"), "a.yaml: bank[1]: 'gone.safetensors' is not there"),
+        (FIRST.replace("one-tier", "gone"), "a.yaml: line 3: bank[1]: 'gone.safetensors' is not there"),
         (FIRST.replace("one-tier", "nan"), "nan.safetensors: tensor"),
         (FIRST.replace("one-tier", "half"), "half.safetensors: not as long as its header says"),
         (FIRST.replace("one-tier", "low"), "low: its 8000 Hz cannot join"),
         ("#" * 40_000, "a.yaml: larger than 32 KiB"),
-        (FIRST + "history: true\n", "a.yaml: history: takes effect at the next start only"),
-        ("set: [b.yaml]", "a.yaml: patch: unknown key 'set'"),
+        (FIRST + "history: true\n", "a.yaml: line 6: history: takes effect at the next start only"),
+        ("set: [b.yaml]", "a.yaml: line 1: patch: unknown key 'set'"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_the_old_one_plays_on(folder: Path, text: str, words: str) -> None:
@@ -377,21 +378,30 @@ def test_a_set_file_that_is_saved_has_other_patches(folder: Path) -> None:
     check_replay(folder)
 
 
+def resident() -> int:
+    """Bytes of memory; 0 where the system does not tell."""
+    path = Path("/proc/self/statm")
+    return int(path.read_text().split()[1]) * 4096 if path.exists() else 0
+
+
 def hundred(folder: Path, count: int) -> None:
     """Edits, a third of them broken; nothing may pile up, and the sound goes on."""
     good = [FIRST, FIRST.replace("one-tier", "lstm"), FIRST.replace("-6", "-3"), THIRD]
     bad = [FIRST.replace("bank", "bonk"), FIRST.replace("gru", "gone"), "#" * 40_000, "name: ["]
     with Playing(folder / "a.yaml", latency=150.0) as playing:
-        threads, last = threading.active_count(), FIRST
+        threads, last, then = threading.active_count(), FIRST, resident()
         for i in range(count):
             wrong = i % 3 == 2
             text = bad[i // 3 % len(bad)] if wrong else good[i % len(good)]
             last = last if wrong else text
+            if i == count // 3:
+                then = resident()
             playing.save("a.yaml", f"{text}\n# {i}\n")
             playing.hear("what played goes on" if wrong else "read again", i // 3 + 1 if wrong else i - i // 3 + 1)
         playing.loaded(1 if last is THIRD else 2)
         assert threading.active_count() == threads
         assert len(playing.session.performance.table.slots) <= 2
+        assert resident() - then < 32 << 20
         assert playing.session.link.telemetry().underruns == 0
     check_replay(folder)
 
@@ -433,6 +443,36 @@ def test_a_file_whose_date_stands_still_is_looked_into(tmp_path: Path, monkeypat
     watched = Watched(path)
     path.write_text("two")
     assert [found for found in (watched.look() for _ in range(watching.EVERY)) if found] == [b"two"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "line"),
+    [
+        ("bank[1]: 'x' is not there", 4),
+        ("midi[1].to: 'tone' is not one of", 8),
+        ("midi[1]: unknown key 'colour'", 9),
+        ("patch: unknown key 'bamk'", 10),
+        ("patch: name is missing", 1),
+        ("voice.2.checkpoint: 7 is not in the bank", 11),
+        ("sweeps.up: parameter is missing", 1),
+        ("", 1),
+    ],
+)
+def test_the_line_of_a_fault(fault: str, line: int) -> None:
+    text = """# a comment
+bank:
+  - a
+  - b
+midi:
+  - {cc: 1, to: gain}
+  - cc: 2
+    to: tone
+    colour: 3
+bamk: 3
+voice: {2: {checkpoint: 7}}
+"""
+    assert line_of(text.encode(), fault) == line
+    assert line_of(b"[", fault) == 1
 
 
 # --- the schema, and what comes along
