@@ -236,6 +236,22 @@ def test_telemetry_for_subscribers(stage):
     ear.socket.close()
 
 
+def test_what_is_wrong_with_a_file_is_told_to_senders_and_to_where_a_patch_says(stage):
+    stage.send(message("/samplernn/gain", 0.0))
+    stage.listener.next()  # the pong
+    stage.server.tell_error("a.yaml: line 3")
+    assert stage.client.next() == stage.listener.next() == ("/samplernn/error", "a.yaml: line 3")
+    other = Port()
+    stage.server.send_to(("localhost", other.number))
+    until = time.monotonic() + 5
+    while stage.server._send_to != ("127.0.0.1", other.number):
+        assert time.monotonic() < until
+        time.sleep(0.001)
+    stage.server.tell_error("b.yaml: line 4")
+    assert stage.client.next() == other.next() == ("/samplernn/error", "b.yaml: line 4")
+    other.socket.close()
+
+
 def test_a_subscriber_that_is_gone_is_forgotten():
     ear = Port()
     subscribers = Subscribers()

@@ -73,6 +73,7 @@ class OscServer:
         self._stopping = threading.Event()
         self._inlet: Inlet | None = None
         self._lost = 0
+        self._meant = send
         self._senders: deque[Endpoint] = deque(maxlen=8)  # the latest, each once
         self._offset = time.monotonic() - time.time()
         self._thread: threading.Thread | None = None
@@ -111,9 +112,16 @@ class OscServer:
             self._thread = None
 
     def send_to(self, endpoint: Endpoint | None) -> None:
-        """Another address that gets every reply too, or None. Any thread."""
-        if self._inlet:
-            self._send_to = self._resolved(endpoint, self._inlet.socket.family)
+        """Another address that gets every reply too, or None. Any thread; a name server may take its time."""
+        if endpoint != self._meant:
+            self._meant = endpoint
+            threading.Thread(target=self._resolve, args=(endpoint,), name="osc-send", daemon=True).start()
+
+    def _resolve(self, endpoint: Endpoint | None) -> None:
+        if inlet := self._inlet:
+            found = self._resolved(endpoint, inlet.socket.family)
+            if endpoint == self._meant:
+                self._send_to = found
 
     def tell_error(self, text: str) -> None:
         """One line to the configured address and to whoever has sent something lately. Any thread."""
