@@ -77,7 +77,7 @@ def test_everything_has_its_place(size: tuple[int, int]) -> None:
     text, _ = drawn(PICTURE, size)
     for expected in (
         "unhinged", "2 of 5", "default", "REC 12:35, 14 h left", "TEMPERATURE 1", "→ 1.150", "tabla", "120.0 bpm",
-        "-6.0 dB", "-8.3 dB", "glass → drones primes", "MUTE", "loop", "42%", "20 ms", "80%", "0 underruns",
+        "-6.0 dB", "-8.3 dB", "glass → drones primes", "MUTE", "loop", "42%", "20 ms", "80%", "UNDERRUNS  0",
         "control=1 value=64", "/samplernn/voice/2/pan -0.5  4 s ago", "! MIDI: keys is gone", "1-9", "help", "quit",
     ):  # fmt: skip
         assert expected in text, expected

@@ -180,7 +180,7 @@ class Program(Part):
 
 
 class Levels(Part):
-    """Left and right, from -60 dB to full scale: RMS a bar, the peak held for a while."""
+    """Left and right (or the whole), from -60 dB to full scale: RMS a bar, the peak held for a while."""
 
     def __init__(self, signs: Signs) -> None:
         super().__init__(signs)
@@ -188,11 +188,16 @@ class Levels(Part):
 
     def pieces(self, picture: Table, voice: int) -> Iterable[Piece]:
         levels = picture.get("levels") or [[-99.0, -99.0], [-99.0, -99.0]]
-        rows = max(1, (self.size.height - (self.size.height > 3)) // 2)
+        rows = max(1, (self.size.height - (self.size.height > 3)) // len(levels[:2]))
         width = max(8, self.wide - 14)
         for side, (rms, peak) in enumerate(levels[:2]):
             held = self._hold(side, peak)
-            line = [(f" {'LR'[side]} ", LABEL), *self._bar(rms, held, width), (_figure(held), NAME), ("\n", "")]
+            line = [
+                (f" {'LR'[side] if len(levels) > 1 else ' '} ", LABEL),
+                *self._bar(rms, held, width),
+                (_figure(held), NAME),
+                ("\n", ""),
+            ]
             yield from line
             yield from ([("   ", ""), *self._bar(rms, held, width), ("\n", "")] * (rows - 1))
         yield self._scale(width), LABEL
