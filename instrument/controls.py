@@ -60,6 +60,7 @@ class Op(IntEnum):
     GROW = 9  # number = checkpoints in the bank from here on: those that lie ready behind it join
     LOOP = 10  # number + value = samples of a pass (value below 1), flags & LENGTH_ONLY
     UNLOOP = 11
+    PARTNER = 12  # number = slot whose distribution is blended with the voice's own, -1 none
     LOAD = 13  # number = slot whose descriptor lies ready: it may be switched to from here on
     DROP = 14  # number = slot that is given up; refused while a voice is on it or on its way there
     PARK = 15  # the voice fades out, and is not generated any more

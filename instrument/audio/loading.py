@@ -15,6 +15,7 @@ from engine import kernel_cache  # noqa: F401
 from numba import njit
 
 from instrument.audio.memory import INNER
+from instrument.audio.partners import kept_company
 from instrument.audio.state import STEADY, Record, deck_at, slot_at, voice_at
 from instrument.audio.voices import destination
 
@@ -42,7 +43,7 @@ def in_use(core: Record, k: int) -> bool:
     """Whether any voice plays slot k, or is on its way there: whatever else holds on to a slot is to be asked here."""
     for v in range(core.voices):
         voice = voice_at(core.voice_memory, v)
-        if destination(core, v) == k or voice.slot == k:
+        if destination(core, v) == k or voice.slot == k or kept_company(core, v, k):
             return True
         for d in range(2):
             if (d == voice.deck or voice.phase != STEADY) and deck_at(core.deck_memory, v * 2 + d).slot == k:

@@ -26,6 +26,7 @@ from instrument.audio.looping import LONGEST, SHORTEST, begin_loop, place_in_loo
 from instrument.audio.memory import INNER, get_i64, monotonic_ns, set_i64, usleep
 from instrument.audio.mix import NOT_FINITE, blow, fall_gain, mix
 from instrument.audio.parking import leave, park, wake
+from instrument.audio.partners import change_partners, listen, welcome
 from instrument.audio.pending import echo, next_at, overtake, publish, take_commands, tell
 from instrument.audio.ring import ABANDONED, ring_room, send, tap_room, tell_overflow
 from instrument.audio.state import (
@@ -96,7 +97,7 @@ from instrument.shared import (
 _SET, _MODULATE, _SWITCH, _RESEED = int(Op.SET), int(Op.MODULATE), int(Op.SWITCH), int(Op.RESEED)
 _MOMENT, _GROW, _LOAD, _DROP = int(Op.MOMENT), int(Op.GROW), int(Op.LOAD), int(Op.DROP)
 _PARK, _WAKE = int(Op.PARK), int(Op.WAKE)
-_LOOP, _UNLOOP = int(Op.LOOP), int(Op.UNLOOP)
+_LOOP, _UNLOOP, _PARTNER = int(Op.LOOP), int(Op.UNLOOP), int(Op.PARTNER)
 _PANIC, _RESUME, _STOP, _ENDED = np.int64(Op.PANIC), np.int64(Op.RESUME), np.int64(Op.STOP), np.int64(Op.ENDED)
 _REFUSED, _ALREADY = np.int64(REFUSED), np.int64(ALREADY)
 _TEMPERATURE, _GAIN, _PAN, _MUTE = np.int64(TEMPERATURE), np.int64(GAIN), np.int64(PAN), np.int64(MUTE)
@@ -157,8 +158,10 @@ def turn(core: Record) -> int:
     apply_later(core)
     apply_front(core)
     grow(core)
+    change_partners(core)
     n = span(core)
     generate(core, n)
+    listen(core, core.mix + core.delay + n)
     count = mix(core, n)
     core.mix += n
     send(core, count)
@@ -337,6 +340,8 @@ def apply_front(core: Record) -> None:
             apply_moment(core, c, front, note_late(core, late))
         elif c.op == _LOOP:
             apply_loop(core, c, front, note_late(core, late))
+        elif c.op == _PARTNER:
+            apply_partner(core, c, front, note_late(core, late))
         elif c.op == _GROW:
             echo(core, front, c, ZERO, note_late(core, late))
             join(core, c.number)
@@ -467,6 +472,17 @@ def apply_loop(core: Record, c: Record, front: int, late: int) -> None:
             begin_loop(core, v, c.number, c.value)
         else:
             resize_loop(core, v, c.number, c.value)
+
+
+@njit(**INNER)
+def apply_partner(core: Record, c: Record, front: int, late: int) -> None:
+    """Another partner, or none, for one voice or all; refused where it fits none."""
+    flags = _REFUSED
+    for v in range(first_voice(c), last_voice(core, c) + 1):
+        if welcome(core, v, c.number):
+            voice_at(core.voice_memory, v).partner = max(c.number, -1)
+            flags = ZERO
+    echo(core, front, c, flags, late)
 
 
 # --- telling

@@ -26,6 +26,7 @@ from engine.cpu.hop import philox
 from instrument.audio.memory import INNER, get_i64, set_i64
 from instrument.audio.state import (
     FRESH_DICE,
+    JOINED,
     LOOPING,
     MEASURED,
     OFF,
@@ -41,7 +42,7 @@ from instrument.audio.state import (
     slot_at,
     voice_at,
 )
-from instrument.audio.voices import copy_words, kept_state, lane_state, sides, sounding, value_at
+from instrument.audio.voices import copy_words, kept_state, lane_state, partner_lane, sides, sounding, value_at
 from instrument.controls import VARIATION
 
 SHORTEST, LONGEST = 64, 1 << 40  # samples of a pass
@@ -99,6 +100,27 @@ def keep(core: Record, v: int) -> None:
     while loop.next <= loop.begun:  # it waited for longer than a pass
         advance(loop)
     begin_step(core, v, 0)
+
+
+@njit(**INNER)
+def keep_partner(core: Record, v: int, step: int) -> None:
+    """What the voice's partner has in mind is kept too."""
+    anchor, d = anchor_at(core.anchor_memory, v * STEPS + step), sounding(core, v)
+    deck = deck_at(core.deck_memory, v * 2 + d)
+    anchor.partner = deck.partner if deck.company >= JOINED else -1
+    if anchor.partner >= 0:
+        other, lane = slot_at(core.slot_memory, deck.partner), partner_lane(core, v, d)
+        copy_words(lane_state(other, lane), kept_state(other, lane, step), other.state_bytes // 8)
+
+
+@njit(**INNER)
+def put_partner_back(core: Record, v: int, step: int) -> None:
+    """The partner that was there when the step was stored returns to what it had in mind, if it is still there."""
+    d = sounding(core, v)
+    deck = deck_at(core.deck_memory, v * 2 + d)
+    if deck.company >= JOINED and deck.partner == anchor_at(core.anchor_memory, v * STEPS + step).partner:
+        other, lane = slot_at(core.slot_memory, deck.partner), partner_lane(core, v, d)
+        copy_words(kept_state(other, lane, step), lane_state(other, lane), other.state_bytes // 8)
 
 
 @njit(**INNER)
@@ -167,6 +189,7 @@ def store(core: Record, v: int, step: int) -> None:
         row = side * core.voices + v
         deck, anchor = deck_at(core.deck_memory, row * 2 + d), anchor_at(core.anchor_memory, row * STEPS + step)
         anchor.decoded, anchor.speech, anchor.speech_left = deck.decoded, deck.speech, deck.speech_left
+    keep_partner(core, v, step)
     loop.stored = step + 1
 
 
@@ -179,6 +202,7 @@ def put_back(core: Record, v: int, step: int) -> None:
     for word in range(slot.state_bytes // 8):
         if word not in (FRESH_DICE, MEASURED):
             set_i64(target, word, get_i64(source, word))
+    put_partner_back(core, v, step)
     for side in range(sides(core, v)):
         row = side * core.voices + v
         deck, anchor = deck_at(core.deck_memory, row * 2 + d), anchor_at(core.anchor_memory, row * STEPS + step)

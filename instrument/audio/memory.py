@@ -103,6 +103,7 @@ def _caller(count: int) -> Any:
 
 call_3 = _caller(3)  # reset(context, lane, mode)
 call_4 = _caller(4)  # prime(context, lane, tokens, n)
+call_9 = _caller(9)  # blend(context, lane, partner, its lane, n, betas, blends, tokens, right tokens)
 call_6 = _caller(6)  # generate(context, lanes, n, betas, tokens, stride)
 
 

@@ -145,9 +145,12 @@ def mix_voice(core: Record, v: int, n: int) -> None:
 def apart(core: Record, v: int, side: float) -> float:
     """What differs between the sides of voice v, without its bass: below 120 Hz a stereo voice is mono."""
     voice = voice_at(core.voice_memory, v)
-    y: float = core.s0 * side + voice.side1
-    voice.side1 = core.s1 * side - core.t1 * y + voice.side2
-    voice.side2 = core.s2 * side - core.t2 * y
+    x = core.s0 * side + voice.side1
+    voice.side1 = core.s1 * side - core.t1 * x + voice.side2
+    voice.side2 = core.s2 * side - core.t2 * x
+    y: float = core.s0 * x + voice.side3
+    voice.side3 = core.s1 * x - core.t1 * y + voice.side4
+    voice.side4 = core.s2 * x - core.t2 * y
     return y
 
 

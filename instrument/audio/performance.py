@@ -148,6 +148,7 @@ class Performance:
         channels: of the output, 2, 4, ... 16; what is recorded or rendered is the stereo sum of their pairs.
         history: the bank is a training run's, its epochs in order: `maturity` moves through it.
         joining: how many slots may join a history later, see :meth:`add`.
+        partners: bank index of each voice's partner at sample 0, -1 for none.
         coming: networks of other patches of the set, which may be loaded later, see :meth:`load`.
 
     Raises:
@@ -170,6 +171,7 @@ class Performance:
         timing: Mapping[str, Any] | None = None,
         history: bool = False,
         joining: int = 0,
+        partners: Sequence[int] | None = None,
         coming: Sequence[Configured] = (),
         channels: int = 2,
     ) -> None:
@@ -177,6 +179,7 @@ class Performance:
         _check(slots, voices, start, sample_rate, ring_frames, block, channels)
         self.sample_rate, self.voices, self.block = sample_rate, voices, block
         self._stereo = _signed(slots[0].program.stereo)
+        self._partners = [-1] * voices if partners is None else list(partners)
         networks = (*slots, *coming)
         self._turn = turn_of(networks, sample_rate) if timing is None else _turn_in(timing)
         self.ring_frames = max(ring_frames, block + self._turn)
@@ -463,7 +466,9 @@ class Performance:
             "samples": shared.samples,
             "past": np.full((self._rows, 2, PAST), 0.0, np.float32),
             **self.table.addresses(),
-            "voice_memory": np.tile(_make_voices(start, self._grown(parameters)), self._rows // self.voices),
+            "voice_memory": np.tile(
+                _make_voices(start, self._grown(parameters), self._partners), self._rows // self.voices
+            ),
             "deck_memory": np.tile(self._make_decks(start), self._rows // self.voices),
             "glide_memory": _make_glides(self.voices, parameters),
             "modulation_memory": _make_modulations(self.voices),
@@ -549,6 +554,7 @@ class Performance:
         decks = np.zeros(2 * self.voices, DECK)
         for v, k in enumerate(start):
             decks["slot"][2 * v : 2 * v + 2] = k
+        decks["partner"] = -1
         return decks
 
 
@@ -568,9 +574,10 @@ def _blend(samples: float) -> float:
     return 1.0 - math.exp(-1.0 / samples)
 
 
-def _make_voices(start: Sequence[int], grown: Sequence[int]) -> NDArray[np.void]:
+def _make_voices(start: Sequence[int], grown: Sequence[int], partners: Sequence[int]) -> NDArray[np.void]:
     voices = np.zeros(len(start), VOICE)
     voices["slot"], voices["wanted"], voices["grown"] = start, -1, grown
+    voices["partner"] = partners
     voices["fuse_at"] = voices["fuse_back"] = NEVER
     voices["rest_start"], voices["rest_from"], voices["rest_to"] = _LONG_AGO, 1.0, 1.0
     voices["steer"] = 1.0

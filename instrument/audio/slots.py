@@ -84,11 +84,13 @@ class Slot:
         self._levels = np.ascontiguousarray(levels(program.config), np.float32)
         nowhere = Places(np.zeros((0, 8), np.uint8), np.zeros((0, 0), np.int32), np.zeros(0, np.float32))
         self._places = moments or nowhere
-        self._kept = np.full((program.voices, STEPS, program.state_bytes), 0, np.uint8)  # of loops
+        # of loops, of voices and of their partners
+        self._kept = np.full((program.voices + program.spare, STEPS, program.state_bytes), 0, np.uint8)
         self._edges = np.ascontiguousarray(thresholds(program.config), np.float32)
         self.resampler: Resampler
         self.betas: NDArray[np.float32]
         self.tokens: NDArray[np.int32]
+        self.blends: NDArray[np.float32]
 
     @property
     def moments(self) -> int:
@@ -99,6 +101,7 @@ class Slot:
         """Make the resampler and the scratch of a session; before it plays."""
         self.resampler = make_resampler(self.config.sample_rate, session_rate)
         stride = max(64, network_index(turn, self.resampler.source, self.resampler.target) + 1)
+        self.blends = np.zeros(stride, np.float32)
         self.betas = np.ones((self.program.voices, stride), np.float32)
         self.tokens = np.full(
             (1 + (self.program.stereo != 0), self.program.voices, stride), self.config.q_zero, np.int32
@@ -123,6 +126,8 @@ class Slot:
         record.moment_levels = places.levels.ctypes.data
         record.attacks, record.attack_length = places.attack.ctypes.data, places.attack.shape[1]
         record.kept = self._kept.ctypes.data
+        record.family, record.lanes = _family(p), p.voices
+        record.blend, record.blends = p.blend if p.spare >= 2 * p.voices else 0, self.blends.ctypes.data
         record.settling = np.exp(-1.0 / (SETTLING_S * self.config.sample_rate))
 
     def header(self, lane: int) -> NDArray[np.int64]:
@@ -146,6 +151,13 @@ def _architecture(program: Program, precision: str) -> int:
         *(c.frame_sizes, c.dim, c.mlp_dim, c.mlp_layers, c.rnn, c.n_rnn, c.skip),
         *(c.q_levels, c.q_type, c.preemphasis, c.sample_rate, precision, program.state_bytes),
     )
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "little", signed=True)
+
+
+def _family(program: Program) -> int:
+    """Equal for networks that hear the same samples (engine.config.sound_differs)."""
+    c = program.config
+    parts = (c.sample_rate, c.q_levels, c.q_type, c.preemphasis)
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "little", signed=True)
 
 

@@ -33,6 +33,7 @@ PENDING = 1024  # commands that may wait for their sample in each of the two lis
 
 PLAYING, FALLING, SILENT = range(3)  # phase of the whole: FALLING is panic's fade
 STEADY, PRIMING, FADING = range(3)  # phase of a voice
+ALONE, LISTENING, WITH, JOINED, PARTING = range(5)  # company of a deck; WITH: primed together with the deck itself
 AWAKE, LEAVING, PARKED = range(3)  # LEAVING fades out
 STEPS = 16  # of a loop's pass, at most
 OFF, WAITING, LOOPING = range(3)  # state of a voice's loop: WAITING for a network that is being primed
@@ -75,8 +76,10 @@ SLOT = _record(
     "q_levels levels edges source target taps phases table betas tokens right_tokens stride prime_length ready "
     # lanes' states, float32 of each one's last amplitude, how many; int32 of each one's attack, its length
     "moments moment_levels moment_count attacks attack_length "
-    # a lane's states for each voice, (voices, STEPS): of its loop
-    "kept",
+    # lanes' states for each voice, and for each partner, (lanes, STEPS): of its loop
+    "kept "
+    # networks of one family hear the same samples and may be blended; float32 shares of a turn; lanes of voices
+    "family blend blends lanes",
     "gain preemphasis settling",
 )
 
@@ -84,19 +87,24 @@ SLOT = _record(
 # which only what belongs to one side counts: filters, levels, the sound made so far.
 VOICE = _record(
     "deck phase slot switch_at switch_origin fade_length wanted wanted_ramp wanted_flags "
-    "fault fuse_at fuse_back fuse_reason grown parked rest_start measured pair",
+    "fault fuse_at fuse_back fuse_reason grown parked rest_start measured pair partner",
     "z1 z2 square peak runaway rest_from rest_to entropy steer entropy_total "
     # of a stereo voice: the filter of what differs between its sides
-    "side1 side2",
+    "side1 side2 side3 side4",
 )
 
 # speech: address and number of the samples that a jump left to be said before the dice go on
-DECK = _record("slot first origin started primed rate jumped speech speech_left", "decoded previous step")
+# partner: the slot that is blended with its own; company: how far that is, its positions and its share in the blend
+DECK = _record(
+    "slot first origin started primed rate jumped speech speech_left "
+    "partner company company_at company_origin company_started company_primed company_rate share_start",
+    "decoded previous step share_from share_to",
+)
 
 # part: of a sample, added to the length; rest: parts that are not yet one; begun: where the pass's steps are counted
 # from; exact: the pass is where the stored one was, of which so many steps are; spread: 2^32 variation; chances: drawn
 LOOP = _record("state length start next begun step step_length step_end stored exact spread chances", "part rest")
-ANCHOR = _record("speech speech_left", "decoded")  # of a deck, as it was where a step began
+ANCHOR = _record("speech speech_left partner", "decoded")  # of a deck, as it was where a step began
 
 # Of filter and drive, (rows). half: which filter is at work, -1 low-pass, 1 high-pass; count: how far the
 # saturator is in. knob and g, drive and amount: the last value and what was made of it

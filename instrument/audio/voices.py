@@ -23,22 +23,39 @@ import math
 import numpy as np
 from numba import njit
 
-from instrument.audio.dsp import network_index
-from instrument.audio.memory import INNER, call_3, call_4, call_6, get_f32, get_i32, get_i64, set_f32, set_i32, set_i64
+from instrument.audio.dsp import network_index, smooth
+from instrument.audio.memory import (
+    INNER,
+    call_3,
+    call_4,
+    call_6,
+    call_9,
+    get_f32,
+    get_i32,
+    get_i64,
+    set_f32,
+    set_i32,
+    set_i64,
+)
 from instrument.audio.pending import tell
 from instrument.audio.state import (
+    ALONE,
     FADING,
     FRESH_DICE,
+    JOINED,
     LEAVING,
+    LISTENING,
     LOOPING,
     OFF,
     PARKED,
+    PARTING,
     PAST,
     PRIMING,
     SILENT,
     SPREAD,
     STEADY,
     STEPS,
+    WITH,
     ZERO,
     Record,
     anchor_at,
@@ -49,13 +66,13 @@ from instrument.audio.state import (
     slot_at,
     voice_at,
 )
-from instrument.controls import KEEP_STATE, PARAMETERS, TEMPERATURE, Op
+from instrument.controls import BLEND, KEEP_STATE, PARAMETERS, TEMPERATURE, Op
 from instrument.shared import NEVER
 
 _SWITCHED, _PRIMED, _SETTLED = np.int64(Op.SWITCHED), np.int64(Op.PRIMED), np.int64(Op.SETTLED)
 _KEEP_STATE = np.int64(KEEP_STATE)
 _FRESH = 3  # reset mode
-_TEMPERATURE = np.int64(TEMPERATURE)
+_TEMPERATURE, _BLEND = np.int64(TEMPERATURE), np.int64(BLEND)
 _HEADER = (0, 1, 3, 4, 5, 6, 7)  # all but the clock: the dice and what was measured, which belong to the voice
 
 
@@ -213,13 +230,16 @@ def run_slot(core: Record, k: int, mask: int, first: int, count: int) -> None:
             for i in range(count):
                 t = value_at(core, v, _TEMPERATURE, (first + i) * slot.target // slot.source) * factor
                 set_f32(slot.betas, v * slot.stride + i, np.float32(1.0 / t))
-    spoken = speakers(core, k, mask)
+    spoken, joined = speakers(core, k, mask), in_company(core, k, mask)
+    alone = mask & ~spoken & ~joined
     faults = ZERO
-    if mask & ~spoken:
-        faults = call_6(slot.generate, (slot.context, mask & ~spoken, count, slot.betas, slot.tokens, slot.stride))
+    if alone:
+        faults = call_6(slot.generate, (slot.context, alone, count, slot.betas, slot.tokens, slot.stride))
     for v in range(core.voices):
         if spoken >> v & 1:
-            faults |= speak(core, v, k, count)
+            faults |= speak(core, v, k, first, count)
+        elif joined >> v & 1:
+            faults |= draw_blended(core, v, k, first, ZERO, count)
     for v in range(core.voices):
         if mask >> v & 1:
             d, row = deck_on(core, v, k), v * slot.stride * 4
@@ -249,7 +269,7 @@ def speakers(core: Record, k: int, mask: int) -> int:
 
 
 @njit(**INNER)
-def speak(core: Record, v: int, k: int, count: int) -> int:
+def speak(core: Record, v: int, k: int, first: int, count: int) -> int:
     """Lane v of slot k hears what it is given to say, and then goes on by itself, ``count`` samples in all.
 
     Returns its fault, as generate does. Dice rest while it is told what to say.
@@ -263,10 +283,15 @@ def speak(core: Record, v: int, k: int, count: int) -> int:
         if core.stereo >> v & 1:
             set_i32(right, i, get_i32(deck.speech, i))
     call_4(slot.prime, (slot.context, v, row, n))
+    joined = deck.company >= JOINED
+    if joined:
+        tell_partner(core, v, deck_on(core, v, k), row, n)
     deck.speech += 4 * n
     deck.speech_left -= n
     if n == count:
         return 0
+    if joined:
+        return draw_blended(core, v, k, first, n, count)
     faults: int = call_6(
         slot.generate, (slot.context, 1 << v, count - n, slot.betas + 4 * n, slot.tokens + 4 * n, slot.stride)
     )
@@ -292,6 +317,107 @@ def decode(core: Record, v: int, d: int, tokens: int, first: int, count: int) ->
         set_f32(past, (first + i) & (PAST - 1), np.float32(min(max(y + deck.step, -1.0), 1.0)))
         deck.step *= slot.settling
     deck.decoded = y
+
+
+# --- partners: a deck's network blended with another that hears the same samples, in a lane of its own for each deck
+
+
+@njit(**INNER)
+def partner_lane(core: Record, v: int, d: int) -> int:
+    """Lane of the partner of voice v's deck d, in its slot."""
+    slot = slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + d).partner)
+    lane: int = slot.lanes * (1 + d) + v
+    return lane
+
+
+@njit(**INNER)
+def fitting(core: Record, k: int, p: int) -> int:
+    """``p`` if that slot may be the partner of slot k, else -1."""
+    if p < 0 or p >= core.room:
+        return -1
+    slot, other = slot_at(core.slot_memory, k), slot_at(core.slot_memory, p)
+    fits = other.ready != 0 and slot.blend != 0 and other.blend != 0 and slot.family == other.family
+    return p if fits else -1
+
+
+@njit(**INNER)
+def in_company(core: Record, k: int, mask: int) -> int:
+    """Mask of the lanes of slot k, among those of ``mask``, that are blended with a partner."""
+    joined = 0
+    for v in range(core.voices):
+        if mask >> v & 1 and deck_at(core.deck_memory, v * 2 + deck_on(core, v, k)).company >= JOINED:
+            joined |= 1 << v
+    return joined
+
+
+@njit(**INNER)
+def share_at(core: Record, deck: Record, at: int) -> float:
+    """How much of the blend a deck's partner has at session sample ``at``: its fade in or out."""
+    t = smooth((at - deck.share_start + 1) / core.glide)
+    share: float = deck.share_from + (deck.share_to - deck.share_from) * t
+    return share
+
+
+@njit(**INNER)
+def set_share(core: Record, deck: Record, at: int, share: float, to: float) -> None:
+    """From session sample ``at`` on the partner's share goes from ``share`` to ``to``."""
+    deck.share_start, deck.share_from, deck.share_to = at, share, to
+
+
+@njit(**INNER)
+def draw_blended(core: Record, v: int, k: int, first: int, begin: int, count: int) -> int:
+    """Samples ``begin`` to ``count`` of the turn whose first is ``first``, for voice v on slot k and its partner.
+
+    Returns its fault, as generate does.
+    """
+    slot, d = slot_at(core.slot_memory, k), deck_on(core, v, k)
+    deck = deck_at(core.deck_memory, v * 2 + d)
+    other = slot_at(core.slot_memory, deck.partner)
+    for i in range(begin, count):
+        at = (first + i) * slot.target // slot.source
+        set_f32(slot.blends, i, np.float32(value_at(core, v, _BLEND, at) * share_at(core, deck, at)))
+    row = 4 * (v * slot.stride + begin)
+    lanes = (slot.context, v, other.context, partner_lane(core, v, d))
+    rows = (slot.betas + row, slot.blends + 4 * begin, slot.tokens + row, slot.right_tokens + row)
+    fault: int = call_9(slot.blend, (*lanes, count - begin, *rows))
+    return fault << v
+
+
+@njit(**INNER)
+def tell_partner(core: Record, v: int, d: int, tokens: int, n: int) -> None:
+    """The partner of deck d hears n samples."""
+    other = slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + d).partner)
+    call_4(other.prime, (other.context, partner_lane(core, v, d), tokens, n))
+
+
+@njit(**INNER)
+def seat(core: Record, v: int, d: int, p: int, company: int) -> None:
+    """Slot ``p`` becomes the partner of deck d, fresh, with the voice's dice; -1 leaves it alone."""
+    deck = deck_at(core.deck_memory, v * 2 + d)
+    deck.partner, deck.company = p, company if p >= 0 else ALONE
+    set_share(core, deck, core.mix + core.delay - core.glide, 1.0, 1.0)
+    if p < 0:
+        return
+    other, lane = slot_at(core.slot_memory, p), partner_lane(core, v, d)
+    source, target = lane_state(slot_at(core.slot_memory, deck.slot), v), lane_state(other, lane)
+    for word in _HEADER:
+        set_i64(target, word, get_i64(source, word))
+    call_3(other.reset, (other.context, lane, _FRESH))
+
+
+@njit(**INNER)
+def take_partner(core: Record, v: int) -> None:
+    """The partner of the playing deck goes along to the other one, whose network takes the state over."""
+    d = voice_at(core.voice_memory, v).deck
+    a, b = deck_at(core.deck_memory, v * 2 + d), deck_at(core.deck_memory, v * 2 + 1 - d)
+    seat(core, v, 1 - d, fitting(core, b.slot, a.partner) if a.company >= JOINED else -1, a.company)
+    if b.company == ALONE:
+        return
+    other = slot_at(core.slot_memory, b.partner)
+    mine, its = partner_lane(core, v, d), partner_lane(core, v, 1 - d)
+    copy_words(lane_state(other, mine), lane_state(other, its), other.state_bytes // 8)
+    copy_words(kept_state(other, mine, 0), kept_state(other, its, 0), STEPS * other.state_bytes // 8)
+    b.company_at, b.share_start, b.share_from, b.share_to = a.company_at, a.share_start, a.share_from, a.share_to
 
 
 # --- changing networks
@@ -330,6 +456,8 @@ def land(core: Record, v: int, k: int) -> None:
     put(core, v, voice.deck, k)
     slot = slot_at(core.slot_memory, k)
     call_3(slot.reset, (slot.context, v, _FRESH))
+    seat(core, v, voice.deck, fitting(core, k, voice.partner), JOINED)
+    seat(core, v, 1 - voice.deck, -1, ALONE)
     clear_past(core, v, voice.deck)
     clear_past(core, v, 1 - voice.deck)
     deck.first = network_index(core.mix + core.delay, slot.source, slot.target)
@@ -346,7 +474,8 @@ def forget_filters(core: Record, v: int) -> None:
     """Voice v's filters begin anew, on each side."""
     for side in range(sides(core, v)):
         own = voice_at(core.voice_memory, side * core.voices + v)
-        own.z1, own.z2, own.side1, own.side2 = 0.0, 0.0, 0.0, 0.0
+        own.z1, own.z2 = 0.0, 0.0
+        own.side1, own.side2, own.side3, own.side4 = 0.0, 0.0, 0.0, 0.0
         shape = shape_at(core.shape_memory, side * core.voices + v)
         shape.half, shape.count = 0, 0
 
@@ -401,6 +530,7 @@ def begin_switch(core: Record, v: int, k: int, ramp: int, flags: int) -> None:
     end_loop(core, v)
     hand_dice(core, v, old, new)
     call_3(new.reset, (new.context, v, _FRESH))
+    seat(core, v, 1 - voice.deck, fitting(core, k, voice.partner), WITH)
     clear_past(core, v, 1 - voice.deck)
     b.started = network_index(front, new.source, new.target)
     b.origin = b.started - prime_length(core, a, old, new, front)
@@ -437,6 +567,7 @@ def take_state(core: Record, v: int, old: Record, new: Record) -> None:
     voice = voice_at(core.voice_memory, v)
     a, b = deck_at(core.deck_memory, v * 2 + voice.deck), deck_at(core.deck_memory, v * 2 + 1 - voice.deck)
     copy_words(lane_state(old, v), lane_state(new, v), old.state_bytes // 8)
+    take_partner(core, v)
     carry_loop(core, v, old, new)
     for side in range(sides(core, v)):
         row = side * core.voices + v
@@ -464,6 +595,8 @@ def prime(core: Record, v: int, front: int) -> None:
         count = min(due - b.primed, new.stride)
         requantise(core, v, row, count, front)
         call_4(new.prime, (new.context, v, row, count))
+        if b.company == WITH:
+            tell_partner(core, v, 1 - voice.deck, row, count)
         for side in range(sides(core, v)):
             decode(core, side * core.voices + v, 1 - voice.deck, row, b.primed, count)
         b.primed += count
@@ -521,6 +654,8 @@ def end_priming(core: Record, v: int) -> None:
     voice = voice_at(core.voice_memory, v)
     a, b = deck_at(core.deck_memory, v * 2 + voice.deck), deck_at(core.deck_memory, v * 2 + 1 - voice.deck)
     hand_dice(core, v, slot_at(core.slot_memory, a.slot), slot_at(core.slot_memory, b.slot))
+    if b.company == WITH:
+        b.company = JOINED
     length = b.primed - b.origin
     tell(core, voice.switch_at, _PRIMED, v, ZERO, b.slot, ZERO, float(length), ZERO)
     begin_crossfade(core, v, ZERO, length)
@@ -539,6 +674,7 @@ def begin_crossfade(core: Record, v: int, flags: int, primed: int) -> None:
 def settle(core: Record, v: int) -> None:
     """The crossfade is over: the coming deck is the playing one; a request that waited begins."""
     voice = voice_at(core.voice_memory, v)
+    seat(core, v, voice.deck, -1, ALONE)
     voice.deck = 1 - voice.deck
     voice.phase = STEADY
     tell(core, core.mix, _SETTLED, v, ZERO, voice.slot, ZERO, 0.0, ZERO)
@@ -584,6 +720,9 @@ def reseed(core: Record, v: int, mode: int) -> None:
         if d == voice.deck or voice.phase == FADING:
             slot = slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + d).slot)
             call_3(slot.reset, (slot.context, v, mode))
+            if deck_at(core.deck_memory, v * 2 + d).company != ALONE:
+                other = slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + d).partner)
+                call_3(other.reset, (other.context, partner_lane(core, v, d), mode))
 
 
 @njit(**INNER)
@@ -611,6 +750,10 @@ def next_change(core: Record, v: int) -> int:
         n = min(n, voice.switch_at - (core.mix + core.delay))
     elif voice.phase == FADING:
         n = min(n, voice.switch_at + voice.fade_length - core.mix)
+    for d in range(2):
+        deck = deck_at(core.deck_memory, v * 2 + d)
+        if (d == voice.deck or voice.phase == FADING) and deck.company in (LISTENING, PARTING):
+            n = min(n, deck.company_at - (core.mix + core.delay))
     if voice.fuse_at != NEVER:
         falls = voice.fuse_at + core.fuse - core.mix
         rises = voice.fuse_back + core.fuse - core.mix
