@@ -35,7 +35,7 @@ from instrument.modulation import Modulation
 from instrument.movement import LEAD, Movement, Voices, spoken
 from instrument.outbox import Outbox
 from instrument.parameters import LAUNCHES, NOW, PARAMETERS, TELEMETRY, TRIGGERS, Parameter, shorten, suggest
-from instrument.patch import DEFAULT_CROSSFADE, Patch, Sweep, bank_index
+from instrument.patch import DEFAULT_CROSSFADE, Patch, Sweep, bank_index, partner_index
 from instrument.patch_movement import Movements
 from instrument.programs import Programs
 from instrument.snapshots import Snapshots
@@ -72,6 +72,7 @@ class Controller:
         ring_frames: capacity of the audio ring, for telemetry.
         keep_state: a switch keeps the recurrent state where architectures agree, instead of priming.
         history: voices move through the bank by their maturity too.
+        misfit: what keeps one slot from being the partner of another, in words; nothing if it fits.
         movements: the patch's tempo, launch, LFOs, macros and snapshots.
         mark: takes a marker: the session sample that the device was given at its moment, and its text.
         now: the time, for tests.
@@ -93,6 +94,7 @@ class Controller:
         keep_state: bool = False,
         history: bool = False,
         movements: Movements | None = None,
+        misfit: Callable[[int, int], str] = lambda _slot, _partner: "",
         mark: Callable[[int, str], None] | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -113,7 +115,7 @@ class Controller:
         self._future: list[tuple[float, int, Callable[[], None]]] = []
         self._serials, self._asked = itertools.count(1), dict[int, float]()
         self._latencies: deque[float] = deque(maxlen=KEPT)
-        self._silent, self._history = False, history
+        self._silent, self._history, self._misfit = False, history, misfit
         self.escape = "off"  # what the live listener shall do (instrument.ear)
         self.also: dict[str, Callable[[], float]] = {}  # telemetry that others work out, by name
         self._authors = Authors()
@@ -137,6 +139,7 @@ class Controller:
             "reseed": self._reseed,
             "seed": self._seed,
             "moment": self._moment,
+            "partner": self._partner,
             "sweep": self._sweep,
             "sweep/stop": self._sweep_stop,
             "panic": lambda _arguments, _voices: self._panic,
@@ -608,6 +611,21 @@ class Controller:
     def _seed(self, arguments: list[Value], voices: Voices) -> Act:
         key = int(arguments[0] or 0)
         return lambda moment: self.send_each(Command(0, Op.SEED, number=key), voices, moment)
+
+    def _partner(self, arguments: list[Value], voices: Voices) -> Act:
+        """Raises ValueError for a network that fits no voice."""
+        index = partner_index(arguments[0], self.bank, "partner")
+        slot = self.table.slots[index] if index >= 0 else -1
+        faults = [self._misfit(self._playing(voice), slot) if index >= 0 else "" for voice in voices]
+        if all(faults):
+            name = self.table.name(self._playing(voices[0]))
+            raise ValueError(f"partner: {self.bank[index]} does not fit {name}: its {faults[0]}")
+        return lambda moment: self.send_each(Command(0, Op.PARTNER, number=slot), voices, moment)
+
+    def _playing(self, voice: int) -> int:
+        """The slot of a voice (from 0), or where it is going."""
+        program = self.table.asked[voice]
+        return self._link.telemetry().voices[voice].slot if program is None else self.table.slots[program]
 
     def _moment(self, arguments: list[Value], voices: Voices) -> Act:
         index = int(arguments[0] or 0)

@@ -175,8 +175,8 @@ class Loading:
         weights = sum(tensor.size for tensor in checkpoint.tensors.values())
         if A_WEIGHT * weights > MEMORY:
             raise ValueError(f"{entry.path}: {weights / 1e6:.0f} million weights: too large to join a set that plays")
-        voices = self._performance.voices
-        (slot,) = bank.make_slots([checkpoint], [entry.name], self._backend, self._precision, voices)
+        p = self._performance
+        (slot,) = bank.make_slots([checkpoint], [entry.name], self._backend, self._precision, p.voices, p.stereo)
         overloaded = self._performance.overload
         k, rules = self._performance.load(slot)
         self._coming[k] = entry, checkpoint.sha256, rules

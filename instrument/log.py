@@ -53,7 +53,8 @@ class Head:
         rules: constants that decide about samples: priming, crossfades.
         versions: of this program and of what computes.
         patch: the whole patch as tables.
-        stereo: which voices have a right side; logs of sets without it may have none.
+        stereo: which voices have a right side; older logs have none.
+        partners: bank index of each voice's partner at sample 0, -1 for none; older logs have none.
         format: of this file.
     """
 
@@ -71,6 +72,7 @@ class Head:
     patch: dict[str, Any]
     rules: dict[str, Any]
     stereo: tuple[bool, ...] = ()
+    partners: tuple[int, ...] = ()
     format: int = FORMAT
 
 
@@ -259,6 +261,10 @@ def _check_head(head: Head) -> None:
         raise ValueError(f"start: {list(head.start)}: programs 0 to {len(head.bank) - 1} expected")
     if len(head.stereo) not in (0, head.voices) or not all(isinstance(side, bool) for side in head.stereo):
         raise ValueError("stereo: true or false for each voice expected")
+    if len(head.partners) not in (0, head.voices) or not all(
+        type(partner) is int and -1 <= partner < len(head.bank) for partner in head.partners
+    ):
+        raise ValueError(f"partners: a program below {len(head.bank)}, or -1, for each voice expected")
     for values in head.parameters:
         # four is what the first version knew (controls.OLDEST); what is missing is at its default
         if not isinstance(values, list) or not 4 <= len(values) <= len(PARAMETERS):

@@ -163,6 +163,13 @@ TRIGGERS: dict[str, Trigger] = {
             mapped=True,
         ),
         Trigger(
+            "partner",
+            (Argument("index, name or none", "entry"),),
+            "another network of the bank, of the same rate and levels, for `blend` to lead to; none drops it",
+            voice=True,
+            mapped=True,
+        ),
+        Trigger(
             "moment",
             (Argument("index", "index"),),
             "jump to a place of the sound that the network learned from (from 0); checkpoints hold up to 64",

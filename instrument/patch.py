@@ -17,6 +17,7 @@ from instrument.parameters import shorten
 from instrument.patch_midi import Binding as Binding  # how others reach it
 from instrument.patch_midi import Known, read_binding
 from instrument.patch_midi import bank_index as bank_index
+from instrument.patch_midi import partner_index as partner_index
 from instrument.patch_movement import Movements, read_movements, read_sweep
 from instrument.patch_osc import Osc as Osc
 from instrument.patch_osc import endpoint as endpoint
@@ -56,6 +57,7 @@ class VoiceSettings:
 
     checkpoint: int | None = None
     stereo: bool | None = None  # as all voices
+    partner: int = -1
     parameters: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -102,6 +104,11 @@ class Patch:
         """Whether ``voice`` (from 1) has a right side."""
         settings = self.voice.get(voice)
         return bool(self.stereo if settings is None or settings.stereo is None else settings.stereo)
+
+    def partner(self, voice: int) -> int:
+        """Bank index of the network that is blended with that of ``voice`` (from 1); -1 for none."""
+        settings = self.voice.get(voice)
+        return settings.partner if settings else -1
 
     def missing(self) -> list[str]:
         """One line for every bank file that is not there."""
@@ -273,7 +280,8 @@ def _voice(n: int, fields: dict[str, Any], voices: int, names: list[str]) -> Voi
     checkpoint = fields.pop("checkpoint", None)
     index = None if checkpoint is None else bank_index(checkpoint, names, f"voice.{n}.checkpoint")
     stereo = fields.pop("stereo", None)
-    return VoiceSettings(index, None if stereo is None else bool(stereo), fields)
+    partner = partner_index(fields.pop("partner", -1), names, f"voice.{n}.partner")
+    return VoiceSettings(index, None if stereo is None else bool(stereo), partner, fields)
 
 
 def _check_voice(n: int | None, voices: int, where: str) -> None:

@@ -212,6 +212,7 @@ _ONLY_WITH = {  # keys that mean something only beside another
     "release": "gate",
     "velocity": "gate",
 }
+NOBODY = "none"  # for a partner
 _GATES = ("gate", "mode")  # kinds of arguments that no value goes with
 _KINDS: dict[str, Rule] = {
     "entry": ENTRY,
@@ -339,6 +340,8 @@ def _value(to: str, value: Any, known: Known, where: str) -> Any:
         raise ValueError(f"{where}: not with to: {to}; only with {', '.join(allowed)}")
     if kind in _KINDS and not (kind == "entry" and isinstance(value, float)):
         value = _KINDS[kind].read(value, where)
+    if to == "partner":
+        return partner_index(value, known.bank, where)
     if kind == "entry" and to == "checkpoint":
         return bank_index(int(value) if isinstance(value, float) and value == int(value) else value, known.bank, where)
     names = known.tables.get(to.partition("/")[0])
@@ -368,6 +371,13 @@ def _check_whole(binding: Binding, known: Known, where: str) -> None:
             read_arguments(TRIGGERS[binding.to], arguments(binding, 0))
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
+
+
+def partner_index(entry: object, names: Sequence[str], where: str) -> int:
+    """As :func:`bank_index`, and -1 for ``none``."""
+    if entry in (NOBODY, -1):
+        return -1
+    return bank_index(int(entry) if isinstance(entry, float) and entry == int(entry) else entry, names, where)
 
 
 def bank_index(entry: object, names: Sequence[str], where: str) -> int:

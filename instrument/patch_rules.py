@@ -30,8 +30,12 @@ _OUTPUT = Record(
     },
 )
 _VOICE_SETTINGS = Record(
-    {**VALUES, "checkpoint": ENTRY, "stereo": Switch()},
-    help={**_HELP, "stereo": "whether this voice has a right side of its own, if otherwise than all"},
+    {**VALUES, "checkpoint": ENTRY, "partner": ENTRY, "stereo": Switch()},
+    help={
+        **_HELP,
+        "partner": "another network of the bank that blend leads to, or none",
+        "stereo": "whether this voice has a right side of its own, if otherwise than all",
+    },
 )
 PATCH = Record(
     {

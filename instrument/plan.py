@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from engine.checkpoint import Checkpoint, config_of, load
-from engine.config import ModelConfig
+from engine.config import ModelConfig, sound_differs
 from instrument import patch as patches
 from instrument import report, setlist
 from instrument.parameters import PARAMETERS, shorten
@@ -79,6 +79,7 @@ class Plan:
         follows: the run folder that is played, whose new epochs join; None for any other target.
         latency_from: who asked for it, an option or a patch's field; empty where nobody did.
         stereo: which voices have a right side.
+        partners: bank index of the network that each voice is blended with, -1 for none.
     """
 
     options: Options
@@ -99,6 +100,7 @@ class Plan:
     latency_from: str
     follows: Path | None = None
     stereo: tuple[bool, ...] = ()
+    partners: tuple[int, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -127,13 +129,15 @@ def make(options: Options) -> Plan:
     asked = _latency_from(options, patch)
     if latency > LONGEST_LATENCY_MS:
         raise ValueError(f"{asked}: {latency:g}: at most {LONGEST_LATENCY_MS:g} ms")
+    checkpoints = load_bank([entry.path for entry in patch.bank])
+    partners = _partners(patch, voices, checkpoints, str(options.target or patches.DEFAULT))
     return Plan(
         options=options,
         patch=patch,
         set=found,
         coming=_coming(found),
         output=output,
-        checkpoints=load_bank([entry.path for entry in patch.bank]),
+        checkpoints=checkpoints,
         voices=voices,
         seed=_seed(options, patch),
         backend=backend,
@@ -146,6 +150,7 @@ def make(options: Options) -> Plan:
         latency_from=asked,
         follows=patches.run_folder(options.target),
         stereo=tuple(patch.is_stereo(voice) for voice in range(1, voices + 1)),
+        partners=partners,
     )
 
 
@@ -154,6 +159,17 @@ def _coming(found: SetList) -> tuple[Coming, ...]:
     first = {entry.path.resolve() for entry in found.patches[0].bank}
     others = {entry.path.resolve(): entry.path for patch in found.patches[1:] for entry in patch.bank}
     return tuple(Coming(config_of(path)) for resolved, path in others.items() if resolved not in first)
+
+
+def _partners(patch: Patch, voices: int, checkpoints: Sequence[Checkpoint], where: str) -> tuple[int, ...]:
+    """Each voice's partner at the start. Raises ValueError for one that does not fit what the voice plays."""
+    for voice in range(1, voices + 1):
+        ours, theirs = patch.program(voice), patch.partner(voice)
+        fault = sound_differs(checkpoints[ours].config, checkpoints[theirs].config) if theirs >= 0 else ""
+        if fault:
+            names = [patch.bank[program].name for program in (theirs, ours)]
+            raise ValueError(f"{where}: voice.{voice}.partner: {names[0]} does not fit {names[1]}: its {fault}")
+    return tuple(patch.partner(voice) for voice in range(1, voices + 1))
 
 
 def check_backend(backend: str, precision: str | None, among: Sequence[str] = BACKENDS) -> tuple[str, str]:

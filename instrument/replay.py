@@ -149,6 +149,7 @@ def prepare(head: log.Head, checkpoints: Sequence[Checkpoint], joining: Sequence
         seed=head.seed,
         start=head.start,
         parameters=head.parameters,
+        partners=head.partners or None,
         offline=True,
         timing=head.timing,
         history=bool(head.patch.get("history")),

@@ -135,6 +135,7 @@ class Session:
             seed=p.seed,
             start=p.start,
             parameters=p.parameters,
+            partners=p.partners,
             ring_frames=self.share.ring_frames,
             block=p.block,
             channels=p.patch.output.channels,
@@ -187,6 +188,7 @@ class Session:
             history=p.patch.history,
             movements=p.patch.movements,
             mark=self.mark,
+            misfit=self.performance.misfit,
         )
         self._open_sets()
         self.controller.escape = p.patch.escape
@@ -226,6 +228,7 @@ class Session:
             start=p.start,
             parameters=p.parameters,
             stereo=p.stereo,
+            partners=p.partners,
             timing=self.performance.timing,
             versions=bank.versions(),
             patch=dict(p.patch.data),

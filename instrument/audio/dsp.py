@@ -23,6 +23,7 @@ from instrument.audio.memory import get_f32, get_f64, set_f64
 
 HIGHPASS_HZ = 25.0
 MONO_HZ = 150.0  # of the filter of what differs between sides, twice in a row: below 120 Hz 10.7 dB and more are gone
+EDGE_HZ = 2000.0  # above, sides differ by 3 dB more than their network has them differ
 LOOKAHEAD_S = 0.001
 CEILING = 0.98  # of full scale: 24-bit PCM and the next converter keep a margin
 RELEASE_S = 0.08

@@ -26,6 +26,7 @@ from instrument.audio.voices import past_of, rest_of, value_at
 from instrument.controls import GAIN, LEVEL, MUTE, PAN, WIDTH, Op
 from instrument.shared import NEVER
 
+WIDER = 0.4142135623730951  # of what differs between sides, on top of it, above dsp.EDGE_HZ: 3 dB
 RUNAWAY = 0.8  # mean square over about a second (a full-scale square has 1, a full-scale sine 0.5)
 NOT_FINITE, TOO_LOUD = np.int64(0), np.int64(1)
 _FUSE = np.int64(Op.FUSE)
@@ -143,7 +144,10 @@ def mix_voice(core: Record, v: int, n: int) -> None:
 
 @njit(**INNER)
 def apart(core: Record, v: int, side: float) -> float:
-    """What differs between the sides of voice v, without its bass: below 120 Hz a stereo voice is mono."""
+    """What differs between the sides of voice v, without its bass: below 120 Hz a stereo voice is mono.
+
+    Above 2 kHz there is 3 dB more of it: where a network sings, its sides share the tiers' pitch and its overtones.
+    """
     voice = voice_at(core.voice_memory, v)
     x = core.s0 * side + voice.side1
     voice.side1 = core.s1 * side - core.t1 * x + voice.side2
@@ -151,7 +155,8 @@ def apart(core: Record, v: int, side: float) -> float:
     y: float = core.s0 * x + voice.side3
     voice.side3 = core.s1 * x - core.t1 * y + voice.side4
     voice.side4 = core.s2 * x - core.t2 * y
-    return y
+    voice.side5 += core.edge * (y - voice.side5)
+    return y + WIDER * (y - voice.side5)
 
 
 @njit(**INNER)

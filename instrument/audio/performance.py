@@ -18,9 +18,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.config import ModelConfig
+from engine.config import ModelConfig, sound_differs
 from instrument.audio import loop
 from instrument.audio.dsp import (
+    EDGE_HZ,
     LIMITER_RINGS,
     LIMITER_ROOM,
     MONO_HZ,
@@ -54,7 +55,7 @@ from instrument.audio.state import (
 )
 from instrument.audio.steering import SMOOTHED_S, STEERED_S
 from instrument.audio.table import ROOM, Rules, Table
-from instrument.audio.timing import SHARE, Timing, make_timing, measure
+from instrument.audio.timing import SHARE, Timing, make_timing, measure, with_partners
 from instrument.controls import DEFAULTS, HIGHEST, LOWEST, MATURITY, OLDEST, PARAMETERS, Link
 from instrument.shared import (
     MAX_CHANNELS,
@@ -211,6 +212,11 @@ class Performance:
         return self._timing.turn
 
     @property
+    def stereo(self) -> tuple[bool, ...]:
+        """Which voices have a right side."""
+        return tuple(bool(self._stereo >> v & 1) for v in range(self.voices))
+
+    @property
     def delay(self) -> int:
         """Samples by which the loop must know a command before its frame reaches the ring: resampler and limiter."""
         return self._timing.delay + self._timing.ahead
@@ -314,6 +320,8 @@ class Performance:
             raise ValueError(f"{slot.name}: no room: a set holds {self.table.room} checkpoints at once")
         if slot.program.voices < self.voices:
             raise ValueError(f"{slot.name}: {slot.program.voices} lanes: {self.voices} expected")
+        if _signed(slot.program.stereo) != self._stereo:
+            raise ValueError(f"{slot.name}: stereo otherwise than the set")
         slot.prepare(self.sample_rate, self._turn)
         if slot.resampler.delay > self._timing.delay:
             rate = slot.config.sample_rate
@@ -324,6 +332,15 @@ class Performance:
         slot.begin(self._seed)
         self.table.put(k, slot, rules)
         return k, rules
+
+    def misfit(self, k: int, partner: int) -> str:
+        """What keeps the network at place ``partner`` from being blended with the one at ``k``, in words, if anything.
+
+        Any control thread.
+        """
+        slots = self.table.slots
+        ours, theirs = slots.get(k), slots.get(partner)
+        return sound_differs(ours.config, theirs.config) if ours and theirs else ""
 
     def unload(self, k: int) -> None:
         """Free what was at place ``k``; only once the loop has told of its DROP."""
@@ -446,7 +463,7 @@ class Performance:
                 raise ValueError("timing: made for another bank or session rate")
             return timing
         return make_timing(
-            [measure(slot, self.voices) for slot in slots],
+            with_partners([measure(slot, self.voices) for slot in slots], self._partners),
             [slot.config.sample_rate for slot in slots],
             sample_rate=self.sample_rate,
             voices=self.voices,
@@ -535,6 +552,7 @@ class Performance:
             "drive_fall": 1.0 / (DRIVE_FALL_S * rate),
             "drive_mean": 1.0 / (DRIVE_MEAN_S * rate),
             "reduction": 1.0,
+            "edge": _blend(rate / (2.0 * math.pi * EDGE_HZ)),
             "entropy_blend": timing.turn / (timing.turn + SMOOTHED_S * rate),
             "steer_blend": timing.turn / (STEERED_S * rate),
         }

@@ -65,7 +65,7 @@ CORE = _record(
     # counted
     "late commands events_lost events_untold events_from tap_lost tap_missing tap_from fuses frames next_figures "
     "first_ns",
-    "b0 b1 b2 a1 a2 s0 s1 s2 t1 t2 fade_from fade_to release meter_fall meter_blend fuse_blend "
+    "b0 b1 b2 a1 a2 s0 s1 s2 t1 t2 edge fade_from fade_to release meter_fall meter_blend fuse_blend "
     "drive_rise drive_fall drive_mean "
     "entropy_blend steer_blend "
     "load peak square peak_total square_total reduction hop_p50 hop_p99 hop_max factor",
@@ -90,7 +90,7 @@ VOICE = _record(
     "fault fuse_at fuse_back fuse_reason grown parked rest_start measured pair partner",
     "z1 z2 square peak runaway rest_from rest_to entropy steer entropy_total "
     # of a stereo voice: the filter of what differs between its sides
-    "side1 side2 side3 side4",
+    "side1 side2 side3 side4 side5",
 )
 
 # speech: address and number of the samples that a jump left to be said before the dice go on

@@ -139,6 +139,14 @@ def measure(slot: Slot, voices: int) -> tuple[float, float]:
     return playing / stride * ratio, priming / stride * ratio
 
 
+def with_partners(costs: Sequence[tuple[float, float]], partners: Sequence[int]) -> list[tuple[float, float]]:
+    """``costs`` where voices begin with partners (bank indices, -1 for none): theirs on top of each network's own."""
+    taken = [costs[partner] for partner in partners if partner >= 0]
+    playing = sum(cost for cost, _ in taken) / max(1, len(partners))
+    priming = max((prime for _, prime in taken), default=0.0)
+    return [(cost + playing, prime + priming) for cost, prime in costs]
+
+
 def _quickest(call: Any) -> float:
     """Microseconds of the quickest call."""
     best = float("inf")

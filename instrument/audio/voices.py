@@ -475,7 +475,7 @@ def forget_filters(core: Record, v: int) -> None:
     for side in range(sides(core, v)):
         own = voice_at(core.voice_memory, side * core.voices + v)
         own.z1, own.z2 = 0.0, 0.0
-        own.side1, own.side2, own.side3, own.side4 = 0.0, 0.0, 0.0, 0.0
+        own.side1, own.side2, own.side3, own.side4, own.side5 = 0.0, 0.0, 0.0, 0.0, 0.0
         shape = shape_at(core.shape_memory, side * core.voices + v)
         shape.half, shape.count = 0, 0
 
