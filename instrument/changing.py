@@ -85,6 +85,9 @@ class Changing:
             if c.table.asked[voice] is None and (changed[voice] or c.silent):
                 c.switch(program, (voice,), seconds, moment)
             c.table.asked[voice] = program
+        for voice in range(c.voices):
+            partner = patch.partner(voice + 1)
+            c.pair(voice, c.table.slots[partner] if partner >= 0 else -1, moment)
         self._rest(self.sounding(patch), moment)
         self._told(patch)
 

@@ -119,6 +119,7 @@ class Controller:
         self.escape = "off"  # what the live listener shall do (instrument.ear)
         self.also: dict[str, Callable[[], float]] = {}  # telemetry that others work out, by name
         self._authors = Authors()
+        self.partners = [-1] * voices  # slot of each voice's, as last asked for; -1 is none
         self._grown_at = -1  # the last joining's sample
         moves = movements or Movements()
         self.launch = moves.launch
@@ -457,6 +458,12 @@ class Controller:
         if before is None or patch.escape != before.escape:
             self.escape = patch.escape
 
+    def pair(self, voice: int, slot: int, moment: float) -> None:
+        """A patch's partner for a voice (from 0), if it has another; -1 is none."""
+        if self.partners[voice] != slot:
+            self.partners[voice] = slot
+            self.send(Command(self.sample(moment), Op.PARTNER, voice, number=slot), None)
+
     # --- what movement needs: under the lock
 
     def send(self, command: Command, asked: float | None) -> None:
@@ -620,7 +627,13 @@ class Controller:
         if all(faults):
             name = self.table.name(self._playing(voices[0]))
             raise ValueError(f"partner: {self.bank[index]} does not fit {name}: its {faults[0]}")
-        return lambda moment: self.send_each(Command(0, Op.PARTNER, number=slot), voices, moment)
+
+        def act(moment: float) -> None:
+            for voice in voices:
+                self.partners[voice] = slot
+            self.send_each(Command(0, Op.PARTNER, number=slot), voices, moment)
+
+        return act
 
     def _playing(self, voice: int) -> int:
         """The slot of a voice (from 0), or where it is going."""

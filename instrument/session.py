@@ -190,6 +190,7 @@ class Session:
             mark=self.mark,
             misfit=self.performance.misfit,
         )
+        self.controller.partners[:] = p.partners
         self._open_sets()
         self.controller.escape = p.patch.escape
         self.ear = Ear(self.controller, self.performance, self.say, p.seed)
