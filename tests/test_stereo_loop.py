@@ -94,7 +94,7 @@ def shares(audio, rate, low, high):
 
 
 def test_the_bass_is_mono_and_width_narrows_the_rest():
-    p = offline([slot("gru")], seed=SEED)
+    p = offline([slot("gru")], seed=SEED, parameters=[[1.0, -18.0, 0.0, 0.0]])  # below the limiter
     commands = [
         Command(40_000, Op.SET, parameter=WIDTH, value=0.5),
         Command(80_000, Op.SET, parameter=WIDTH, value=0.0),
