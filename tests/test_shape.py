@@ -1,6 +1,7 @@
 """Filter, drive, level and output channels: against theory, without clicks, and as if not there when at rest."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from fake_program import make_program
 from numba import njit
 from test_audio_loop import offline, play
 
+from instrument import patch
 from instrument.audio import dsp
 from instrument.audio.callback import serve_counted
 from instrument.audio.performance import Performance
@@ -15,6 +17,8 @@ from instrument.audio.shape import FILL, driven, swept
 from instrument.audio.slots import Slot
 from instrument.audio.state import CORE, LINE, SHAPE, core_at, shape_at
 from instrument.controls import DEFAULTS, DRIVE, FILTER, GAIN, LEVEL, OUTPUT, PAN, Command, Op
+from instrument.plan import starting_values
+from instrument.replay import commands_of
 from instrument.shared import W_PAIRS, set_word
 
 RATE = 44100
@@ -215,6 +219,14 @@ def test_nothing_of_it_depends_on_the_cuts_or_on_the_channels():
     assert len(told) == len(moves())
 
 
+def test_a_replay_has_the_same_bits():
+    more = {"start": [0, 1], "parameters": [row(drive=6), row(filter=0.3, output=2)]}
+    live, told = play(offline(pair(), 2, channels=4, **more), 14_000, moves())
+    again, retold = play(offline(pair(), 2, **more), 14_000, commands_of(told))
+    np.testing.assert_array_equal(live, again)
+    assert [(e.at, e.op, e.value) for e in told] == [(e.at, e.op, e.value) for e in retold]
+
+
 def test_at_rest_it_is_not_there():
     plain, _ = play(offline(pair(), 2, start=[0, 1]), 12_000)
     used = [
@@ -319,3 +331,32 @@ def test_each_pair_has_a_limiter_of_its_own():
     alone, _ = listen(4, 12_000, rows=[row(gain=-60), row(gain=-20, pan=1, output=2)])
     np.testing.assert_allclose(heard[4000:, 3], alone[4000:, 3], atol=1e-6)  # not ducked by the other pair
     assert rms(tap[4000:, 1]) < 0.5 * rms(heard[4000:, 3])  # in the sum it is: one limiter
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({"output": {"channels": 3}}, "output.channels: 3 is not an even number from 2 to 16"),
+        ({"output": {"channels": 18}}, "output.channels: 18 is outside 2 to 16"),
+        ({"parameters": {"output": 2}}, "parameters.output: 2 is beyond the 1 pair of output.channels: 2"),
+        (
+            {"output": {"channels": 4}, "voices": 2, "voice": {2: {"output": 3}}},
+            "voice.2.output: 3 is beyond the 2 pairs of output.channels: 4",
+        ),
+        ({"parameters": {"filter": -1.5}}, "parameters.filter: -1.5 is outside -1 to 1"),
+        ({"parameters": {"output": 1.5}}, "parameters.output: 1.5 is not a whole number from 1 to 8"),
+    ],
+)
+def test_patches_say_what_is_wrong_with_it(fields, line):
+    with pytest.raises(ValueError, match=re.escape(line)):
+        patch.from_data({"bank": ["checkpoints/tabla.safetensors"], **fields}, None)
+
+
+def test_a_patch_with_all_of_it():
+    voice = {2: {"output": 2, "filter": -0.3, "drive": 9, "level": 0.5}}
+    made = patch.from_data(
+        {"bank": ["checkpoints/tabla.safetensors"], "output": {"channels": 4}, "voices": 2, "voice": voice}, None
+    )
+    assert made.output.channels == 4
+    assert starting_values(made, 1) == DEFAULTS
+    assert starting_values(made, 2)[FILTER : OUTPUT + 1] == (-0.3, 9.0, 0.5, 2.0)
