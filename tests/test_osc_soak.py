@@ -222,7 +222,7 @@ def test_a_bundle_of_patterns_is_done_in_slices_and_has_an_end():
     while server.work():
         slices += 1
         assert slices < 10_000
-    assert slices > 10
+    assert slices > 1
 
 
 # --- floods

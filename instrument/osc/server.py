@@ -29,7 +29,7 @@ from instrument.parameters import PARAMETERS, TRIGGERS
 
 IDLE = 0.1  # seconds between looks at the stop flag
 ROUNDS = 16  # batches taken before one datagram is read, at most
-SLICE = 8  # gestures, about a millisecond: a bundle of hundreds holds up neither telemetry nor the taking of others
+STRETCH = 0.001  # seconds; a bundle of hundreds of gestures holds up neither telemetry nor the taking of others
 MOST_GESTURES = 1024  # of one datagram
 HERE = ("get", "ping", "subscribe", "unsubscribe", "listen", "unlisten", "dump")  # what the wire itself answers
 
@@ -201,9 +201,12 @@ class OscServer:
 
     def work(self) -> bool:
         """A few of the gestures that one datagram holds; whether there are more. Never raises."""
-        for _ in range(min(SLICE, len(self._work))):
+        until = time.monotonic() + STRETCH
+        while self._work:
             act, arguments = self._work.popleft()
             self._guarded(arguments[-1], act, *arguments)
+            if time.monotonic() >= until:
+                break
         return bool(self._work)
 
     def _open(self, data: bytes, when: float, sender: Endpoint) -> None:
