@@ -98,8 +98,11 @@ class Modulation:
         """Push what has come near."""
         now = self._desk.sample(self._desk.now())
         for chain in self._chains.values():
+            runs = self._of(chain)
+            if not (runs or chain.pushed or chain.due):
+                continue
             self._refresh(chain)
-            if self._of(chain):
+            if runs:
                 self._draw(chain, max(chain.until, now), now + self._ahead)
             chain.pushed = [at for at in chain.pushed if at >= now]
             for track in chain.tracks:

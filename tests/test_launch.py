@@ -305,7 +305,7 @@ def test_nothing_waits_for_a_transport_that_stands(link):
     wait(link, desk, 0.1)
     desk.trigger("reseed")
     desk.trigger("transport", "stop")
-    wait(link, desk, 5.0)
+    wait(link, desk, 0.3)
     assert link.take() == []
     desk.trigger("transport", "start")  # what waits goes with the first line
     wait(link, desk, 0.02)

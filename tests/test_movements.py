@@ -124,6 +124,16 @@ def test_a_loop_pushes_only_what_is_near(link, desk):
     assert desk.value("pan") == pytest.approx(0.5, abs=0.01)
 
 
+def test_a_value_that_a_sweep_is_resting_at_ends_it_all_the_same(link, desk):
+    desk.sweeps["stairs"] = Sweep("pan", ((0.0, 0.5), (2.0, 1.0)), curves=(0.0, "step"))
+    desk.trigger("sweep", "stairs")
+    wait(link, desk, 1.0)
+    desk.set("pan", 0.5)
+    wait(link, desk, 2.0)
+    assert desk.value("pan") == 0.5
+    assert [c.value for c in link.take()] == [0.5, 0.5]
+
+
 def test_a_sweep_in_beats_follows_the_tempo(link, desk):
     desk.sweeps["eight"] = Sweep("gain", ((8.0, -8.0),), unit="beats")
     desk.trigger("sweep", "eight")
