@@ -168,6 +168,7 @@ TRIGGERS: dict[str, Trigger] = {
             "another network of the bank, of the same rate and levels, for `blend` to lead to; none drops it",
             voice=True,
             mapped=True,
+            launched=True,
         ),
         Trigger(
             "moment",
