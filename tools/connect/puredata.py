@@ -1,7 +1,7 @@
 """A Pure Data patch: sliders, buttons, boxes and meters over OSC, in Pd's own objects (vanilla 0.51 or newer).
 
-What is seen sends to and receives by name; the cords are in its subpatch. So a patch of one's own needs
-no cords either: ``samplernn-temperature`` moves a slider, ``samplernn-connect`` with host and port goes to another machine.
+What is seen sends to and receives by name; the cords are in its subpatch. So a patch of one's own needs no cords
+either: ``samplernn-temperature`` moves a slider, ``samplernn-connect`` with host and port goes to another machine.
 """
 
 from __future__ import annotations
