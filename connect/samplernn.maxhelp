@@ -623,7 +623,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/moment 0"
+     "text": "/samplernn/partner 0"
     }
    },
    {
@@ -639,7 +639,7 @@
       360.0,
       22.0
      ],
-     "text": "jump to a place of the sound that the network learned from (from 0); checkpoints hold up to 64"
+     "text": "another network of the bank, of the same rate and levels, for `blend` to lead to; none drops it"
     }
    },
    {
@@ -657,7 +657,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/loop"
+     "text": "/samplernn/moment 0"
     }
    },
    {
@@ -673,7 +673,7 @@
       360.0,
       22.0
      ],
-     "text": "repeat from here on every so many beats (4; fractions too), a little otherwise as `variation` says"
+     "text": "jump to a place of the sound that the network learned from (from 0); checkpoints hold up to 64"
     }
    },
    {
@@ -691,7 +691,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/loop/stop"
+     "text": "/samplernn/loop"
     }
    },
    {
@@ -707,7 +707,7 @@
       360.0,
       22.0
      ],
-     "text": "end the loop; the voice goes on from where it is"
+     "text": "repeat from here on every so many beats (4; fractions too), a little otherwise as `variation` says"
     }
    },
    {
@@ -725,7 +725,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/sweep a"
+     "text": "/samplernn/loop/stop"
     }
    },
    {
@@ -741,7 +741,7 @@
       360.0,
       22.0
      ],
-     "text": "start a sweep of the patch"
+     "text": "end the loop; the voice goes on from where it is"
     }
    },
    {
@@ -759,7 +759,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/patch 0"
+     "text": "/samplernn/sweep a"
     }
    },
    {
@@ -775,7 +775,7 @@
       360.0,
       22.0
      ],
-     "text": "another patch of the set (from 0, or by name), as soon as its checkpoints are loaded"
+     "text": "start a sweep of the patch"
     }
    },
    {
@@ -793,7 +793,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/patch/next"
+     "text": "/samplernn/patch 0"
     }
    },
    {
@@ -809,7 +809,7 @@
       360.0,
       22.0
      ],
-     "text": "the next patch of the set; the last one stays"
+     "text": "another patch of the set (from 0, or by name), as soon as its checkpoints are loaded"
     }
    },
    {
@@ -827,7 +827,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/patch/previous"
+     "text": "/samplernn/patch/next"
     }
    },
    {
@@ -843,7 +843,7 @@
       360.0,
       22.0
      ],
-     "text": "the patch before; the first one stays"
+     "text": "the next patch of the set; the last one stays"
     }
    },
    {
@@ -861,7 +861,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/sweep/stop"
+     "text": "/samplernn/patch/previous"
     }
    },
    {
@@ -877,7 +877,7 @@
       360.0,
       22.0
      ],
-     "text": "end that sweep, or all; values stay where they are"
+     "text": "the patch before; the first one stays"
     }
    },
    {
@@ -895,7 +895,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/lfo a"
+     "text": "/samplernn/sweep/stop"
     }
    },
    {
@@ -911,7 +911,7 @@
       360.0,
       22.0
      ],
-     "text": "start an LFO of the patch from the beginning of its cycle; a share changes the depth of one that runs"
+     "text": "end that sweep, or all; values stay where they are"
     }
    },
    {
@@ -929,7 +929,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/lfo/stop"
+     "text": "/samplernn/lfo a"
     }
    },
    {
@@ -945,7 +945,7 @@
       360.0,
       22.0
      ],
-     "text": "end that LFO, or all"
+     "text": "start an LFO of the patch from the beginning of its cycle; a share changes the depth of one that runs"
     }
    },
    {
@@ -963,7 +963,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/macro a 0.5"
+     "text": "/samplernn/lfo/stop"
     }
    },
    {
@@ -979,7 +979,7 @@
       360.0,
       22.0
      ],
-     "text": "turn a macro of the patch, 0..1; also /samplernn/macro/<name> value [ramp seconds]"
+     "text": "end that LFO, or all"
     }
    },
    {
@@ -997,7 +997,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/snapshot a"
+     "text": "/samplernn/macro a 0.5"
     }
    },
    {
@@ -1013,7 +1013,7 @@
       360.0,
       22.0
      ],
-     "text": "store where everything stands"
+     "text": "turn a macro of the patch, 0..1; also /samplernn/macro/<name> value [ramp seconds]"
     }
    },
    {
@@ -1031,7 +1031,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/recall a"
+     "text": "/samplernn/snapshot a"
     }
    },
    {
@@ -1047,7 +1047,7 @@
       360.0,
       22.0
      ],
-     "text": "go where a snapshot has everything, within that time"
+     "text": "store where everything stands"
     }
    },
    {
@@ -1065,7 +1065,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/tempo 120"
+     "text": "/samplernn/recall a"
     }
    },
    {
@@ -1081,7 +1081,7 @@
       360.0,
       22.0
      ],
-     "text": "20 to 300; 120 at the start"
+     "text": "go where a snapshot has everything, within that time"
     }
    },
    {
@@ -1099,7 +1099,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/tap"
+     "text": "/samplernn/tempo 120"
     }
    },
    {
@@ -1115,7 +1115,7 @@
       360.0,
       22.0
      ],
-     "text": "a beat by hand: from the third on they are the tempo"
+     "text": "20 to 300; 120 at the start"
     }
    },
    {
@@ -1133,7 +1133,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/transport start"
+     "text": "/samplernn/tap"
     }
    },
    {
@@ -1149,7 +1149,7 @@
       360.0,
       22.0
      ],
-     "text": "the beat from the first bar, halted, or on from there"
+     "text": "a beat by hand: from the third on they are the tempo"
     }
    },
    {
@@ -1167,7 +1167,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/quantise bar"
+     "text": "/samplernn/transport start"
     }
    },
    {
@@ -1183,7 +1183,7 @@
       360.0,
       22.0
      ],
-     "text": "when switches, reseeds, moments, recalls, sweeps, loops and LFOs begin from now on"
+     "text": "the beat from the first bar, halted, or on from there"
     }
    },
    {
@@ -1201,7 +1201,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/panic"
+     "text": "/samplernn/quantise bar"
     }
    },
    {
@@ -1217,7 +1217,7 @@
       360.0,
       22.0
      ],
-     "text": "fades in 30 ms, once what the ring holds is played (at most the latency); voices reset, silence until resume or a checkpoint"
+     "text": "when switches, reseeds, moments, recalls, sweeps, loops and LFOs begin from now on"
     }
    },
    {
@@ -1235,7 +1235,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/resume"
+     "text": "/samplernn/panic"
     }
    },
    {
@@ -1251,7 +1251,7 @@
       360.0,
       22.0
      ],
-     "text": "sound again after a panic"
+     "text": "fades in 30 ms, once what the ring holds is played (at most the latency); voices reset, silence until resume or a checkpoint"
     }
    },
    {
@@ -1269,7 +1269,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/marker"
+     "text": "/samplernn/resume"
     }
    },
    {
@@ -1285,7 +1285,7 @@
       360.0,
       22.0
      ],
-     "text": "a marker in the recording's labels and in the log, at what is heard now"
+     "text": "sound again after a panic"
     }
    },
    {
@@ -1303,7 +1303,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/escape off"
+     "text": "/samplernn/marker"
     }
    },
    {
@@ -1319,12 +1319,46 @@
       360.0,
       22.0
      ],
-     "text": "what is done about a voice that is stuck in silence, a tone, noise or a trap: nothing, a line, a jump to a moment, or a tenth more temperature (less for noise)"
+     "text": "a marker in the recording's labels and in the log, at what is heard now"
     }
    },
    {
     "box": {
      "id": "obj-78",
+     "maxclass": "message",
+     "numinlets": 2,
+     "numoutlets": 1,
+     "outlettype": [
+      ""
+     ],
+     "patching_rect": [
+      680.0,
+      734.0,
+      200.0,
+      22.0
+     ],
+     "text": "/samplernn/escape off"
+    }
+   },
+   {
+    "box": {
+     "id": "obj-79",
+     "maxclass": "comment",
+     "numinlets": 1,
+     "numoutlets": 0,
+     "outlettype": [],
+     "patching_rect": [
+      890.0,
+      734.0,
+      360.0,
+      22.0
+     ],
+     "text": "what is done about a voice that is stuck in silence, a tone, noise or a trap: nothing, a line, a jump to a moment, or a tenth more temperature (less for noise)"
+    }
+   },
+   {
+    "box": {
+     "id": "obj-80",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1340,7 +1374,7 @@
    },
    {
     "box": {
-     "id": "obj-79",
+     "id": "obj-81",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1356,7 +1390,7 @@
    },
    {
     "box": {
-     "id": "obj-80",
+     "id": "obj-82",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1372,7 +1406,7 @@
    },
    {
     "box": {
-     "id": "obj-81",
+     "id": "obj-83",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1388,7 +1422,7 @@
    },
    {
     "box": {
-     "id": "obj-82",
+     "id": "obj-84",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1404,7 +1438,7 @@
    },
    {
     "box": {
-     "id": "obj-83",
+     "id": "obj-85",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1420,7 +1454,7 @@
    },
    {
     "box": {
-     "id": "obj-84",
+     "id": "obj-86",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1436,7 +1470,7 @@
    },
    {
     "box": {
-     "id": "obj-85",
+     "id": "obj-87",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1452,7 +1486,7 @@
    },
    {
     "box": {
-     "id": "obj-86",
+     "id": "obj-88",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1468,7 +1502,7 @@
    },
    {
     "box": {
-     "id": "obj-87",
+     "id": "obj-89",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1484,7 +1518,7 @@
    },
    {
     "box": {
-     "id": "obj-88",
+     "id": "obj-90",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1500,7 +1534,7 @@
    },
    {
     "box": {
-     "id": "obj-89",
+     "id": "obj-91",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1516,7 +1550,7 @@
    },
    {
     "box": {
-     "id": "obj-90",
+     "id": "obj-92",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1532,7 +1566,7 @@
    },
    {
     "box": {
-     "id": "obj-91",
+     "id": "obj-93",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1548,7 +1582,7 @@
    },
    {
     "box": {
-     "id": "obj-92",
+     "id": "obj-94",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1564,7 +1598,7 @@
    },
    {
     "box": {
-     "id": "obj-93",
+     "id": "obj-95",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1580,7 +1614,7 @@
    },
    {
     "box": {
-     "id": "obj-94",
+     "id": "obj-96",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1596,7 +1630,7 @@
    },
    {
     "box": {
-     "id": "obj-95",
+     "id": "obj-97",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -2048,6 +2082,18 @@
     "patchline": {
      "source": [
       "obj-76",
+      0
+     ],
+     "destination": [
+      "obj-3",
+      0
+     ]
+    }
+   },
+   {
+    "patchline": {
+     "source": [
+      "obj-78",
       0
      ],
      "destination": [

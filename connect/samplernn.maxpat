@@ -2107,7 +2107,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/moment 0"
+     "text": "/samplernn/partner 0"
     }
    },
    {
@@ -2125,7 +2125,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/loop"
+     "text": "/samplernn/moment 0"
     }
    },
    {
@@ -2143,7 +2143,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/loop/stop"
+     "text": "/samplernn/loop"
     }
    },
    {
@@ -2161,7 +2161,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/sweep a"
+     "text": "/samplernn/loop/stop"
     }
    },
    {
@@ -2179,7 +2179,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/patch 0"
+     "text": "/samplernn/sweep a"
     }
    },
    {
@@ -2197,7 +2197,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/patch/next"
+     "text": "/samplernn/patch 0"
     }
    },
    {
@@ -2215,7 +2215,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/patch/previous"
+     "text": "/samplernn/patch/next"
     }
    },
    {
@@ -2233,7 +2233,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/sweep/stop"
+     "text": "/samplernn/patch/previous"
     }
    },
    {
@@ -2251,7 +2251,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/lfo a"
+     "text": "/samplernn/sweep/stop"
     }
    },
    {
@@ -2269,7 +2269,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/lfo/stop"
+     "text": "/samplernn/lfo a"
     }
    },
    {
@@ -2287,7 +2287,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/macro a 0.5"
+     "text": "/samplernn/lfo/stop"
     }
    },
    {
@@ -2305,7 +2305,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/snapshot a"
+     "text": "/samplernn/macro a 0.5"
     }
    },
    {
@@ -2323,7 +2323,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/recall a"
+     "text": "/samplernn/snapshot a"
     }
    },
    {
@@ -2341,7 +2341,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/tempo 120"
+     "text": "/samplernn/recall a"
     }
    },
    {
@@ -2359,7 +2359,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/tap"
+     "text": "/samplernn/tempo 120"
     }
    },
    {
@@ -2377,7 +2377,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/transport start"
+     "text": "/samplernn/tap"
     }
    },
    {
@@ -2395,7 +2395,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/quantise bar"
+     "text": "/samplernn/transport start"
     }
    },
    {
@@ -2413,7 +2413,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/panic"
+     "text": "/samplernn/quantise bar"
     }
    },
    {
@@ -2431,7 +2431,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/resume"
+     "text": "/samplernn/panic"
     }
    },
    {
@@ -2449,7 +2449,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/marker"
+     "text": "/samplernn/resume"
     }
    },
    {
@@ -2464,6 +2464,24 @@
      "patching_rect": [
       700.0,
       708.0,
+      200.0,
+      22.0
+     ],
+     "text": "/samplernn/marker"
+    }
+   },
+   {
+    "box": {
+     "id": "obj-134",
+     "maxclass": "message",
+     "numinlets": 2,
+     "numoutlets": 1,
+     "outlettype": [
+      ""
+     ],
+     "patching_rect": [
+      700.0,
+      734.0,
       200.0,
       22.0
      ],
@@ -3988,6 +4006,18 @@
     "patchline": {
      "source": [
       "obj-133",
+      0
+     ],
+     "destination": [
+      "obj-2",
+      0
+     ]
+    }
+   },
+   {
+    "patchline": {
+     "source": [
+      "obj-134",
       0
      ],
      "destination": [
