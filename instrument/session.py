@@ -551,6 +551,7 @@ class Housekeeping:
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
         self._next_mark = 0.0
         self._faults = Faults(session.complain)
+        self._overload = session.performance.overload
 
     def start(self) -> None:
         """Begin."""
@@ -604,12 +605,20 @@ class Housekeeping:
         elif event.op == Op.FUSE:
             why = "runaway level" if event.parameter else "a number that is not finite"
             self._session.complain(f"voice {event.voice + 1} was reset at {at:.1f} s: {why}")
+        elif event.op == Op.PARTNER:
+            self._weigh()
         elif event.op == Op.EVENTS_LOST:
             self._faults.report("events were lost, there was no time for them: a log of this set cannot be replayed")
         elif event.op == Op.TAP_OVERFLOW:
             self._session.complain(
                 f"the recording has {event.number} silent frames at {at:.1f} s: the disk was too slow"
             )
+
+    def _weigh(self) -> None:
+        """Partners were taken or dropped: say so if it has become too much."""
+        before, self._overload = self._overload, self._session.performance.overload
+        if self._overload and self._overload != before:
+            self._session.complain(self._overload)
 
     def _mark(self) -> None:
         session = self._session

@@ -16,7 +16,17 @@ from numba import njit
 
 from instrument.audio.memory import INNER
 from instrument.audio.partners import kept_company
-from instrument.audio.state import STEADY, Record, deck_at, slot_at, voice_at
+from instrument.audio.state import (
+    LOOPING,
+    STEADY,
+    STEPS,
+    Record,
+    anchor_at,
+    deck_at,
+    loop_at,
+    slot_at,
+    voice_at,
+)
 from instrument.audio.voices import destination
 
 
@@ -43,10 +53,31 @@ def in_use(core: Record, k: int) -> bool:
     """Whether any voice plays slot k, or is on its way there: whatever else holds on to a slot is to be asked here."""
     for v in range(core.voices):
         voice = voice_at(core.voice_memory, v)
-        if destination(core, v) == k or voice.slot == k or kept_company(core, v, k):
+        if destination(core, v) == k or voice.slot == k or kept_company(core, v, k) or returned_to(core, v, k):
             return True
         for d in range(2):
-            if (d == voice.deck or voice.phase != STEADY) and deck_at(core.deck_memory, v * 2 + d).slot == k:
+            if d == voice.deck or voice.phase != STEADY:
+                deck = deck_at(core.deck_memory, v * 2 + d)
+                if deck.slot == k or says(core, k, deck):
+                    return True
+    return False
+
+
+@njit(**INNER)
+def says(core: Record, k: int, spoken: Record) -> bool:
+    """Whether what a deck, or a step of a loop, still has to say is an attack that slot k holds."""
+    slot = slot_at(core.slot_memory, k)
+    end = slot.attacks + slot.moment_count * slot.attack_length * 4
+    return spoken.speech_left > 0 and spoken.speech >= slot.attacks and spoken.speech < end
+
+
+@njit(**INNER)
+def returned_to(core: Record, v: int, k: int) -> bool:
+    """Whether voice v's loop comes back to an attack that slot k holds."""
+    loop = loop_at(core.loop_memory, v)
+    if loop.state == LOOPING:
+        for step in range(loop.stored):
+            if says(core, k, anchor_at(core.anchor_memory, v * STEPS + step)):
                 return True
     return False
 
@@ -60,7 +91,10 @@ def admit(core: Record, k: int) -> None:
 
 @njit(**INNER)
 def drop(core: Record, k: int) -> None:
-    """Slot k is not there any more."""
+    """Slot k is not there any more; what loops knew of it as a partner is not another's in its place."""
     slot_at(core.slot_memory, k).ready = 0
     while core.top > 0 and slot_at(core.slot_memory, core.top - 1).ready == 0:
         core.top -= 1
+    for i in range(core.voices * STEPS):
+        if anchor_at(core.anchor_memory, i).partner == k:
+            anchor_at(core.anchor_memory, i).partner = -1

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -232,13 +232,20 @@ class Performance:
         return int(CLOSING_S * self.sample_rate)
 
     @property
+    def partners(self) -> tuple[int, ...]:
+        """The slot of each voice's partner as asked for lately, -1 for none. Any thread."""
+        return tuple(int(partner) for partner in self._memory["voice_memory"]["partner"][: self.voices])
+
+    @property
     def overload(self) -> str:
         """One line if these voices are more than this machine was measured to play in time; else nothing."""
-        budget, (cost, name) = 1e6 / self.sample_rate, self.table.dearest()
+        budget, (cost, name) = 1e6 / self.sample_rate, self.table.dearest(self.partners)
         if cost <= SHARE * budget:
             return ""
         fit = int(SHARE * budget / (cost / self.voices))
-        many = f"{self.voices} voice{'s' * (self.voices > 1)} of {name}"
+        taken = sum(partner >= 0 for partner in self.partners)
+        beside = f" with {taken} partner{'s' * (taken > 1)}" if taken else ""
+        many = f"{self.voices} voice{'s' * (self.voices > 1)} of {name}{beside}"
         return f"{many} take {cost / budget:.0%} of the time there is: expect gaps; " + (
             f"about {fit} fit here" if fit else "this network is too slow for this machine"
         )
@@ -328,7 +335,7 @@ class Performance:
             raise ValueError(f"{slot.name}: its {rate} Hz cannot join: the set was begun with no rate that low")
         if rules is None:
             session = {"sample_rate": self.sample_rate, "voices": self.voices, "ring_frames": self.ring_frames}
-            rules = self.table.rules(k, slot, measure(slot, self.voices), **session)
+            rules = self.table.rules(k, slot, measure(slot, self.voices), self.partners, **session)
         slot.begin(self._seed)
         self.table.put(k, slot, rules)
         return k, rules
@@ -462,8 +469,9 @@ class Performance:
             if timing.ahead != ahead:
                 raise ValueError("timing: made for another bank or session rate")
             return timing
-        return make_timing(
-            with_partners([measure(slot, self.voices) for slot in slots], self._partners),
+        costs = [measure(slot, self.voices) for slot in slots]
+        made = make_timing(
+            with_partners(costs, self._partners, dict(enumerate(costs))),
             [slot.config.sample_rate for slot in slots],
             sample_rate=self.sample_rate,
             voices=self.voices,
@@ -472,6 +480,7 @@ class Performance:
             delay=delay,
             ahead=ahead,
         )
+        return replace(made, cost_us=tuple(costs))
 
     def _make_memory(
         self, start: Sequence[int], parameters: Sequence[Sequence[float]] | None

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from instrument.audio.slots import Slot
 from instrument.audio.state import SLOT
-from instrument.audio.timing import Timing, make_timing
+from instrument.audio.timing import Timing, make_timing, with_partners
 
 ROOM = 256  # slots of a set that is no training history
 
@@ -84,15 +84,18 @@ class Table:
         self.slots.pop(k, None)
         self.costs.pop(k, None)
 
-    def rules(self, k: int, slot: Slot, cost: tuple[float, float], **session: int) -> Rules:
+    def rules(
+        self, k: int, slot: Slot, cost: tuple[float, float], partners: Sequence[int] = (), **session: int
+    ) -> Rules:
         """What holds for ``slot`` at the free place ``k``, which was measured to cost so much.
 
-        ``session``: sample_rate, voices and ring_frames.
+        ``partners``: the slot of each voice's, -1 for none. ``session``: sample_rate, voices and ring_frames.
         """
         others = sorted(self.slots)
         costs = [*(self.costs.get(other, (0.0, 0.0)) for other in others), cost]
         rates = [*(self.slots[other].config.sample_rate for other in others), slot.config.sample_rate]
         t = self._timing
+        costs = with_partners(costs, partners, self.costs)
         found = make_timing(costs, rates, turn=t.turn, delay=t.delay, ahead=t.ahead, **session)
         self.costs[k] = cost
         pairs = (
@@ -101,10 +104,14 @@ class Table:
         )
         return Rules(found.prime_length[-1], tuple(pairs))
 
-    def dearest(self) -> tuple[float, str]:
-        """us a session sample of the network that costs most, and its name; a replay knows of none."""
-        known = ((self.costs[k][0], slot.name) for k, slot in self.slots.items() if k in self.costs)
-        return max(known, default=(0.0, ""))
+    def dearest(self, partners: Sequence[int] = ()) -> tuple[float, str]:
+        """us a session sample of the network that costs most, beside voices' ``partners``, and its name.
+
+        A replay knows of none.
+        """
+        known = [(self.costs[k], slot.name) for k, slot in self.slots.items() if k in self.costs]
+        costs = with_partners([cost for cost, _ in known], partners, self.costs)
+        return max(((cost, name) for (cost, _), (_, name) in zip(costs, known, strict=True)), default=(0.0, ""))
 
     def addresses(self) -> dict[str, NDArray[Any]]:
         """What a CORE leads to, by the name of its address there."""

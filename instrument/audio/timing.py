@@ -43,8 +43,8 @@ class Timing:
         ahead: samples the limiter looks ahead.
         prime_rate, prime_length: by slot.
         crossfade: longest, in session samples, from slot (row) to slot (column).
-        cost_us: measured, by slot: a session sample of all voices, and of priming one voice (one sample each). What the
-            rest was computed from: for people, never read back.
+        cost_us: measured, by slot: a session sample of all voices, and of priming one voice (one sample each). With
+            the costs of partners at the start, what the rest was computed from: for people, never read back.
     """
 
     turn: int
@@ -139,9 +139,14 @@ def measure(slot: Slot, voices: int) -> tuple[float, float]:
     return playing / stride * ratio, priming / stride * ratio
 
 
-def with_partners(costs: Sequence[tuple[float, float]], partners: Sequence[int]) -> list[tuple[float, float]]:
-    """``costs`` where voices begin with partners (bank indices, -1 for none): theirs on top of each network's own."""
-    taken = [costs[partner] for partner in partners if partner >= 0]
+def with_partners(
+    costs: Sequence[tuple[float, float]], partners: Sequence[int], known: Mapping[int, tuple[float, float]]
+) -> list[tuple[float, float]]:
+    """``costs`` where voices have partners (slots, -1 for none): theirs on top of each network's own, as far as known.
+
+    Each of ``costs`` and of ``known`` (by slot) is as :func:`measure` gives them; the same again.
+    """
+    taken = [known[partner] for partner in partners if partner in known]
     playing = sum(cost for cost, _ in taken) / max(1, len(partners))
     priming = max((prime for _, prime in taken), default=0.0)
     return [(cost + playing, prime + priming) for cost, prime in costs]

@@ -126,9 +126,11 @@ def end_loop(core: Record, v: int) -> None:
     if loop.state == OFF:
         return
     loop.state = OFF
+    voice = voice_at(core.voice_memory, v)
     for d in range(2):
-        slot = slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + d).slot)
-        set_i64(lane_state(slot, v), SPREAD, 0)
+        if d == voice.deck or voice.phase != STEADY:  # what the other deck was on may be gone
+            slot = slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + d).slot)
+            set_i64(lane_state(slot, v), SPREAD, 0)
 
 
 @njit(**INNER)
