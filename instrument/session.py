@@ -20,15 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from instrument import compiling, console, latency, plan, report
-from instrument.changing import values_of
-from instrument.ear import Ear
 from instrument.faults import Faults
 from instrument.following import Follower, room_for
 from instrument.interrupts import Interrupts
 from instrument.keeping import check_free, set_aside
 from instrument.news import News
 from instrument.plan import Options, Plan
-from instrument.status import clock
 
 if TYPE_CHECKING:
     from instrument.audio.outputs import Output
@@ -171,6 +168,7 @@ class Session:
 
     def _open_controls(self) -> None:
         from instrument.controller import Controller
+        from instrument.ear import Ear
 
         p = self.plan
         self.controller = Controller(
@@ -322,6 +320,8 @@ class Session:
         if self.log:
             self.log.note(heard, marker=text)
         kept = "" if self.recorder or self.log else ": nothing is recorded"
+        from instrument.status import clock
+
         self.say(f"marker{f' {text!r}' if text else ''} at {clock(heard / self.sample_rate)}{kept}")
 
     def _end_at(self, samples: int) -> None:
@@ -522,6 +522,8 @@ class Ears:
 
     def patch(self, patch: Patch) -> None:
         """Its map and its endpoint hold from now on."""
+        from instrument.changing import values_of
+
         session = self._session
         if session._osc:
             session._osc.send_to(patch.osc.send)
