@@ -179,7 +179,8 @@ class VoiceTelemetry:
 class Telemetry:
     """A consistent picture of the loop, and the callback's counters.
 
-    ``peak`` and ``rms`` are meters of the mix (about 0.3 s); ``peak_total`` and ``rms_total`` are since the start.
+    ``peak`` and ``rms`` are meters of the mix (about 0.3 s), ``sides`` the same, (rms, peak) of left and of right;
+    ``peak_total`` and ``rms_total`` are since the start.
     ``load`` is the turn's time over its duration, smoothed; ``hop_us`` are p50, p99 and max of one hop.
     """
 
@@ -188,6 +189,7 @@ class Telemetry:
     fill: int = 0
     peak: float = 0.0
     rms: float = 0.0
+    sides: tuple[tuple[float, float], ...] = ((0.0, 0.0), (0.0, 0.0))
     peak_total: float = 0.0
     rms_total: float = 0.0
     reduction: float = 1.0
@@ -317,6 +319,7 @@ def _telemetry(
         fill=int(written - read),
         peak=v[0],
         rms=v[1],
+        sides=((v[17], v[18]), (v[19], v[20])),
         peak_total=v[2],
         rms_total=v[3],
         reduction=v[4],

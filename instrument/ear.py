@@ -108,6 +108,11 @@ class Ear:
         if self._thread.ident is not None:
             self._thread.join(PATIENCE_S)
 
+    @property
+    def stuck(self) -> tuple[str, ...]:
+        """What each voice is stuck on; nothing for one that is not, and while nothing is listened to. Any thread."""
+        return tuple(self._states)
+
     def flux(self) -> float:
         """How much of voice 1's sound is new just now, 0 to 1. Any thread."""
         heard = self._stage.overhear(0, -1)

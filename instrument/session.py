@@ -298,6 +298,9 @@ class Session:
             "osc": picture.wire(self._osc.last) if self._osc else None,
             "midi": picture.wire(self.midi.last) if self.midi else None,
             "learn": (self.midi.armed or None) if self.midi else None,
+            "flux": picture.ask(lambda: round(self.ear.flux(), 2)),
+            "escape": self.controller.escape if self.controller.escape != "off" else None,
+            "stuck": self.ear.stuck,
         }
 
     def _place(self) -> str:

@@ -6,6 +6,7 @@ have not brought (a beat, a set list, a learn) is left out, and the screen leave
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -103,15 +104,17 @@ class Showing:
         facts["tempo"] = picture.ask(self._beat)
         facts["waits"] = picture.ask(self._controller.waiting)
         facts = {name: value for name, value in facts.items() if value}
-        drawn = {**whole, **facts, "voices": self._voices(t), "sweep": self._hands.sweep, "news": news}
+        voices = self._voices(t, facts.pop("stuck", ()))
+        drawn = {**whole, **facts, "voices": voices, "sweep": self._hands.sweep, "news": news}
         return {**drawn, "moving": list(self.moving()), "lasting": self._changed({"targets": list(targets())})}
 
-    def _voices(self, t: Telemetry) -> list[picture.Table]:
+    def _voices(self, t: Telemetry, stuck: Sequence[str]) -> list[picture.Table]:
         c, found = self._controller, []
-        for number, each in enumerate(t.voices, start=1):
+        for number, (each, state) in enumerate(itertools.zip_longest(t.voices, stuck[: len(t.voices)]), start=1):
             asked = str(picture.ask(lambda number=number: c.get(f"voice/{number}/checkpoint")))  # type: ignore[misc]
             target = picture.ask(lambda number=number: c.target("temperature", number))  # type: ignore[misc]
-            found.append(picture.voice(each, c.table.by_slot(), asked, each.temperature if target is None else target))
+            target = each.temperature if target is None else target
+            found.append({**picture.voice(each, c.table.by_slot(), asked, target), "stuck": state or ""})
         return found
 
     def _changed(self, lasting: dict[str, Any]) -> dict[str, Any]:

@@ -166,6 +166,18 @@ def test_gain_and_pan():
     assert rms[0.0, 1.0][1] == pytest.approx(math.sqrt(2) * rms[0.0, 0.0][1], rel=1e-3)  # equal power
 
 
+def test_the_meters_tell_the_sides_apart():
+    p = offline([Slot(make_program())], parameters=[[1.0, 0.0, -0.4, 0.0]])
+    sound = play(p, 40_000)[0][-20_000:].astype(float)
+    t = p.link.telemetry()
+    (left, left_peak), (right, right_peak) = t.sides
+    shares = np.sqrt(np.mean(sound**2, axis=0))
+    assert left / right == pytest.approx(shares[0] / shares[1], rel=1e-3)  # one network, panned
+    assert left > 1.5 * right > 0.0
+    assert t.peak == max(left_peak, right_peak) == left_peak <= np.abs(sound[:, 0]).max()
+    assert t.rms == pytest.approx(math.sqrt(0.5 * (left**2 + right**2)))
+
+
 def busy(voices=2):
     """Every kind of command, some at one sample, some together with what the loop does by itself."""
     return [

@@ -272,7 +272,7 @@ def test_every_gesture_of_the_table_is_known() -> None:
 def test_every_level_is_a_number(amplitude: float) -> None:
     v = VoiceTelemetry(rms=amplitude, peak=amplitude)
     table = picture.voice(v, ["a"], "a", 1.0)
-    json.dumps([table, picture.levels(Telemetry(rms=amplitude, peak=amplitude))], allow_nan=False)
+    json.dumps([table, picture.levels(Telemetry(sides=((amplitude, amplitude),) * 2))], allow_nan=False)
 
 
 def test_a_voice_says_what_comes_next_and_what_it_has() -> None:

@@ -237,12 +237,12 @@ def mix(core: Record, n: int) -> int:
 
 @njit(**INNER)
 def meter(core: Record, left: float, right: float, gain: float) -> None:
-    """Meters of what leaves."""
-    peak = max(abs(left), abs(right))
-    square = 0.5 * (left * left + right * right)
-    core.peak = max(peak, core.peak * core.meter_fall)
-    core.square += core.meter_blend * (square - core.square)
-    core.peak_total = max(core.peak_total, peak)
-    core.square_total += square
+    """Meters of what leaves, side by side."""
+    core.left_peak = max(abs(left), core.left_peak * core.meter_fall)
+    core.right_peak = max(abs(right), core.right_peak * core.meter_fall)
+    core.left_square += core.meter_blend * (left * left - core.left_square)
+    core.right_square += core.meter_blend * (right * right - core.right_square)
+    core.peak_total = max(core.peak_total, abs(left), abs(right))
+    core.square_total += 0.5 * (left * left + right * right)
     core.reduction = min(gain, 1.0 - (1.0 - core.reduction) * core.meter_fall)
     core.frames += 1

@@ -68,7 +68,8 @@ CORE = _record(
     "b0 b1 b2 a1 a2 s0 s1 s2 t1 t2 edge fade_from fade_to release meter_fall meter_blend fuse_blend "
     "drive_rise drive_fall drive_mean "
     "entropy_blend steer_blend "
-    "load peak square peak_total square_total reduction hop_p50 hop_p99 hop_max factor",
+    "load left_peak right_peak left_square right_square peak_total square_total reduction "
+    "hop_p50 hop_p99 hop_max factor",
 )
 
 SLOT = _record(

@@ -23,6 +23,7 @@ from instrument.screen import signs
 from instrument.screen.asking import Confirm, Help, Learn
 from instrument.screen.keys import BY_KEY, PROGRAMS, Key
 from instrument.screen.parts import (
+    DEGREES,
     Big,
     Course,
     Figures,
@@ -61,6 +62,7 @@ class ScreenApp(App[None]):
     .great { height: 5; }
     #warmth, #program { width: 1fr; }
     #hours { width: 27; }
+    .hour #hours { width: 29; }
     #degrees Digits, #degrees Static { color: #ffd75f; text-style: bold; }
     Big { height: 3; padding: 0 0 0 1; }
     Head { height: 1; background: #303030; margin: 0 0 1 0; }
@@ -73,9 +75,10 @@ class ScreenApp(App[None]):
     Footer { height: 1; dock: bottom; }
     .tall .great { height: 8; }
     .tall Big { height: 6; padding: 1 0 0 1; }
-    .tall #hours { width: 48; }
-    .tall #warmth { width: 46; }
-    .tall Levels { height: 5; }
+    .tall #hours { width: 38; }
+    .tall.hour #hours { width: 51; }
+    .tall #warmth { width: 45; }
+    .tall Levels { height: 6; }
     .tall Figures { margin: 0 0 1 0; }
     .tall Wires { height: 3; }
     .low Head, .low Levels, .low Voices { margin: 0; }
@@ -100,13 +103,13 @@ class ScreenApp(App[None]):
         with Horizontal(classes="great"):
             with Vertical(id="warmth"):
                 yield Course(self.signs)
-                yield Big(self.signs, id="degrees")
+                yield Big(self.signs, "degrees", DEGREES)
                 yield History(self.signs)
             with Vertical(id="program"):
                 yield Program(self.signs)
             with Vertical(id="hours"):
                 yield Clock(self.signs)
-                yield Big(self.signs, id="clock")
+                yield Big(self.signs, "clock")
         for kind in (Levels, Voices, Figures, Wires, NewsLines, Footer):
             yield kind(self.signs)
 
@@ -151,6 +154,7 @@ class ScreenApp(App[None]):
         shown = self.picture["voices"][max(self.voice, 1) - 1 :][:1] if self.picture.get("voices") else ()
         temperature = shown[0].get("temperature") if shown else None
         great = base.has_class("tall")
+        base.set_class(self.picture.get("time", 0.0) >= 3600.0, "hour")
         base.query_one("#degrees", Big).tell("" if temperature is None else f"{temperature:.3f}", great)
         base.query_one("#clock", Big).tell(signs.clock(self.picture["time"]) if "time" in self.picture else "", great)
 

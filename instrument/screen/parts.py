@@ -6,6 +6,7 @@ colour alone.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -16,12 +17,13 @@ from textual.content import Content
 from textual.widgets import Digits, Static
 
 from instrument.screen.keys import BY_KEY, KEYS, Key
-from instrument.screen.signs import Signs, bar, clock, curve, great_figures, room, share
+from instrument.screen.signs import Signs, bar, clock, curve, great_figures, large, room, share
 
 Table = Mapping[str, Any]
 Piece = tuple[str, str]  # text, style
 
-LABEL, NAME, LOUD, WARM = "#9e9e9e", "bold", "bold white on #d70000", "bold #ffd75f"
+DEGREES = "#ffd75f"
+LABEL, NAME, LOUD, WARM = "#9e9e9e", "bold", "bold white on #d70000", f"bold {DEGREES}"
 GREEN, YELLOW, RED = "#5fd75f", "#ffd700", "#ff5f5f"
 HELD = 1.5  # seconds a peak is held
 FALL = 24.0  # dB a second, after that
@@ -58,9 +60,9 @@ class Part(Static):
 class Big(Container):
     """A figure to be read from far away: three rows, five where there is room, one where the terminal has no lines."""
 
-    def __init__(self, signs: Signs, id: str) -> None:
+    def __init__(self, signs: Signs, id: str, colour: str = "#ffffff") -> None:
         super().__init__(id=id)
-        self._signs = signs
+        self._signs, self._colour = signs, colour
         self._small: Digits | Static = Digits("") if signs.fine else Static("", markup=False)
         self._great = Static("", markup=False, classes="great-figure")
         self._text = ("", False)
@@ -76,7 +78,7 @@ class Big(Container):
             self._text = (text, great)
             self._small.display, self._great.display = not great, great
             if great:
-                self._great.update("\n".join(great_figures(text)))
+                self._great.update(Content.assemble(*solid("\n".join(great_figures(text)), self._colour)))
             else:
                 self._small.update(text)
 
@@ -154,7 +156,7 @@ class Program(Part):
         yield "CHECKPOINT\n", LABEL
         if not shown:
             return
-        yield f" {shown.get('now', '')} "[: self.wide], "bold black on #ffffff"
+        yield from self._playing(shown.get("now", ""))
         yield "\n", ""
         if "next" in shown:
             doing = PHASES[shown["phase"]] if 0 <= shown.get("phase", 0) < len(PHASES) else ""
@@ -171,6 +173,14 @@ class Program(Part):
         if "bpm" in beat:
             yield f" {beat['bpm']:.1f} bpm ", NAME
             yield self._beats(beat), WARM
+
+    def _playing(self, name: str) -> Iterable[Piece]:
+        """In large letters where there is room for them."""
+        rows = large(name) if self.signs.fine and self.size.height >= 8 else []
+        if rows and len(rows[0]) <= self.wide:
+            yield "\n".join(rows), NAME
+        else:
+            yield f" {name} "[: self.wide], "bold black on #ffffff"
 
     def _beats(self, beat: Table) -> str:
         at, of = beat.get("beat"), int(beat.get("bar", 4))
@@ -219,7 +229,8 @@ class Levels(Part):
         if at >= 0:
             text = f"{text[:at]}{self.signs.tick}{text[at + 1 :]}"
         yellow, red = round(share(-12.0) * width), round(share(-3.0) * width)
-        return (text[:yellow], GREEN), (text[yellow:red], YELLOW), (text[red:], RED)
+        parts = (text[:yellow], GREEN), (text[yellow:red], YELLOW), (text[red:], RED)
+        return (piece for part in parts for piece in solid(*part))
 
     def _scale(self, width: int) -> str:
         line = [" "] * (width + 8)
@@ -239,7 +250,7 @@ class Voices(Part):
         head = "all voices" if len(voices) > 1 else "voice"
         marked = voice == 0 and len(voices) > 1
         yield f" {self.signs.here if marked else ' '} {head:<11}", NAME if marked else LABEL
-        yield f"{'level':>8}  {'checkpoint':<24}{'temperature':<14}", LABEL
+        yield f"{'level':>8}  {'checkpoint':<24}{'temperature':<13}{'entropy':<9}", LABEL
         for each in voices[first : first + most]:
             yield "\n", ""
             yield from self._row(each, voice in (each["number"], 0 if len(voices) == 1 else -1))
@@ -247,16 +258,17 @@ class Voices(Part):
     def _row(self, v: Table, marked: bool) -> Iterable[Piece]:
         rms, peak = v.get("db", (-99.0, -99.0))
         yield f" {self.signs.here if marked else ' '}{v['number']:>2} ", NAME if marked else ""
-        yield bar(share(rms), 12, self.signs), GREEN if peak < -3.0 else RED
+        yield from solid(bar(share(rms), 12, self.signs), GREEN if peak < -3.0 else RED)
         yield f"{rms:4.0f} " if rms > -80.0 else "   - ", LABEL
         doing = PHASES[v["phase"]] if 0 < v.get("phase", 0) < len(PHASES) else ""
         name = f"{v.get('now', '')}{f' {self.signs.to} ' + v['next'] if 'next' in v else ''}{f' {doing}' * bool(doing)}"
         yield f" {name[:23]:<24}", NAME if marked else ""
         now, target = v.get("temperature", 0.0), v.get("target", 0.0)
         arrow = " " if abs(target - now) <= 0.002 else self.signs.up if target > now else self.signs.down
-        yield f"{now:5.3f} {arrow}", WARM
-        if "entropy" in v:
-            yield f" {v['entropy']:4.1f} bit", ""
+        yield f"{now:5.3f} {arrow:<7}", WARM
+        yield f"{v['entropy']:4.1f} bit " if "entropy" in v else " " * 9, ""
+        if v.get("stuck"):
+            yield f" STUCK: {v['stuck']} ", LOUD
         if "looping" in v:
             yield f" loop {bar(v['looping'], 6, self.signs)}", WARM
         if v.get("mute"):
@@ -286,7 +298,10 @@ class Figures(Part):
         if picture.get("xruns"):
             yield f"  {picture['xruns']} xruns", LOUD
         if "flux" in picture:
-            yield f"   FLUX {picture['flux']:.2f}", LABEL
+            yield "   FLUX ", LABEL
+            yield bar(picture["flux"], 8, self.signs), GREEN
+        if "escape" in picture:
+            yield f"   ESCAPE {picture['escape']}", LABEL
 
 
 class Wires(Part):
@@ -350,6 +365,12 @@ class Footer(Part):
     def _key(self, key: Key, what: str) -> Piece:
         label = key.label.replace(" ", "") if self.signs.fine else key.plain
         return f" {label} ", f" {what}  "
+
+
+def solid(text: str, colour: str) -> Iterable[Piece]:
+    """``text`` with its full blocks filled to the edges, whatever the terminal's font leaves between them."""
+    for full, run in itertools.groupby(text, "█".__eq__):
+        yield "".join(run), f"{colour} on {colour}" if full else colour
 
 
 def _shown(picture: Table, voice: int) -> Table | None:

@@ -27,9 +27,8 @@ def decibels(amplitude: float) -> float:
 
 
 def levels(t: Telemetry) -> list[list[float]]:
-    """[RMS, peak] of left and right; of the whole alone where the loop does not tell the sides."""
-    sides = getattr(t, "sides", None) or ((t.rms, t.peak),)
-    return [[decibels(rms), decibels(peak)] for rms, peak in sides]
+    """[RMS, peak] of left and right."""
+    return [[decibels(rms), decibels(peak)] for rms, peak in t.sides]
 
 
 def voice(v: VoiceTelemetry, names: Sequence[str], asked: str, target: float) -> Table:

@@ -79,6 +79,22 @@ _FIGURES = {
     "0": "75557", "1": "26227", "2": "71747", "3": "71717", "4": "55711", "5": "74717", "6": "74757", "7": "71222",
     "8": "75757", "9": "75717", "-": "00700", ".": "00001", ":": "01010",
 }  # fmt: skip
+_LETTERS = {
+    "A": "25755", "B": "65656", "C": "34443", "D": "65556", "E": "74647", "F": "74644", "G": "34553", "H": "55755",
+    "I": "72227", "J": "11152", "K": "55655", "L": "44447", "M": "57755", "N": "65555", "O": "25552", "P": "65644",
+    "Q": "25563", "R": "65655", "S": "34216", "T": "72222", "U": "55557", "V": "55552", "W": "55775", "X": "55255",
+    "Y": "55222", "Z": "71247", "_": "00007", " ": "00000",
+}  # fmt: skip
+
+
+def large(text: str) -> list[str]:
+    """Three rows of half blocks, 4 columns a letter; nothing for a text with letters that are not known."""
+    cells = [{**_FIGURES, **_LETTERS}.get(each, "") for each in text.upper()]
+    if not all(cells):
+        return []
+    rows = ["".join(f"{int(cell[row]):03b}0" for cell in cells) for row in range(5)] + ["0" * 4 * len(cells)]
+    halves = {"00": " ", "10": "▀", "01": "▄", "11": "█"}
+    return ["".join(halves[a + b] for a, b in zip(rows[i], rows[i + 1], strict=True)) for i in (0, 2, 4)]
 
 
 def great_figures(text: str) -> list[str]:
