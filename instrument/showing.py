@@ -103,7 +103,7 @@ class Showing:
         news = [[round(whole["time"] - (now - line.moment), 1), line.loud, line.text] for line in self._news.take()]
         facts["tempo"] = picture.ask(self._beat)
         facts["waits"] = picture.ask(self._controller.waiting)
-        facts = {name: value for name, value in facts.items() if value}
+        facts = {name: value for name, value in facts.items() if value or value == 0}
         voices = self._voices(t, facts.pop("stuck", ()))
         drawn = {**whole, **facts, "voices": voices, "sweep": self._hands.sweep, "news": news}
         return {**drawn, "moving": list(self.moving()), "lasting": self._changed({"targets": list(targets())})}

@@ -104,6 +104,23 @@ def test_it_fits(size: tuple[int, int]) -> None:
     assert "quit" in lines[-1]
 
 
+def test_names_are_drawn_large_where_there_is_room() -> None:
+    assert signs.large("tabla-2")
+    assert not signs.large("café")
+    assert {len(row) for row in signs.large("one-tier")} == {4 * len("one-tier")}
+    rows = signs.large("tabla")
+    assert rows[1] in drawn(PICTURE, (132, 43))[0]
+    assert rows[1] not in drawn(PICTURE, (80, 24))[0]
+    assert " tabla " in drawn(PICTURE, (80, 24))[0]
+
+
+def test_what_a_voice_is_stuck_on_is_said() -> None:
+    voices = [{**PICTURE["voices"][0], "stuck": "trap"}, PICTURE["voices"][1]]
+    text, _ = drawn({**PICTURE, "voices": voices, "escape": "moment", "flux": 0.5}, (132, 43))
+    for expected in ("STUCK: trap", "ESCAPE moment", "FLUX ████"):
+        assert expected in text, expected
+
+
 def test_every_terminal_can_show_it() -> None:
     text, _ = drawn(PICTURE, (80, 24), True)
     assert "1.084" in text

@@ -11,6 +11,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from pythonosc.osc_message_builder import OscMessageBuilder
@@ -19,7 +20,7 @@ from instrument import plan
 from instrument.screen.app import ScreenApp
 from instrument.session import Session
 
-SECONDS, RATE, SIZE = 24.0, 15.0, (120, 34)
+SECONDS, RATE, SIZE = 24.0, 6.0, (120, 34)
 FONT = (
     "<style>body { margin: 0 } svg { display: block } svg text { font-family: 'DejaVu Sans Mono' !important }</style>"
 )
@@ -30,11 +31,17 @@ def gestures(session: Session) -> dict[float, list]:
     c = session.controller
     return {
         1.0: [lambda: c.trigger("sweep", next(iter(c.sweeps)))] if c.sweeps else [],
+        0.5: [lambda: c.set("gain", -3.0, 1)],
+        2.0: [lambda: c.set("temperature", 1.04, 1, ramp=5.0)],
         3.0: [lambda: c.set("temperature", 0.94, 2, ramp=4.0)],
         8.0: [lambda: c.trigger("marker", "the glass comes in")],
-        12.0: [lambda: c.set("gain", -6.0, 2)],
+        9.0: [lambda: c.set("temperature", 0.93, 1, ramp=6.0)],
+        12.0: [lambda: c.set("gain", -3.0, 2)],
+        14.0: [lambda: c.trigger("checkpoint", "drones", 1.0, voice=2, launch="now")],
+        SECONDS - 7.0: [lambda: c.set("temperature", 1.08, 1, ramp=9.0)],
+        SECONDS - 5.0: [lambda: c.trigger("loop", 4.0, voice=2)],
         SECONDS - 3.0: [lambda: osc(session, "voice/2/pan", 0.35)],
-        SECONDS - 0.15: [lambda: c.trigger("checkpoint", 2, 4.0, voice=2)],
+        SECONDS - 1.2: [lambda: c.trigger("checkpoint", "tabla", 4.0, voice=1, launch="now")],
     }
 
 
@@ -51,8 +58,9 @@ async def draw(session: Session) -> str:
     """The screen after ``SECONDS`` of the set, as SVG."""
     app, waiting = ScreenApp(lambda _gesture: None, plain=False), gestures(session)
     async with app.run_test(size=SIZE) as pilot:
-        for i in range(int(SECONDS * RATE)):
-            for due in [due for due in waiting if due <= i / RATE]:
+        begun = time.monotonic()
+        while (now := time.monotonic() - begun) < SECONDS:
+            for due in [due for due in waiting if due <= now]:
                 for act in waiting.pop(due):
                     act()
             app.show(json.loads(json.dumps(session.showing.draw())))
@@ -75,10 +83,11 @@ def photograph(svg: str, path: Path) -> None:
 
 def main() -> None:
     path = Path(sys.argv[1])
-    patch = sys.argv[2] if len(sys.argv) > 2 else "patches/layers.yaml"
+    patch = sys.argv[2] if len(sys.argv) > 2 else "patches/tides.yaml"
     with tempfile.TemporaryDirectory() as folder:
         options = plan.Options(
-            target=patch, output="null", midi="none", screen="none", seed=7, osc="127.0.0.1:0",
+            target=patch, output="null", midi="none", screen="none", seed=7, osc="127.0.0.1:9000",
+            latency=60.0,
             record=Path(folder) / "set.flac",
         )  # fmt: skip
         session = Session(plan.make(options), print, print)

@@ -77,8 +77,8 @@ class ScreenApp(App[None]):
     .tall Big { height: 6; padding: 1 0 0 1; }
     .tall #hours { width: 38; }
     .tall.hour #hours { width: 51; }
-    .tall #warmth { width: 45; }
-    .tall Levels { height: 6; }
+    .tall #warmth { width: 46; padding: 0 2 0 0; }
+    .tall Levels { height: 5; }
     .tall Figures { margin: 0 0 1 0; }
     .tall Wires { height: 3; }
     .low Head, .low Levels, .low Voices { margin: 0; }

@@ -250,7 +250,7 @@ class Voices(Part):
         head = "all voices" if len(voices) > 1 else "voice"
         marked = voice == 0 and len(voices) > 1
         yield f" {self.signs.here if marked else ' '} {head:<11}", NAME if marked else LABEL
-        yield f"{'level':>8}  {'checkpoint':<24}{'temperature':<13}{'entropy':<9}", LABEL
+        yield f"{'level':>8}  {'checkpoint':<24}{'temp':<8}{'entropy':<9}", LABEL
         for each in voices[first : first + most]:
             yield "\n", ""
             yield from self._row(each, voice in (each["number"], 0 if len(voices) == 1 else -1))
@@ -265,14 +265,14 @@ class Voices(Part):
         yield f" {name[:23]:<24}", NAME if marked else ""
         now, target = v.get("temperature", 0.0), v.get("target", 0.0)
         arrow = " " if abs(target - now) <= 0.002 else self.signs.up if target > now else self.signs.down
-        yield f"{now:5.3f} {arrow:<7}", WARM
+        yield f"{now:5.3f} {arrow} ", WARM
         yield f"{v['entropy']:4.1f} bit " if "entropy" in v else " " * 9, ""
+        if v.get("mute"):
+            yield " MUTE ", "bold reverse"
         if v.get("stuck"):
             yield f" STUCK: {v['stuck']} ", LOUD
         if "looping" in v:
             yield f" loop {bar(v['looping'], 6, self.signs)}", WARM
-        if v.get("mute"):
-            yield " MUTE ", "bold reverse"
         if v.get("gain"):
             yield f" {v['gain']:+.1f} dB", LABEL
         if v.get("pan"):
