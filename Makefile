@@ -26,7 +26,7 @@ play: $(VENV)/.play-ready
 test: $(VENV)/.test-ready lint types
 	@$(BIN)/python -m pytest $(ARGS)
 
-soak: $(VENV)/.test-ready
+soak: $(VENV)/.test-ready $(VENV)/.clients-ready
 	@$(BIN)/python -m pytest -m soak --timeout 3600 $(ARGS)
 	@HYPOTHESIS_PROFILE=many $(BIN)/python -m pytest -m hypothesis --timeout 3600
 
@@ -57,6 +57,13 @@ $(VENV)/.test-ready: pyproject.toml constraints.txt | $(VENV)/.play-ready
 	@echo "installing what training and the tests need (a few minutes, once) ..."
 	@$(PIP) install $(CONSTRAINED) "$(TORCH)" -e ".[train,dev]"
 	@$(PIP) install $(CONSTRAINED) -e ".[link]" || echo "no Ableton Link for this system; its tests skip"
+	@touch $@
+
+# OSCQuery clients by others, only for the checks that they find us; without them those skip.
+$(VENV)/.clients-ready:
+	@bash tools/system-packages nodejs npm
+	@$(PIP) install $(CONSTRAINED) python-oscquery==0.4.0 || echo "no python-oscquery; its test skips"
+	@npm install --silent --no-save --prefix $(VENV)/oscquery oscquery@1.1.1 || echo "no oscquery from npm; its test skips"
 	@touch $@
 
 clean:
