@@ -244,7 +244,7 @@ TRIGGERS: dict[str, Trigger] = {
         Trigger(
             "quantise",
             (Argument("now | beat | bar", "launch"),),
-            "when switches, reseeds, moments, recalls, sweeps, loops and LFOs begin from now on",
+            "when switches, partners, patches, reseeds, moments, recalls, sweeps, loops and LFOs begin from now on",
             mapped=True,
         ),
         Trigger(

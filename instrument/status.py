@@ -30,16 +30,24 @@ class Fixed:
 
 def line(t: Telemetry, fixed: Fixed, columns: int = 80) -> str:
     """The line for ``t``, no longer than ``columns`` - 1 characters."""
+    most = max(1, columns - 1)
+    whole = _joined(t, fixed, entropy=True)
+    return whole if len(whole) <= most else _joined(t, fixed, entropy=False)[:most]  # names matter more
+
+
+def _joined(t: Telemetry, fixed: Fixed, entropy: bool) -> str:
+    voice = t.voices[0]
+    figures = f"T {voice.temperature:.3f}" + f" H {voice.entropy:.1f}" * entropy
     ring = min(1.0, t.fill / max(1, fixed.ring_frames))
     underruns = f"{t.underruns} underrun{'s' * (t.underruns != 1)}"
     fields = [
         f"{meter(t.rms, t.peak, fixed.unicode)} {decibels(t.peak)}",
-        "panic" if t.silent else f"T {t.voices[0].temperature:.3f} H {t.voices[0].entropy:.1f}",
+        "panic" if t.silent else figures,
         f"load {t.load:4.0%} ring {ring:4.0%} {fixed.latency_ms:.0f} ms {underruns}",
         clock(t.read / fixed.sample_rate),
         checkpoints(t, fixed.names),  # last: a narrow terminal cuts names before figures
     ]
-    return "  ".join(fields)[: max(1, columns - 1)]
+    return "  ".join(fields)
 
 
 def meter(rms: float, peak: float, unicode: bool = True) -> str:

@@ -21,7 +21,11 @@ def test_the_line_says_what_it_should_and_fits() -> None:
     line = status.line(t, FIXED, 200)
     for words in (" -6 dB", "T 0.975", "glass tabla primes", "load  42%", "ring  50%", "20 ms", "1 underrun ", "1:23"):
         assert words in line
+    assert "H 0.0" in line
     assert len(status.line(t, FIXED, 40)) == 39
+    narrow = status.line(t, FIXED, 80)  # as terminals open: the entropy makes room for who plays
+    assert "  glass" in narrow
+    assert "H 0.0" not in narrow
 
 
 @pytest.mark.parametrize("amplitude", [0.0, 1e-9, 1.0, 40.0, float("inf"), float("nan"), -1.0])
