@@ -75,6 +75,9 @@ def test_the_max_patch_has_cords_between_boxes_that_are_there(name):
         (one, outlet), (other, inlet) = each["patchline"]["source"], each["patchline"]["destination"]
         assert outlet < boxes[one]["numoutlets"]
         assert inlet < boxes[other]["numinlets"]
+    for i, one in enumerate(boxes.values()):
+        for other in list(boxes.values())[:i]:
+            assert apart(one["patching_rect"], other["patching_rect"]), (one, other)
 
 
 def test_the_stage_control_session_is_a_tree_of_widgets_with_names_of_their_own():
@@ -96,10 +99,16 @@ def test_the_touchosc_layout_is_one_tree_whose_controls_do_not_lie_on_each_other
         if node.get("type") in ("FADER", "BUTTON"):
             frame = next(p for p in node.iter("property") if p.findtext("key") == "frame").find("value")
             x, y, w, h = (int(frame.findtext(side)) for side in "xywh")
-            assert all(x >= a + c or a >= x + w or y >= b + d or b >= y + h for a, b, c, d in frames)
+            assert all(apart((x, y, w, h), other) for other in frames)
             frames.append((x, y, w, h))
             assert x + w <= 1280
             assert y + h <= 800
+
+
+def apart(one, other):
+    """Whether two rectangles do not lie on each other."""
+    (x, y, w, h), (a, b, c, d) = one, other
+    return x >= a + c or a >= x + w or y >= b + d or b >= y + h
 
 
 def pure_data():
