@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from instrument.parameters import LINK
+
 POLL_S = 0.02
 MISSING = "Ableton Link: its library is not there; pip install 'samplernn-live[link]'; the tempo is one's own"
 
@@ -45,9 +47,13 @@ class LinkSession:
         """Join."""
         self._thread.start()
 
+    def leave(self) -> None:
+        """Leave soon."""
+        self._stopping.set()
+
     def stop(self) -> None:
         """Leave; waits for the thread. Safe to call twice, or without a start."""
-        self._stopping.set()
+        self.leave()
         if self._thread.ident is not None:
             self._thread.join(2.0)
 
@@ -68,7 +74,8 @@ class LinkSession:
         try:
             self._follow(session)
         finally:
-            self._transport.propose = None
+            if self._transport.propose == self._wanted.append:  # else that of a later session
+                self._transport.propose = None
             session.enabled = False
 
     def _follow(self, session: Any) -> None:
@@ -89,6 +96,28 @@ class LinkSession:
         if peers != self.peers:
             self.peers = peers
             self._say(f"Ableton Link: {peers} other{'s' * (peers != 1)}")
+
+
+class Joining:
+    """In the Link session while the patch says so; ``say`` takes a line for the terminal. One thread at a time."""
+
+    def __init__(self, transport: Beat, say: Callable[[str], None]) -> None:
+        self._transport, self._say = transport, say
+        self._session: LinkSession | None = None
+
+    def follow(self, clock: str) -> None:
+        """Join or leave, as that ``clock`` of a patch has it; returns at once."""
+        if clock == LINK and self._session is None:
+            self._session = LinkSession(self._transport, self._say)
+            self._session.start()
+        elif clock != LINK and self._session is not None:
+            self._session.leave()  # its thread may want a lock that is held here: nobody waits for it
+            self._session = None
+
+    def stop(self) -> None:
+        """Leave; waits for the thread."""
+        if self._session:
+            self._session.stop()
 
 
 def _both_clocks(clock: Any) -> tuple[float, int]:

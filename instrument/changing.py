@@ -124,7 +124,6 @@ def restarts(before: Patch, now: Patch, voices: int | None) -> list[str]:
         "seed": now.seed != before.seed,
         "output": now.output != before.output,
         "osc.listen": now.osc.listen != before.osc.listen,
-        "clock": now.movements.clock != before.movements.clock,
         "history": now.history != before.history,
     }
     return [name for name, changed in fields.items() if changed]

@@ -83,6 +83,8 @@ class Gestures:
             self._desk.launch = now.launch
         transport = self._desk.transport
         transport.meter = now.meter
+        if before is not None and now.clock != before.clock:
+            transport.lead(now.clock, self._desk.heard_at(moment))
         if now.tempo is not None and (before is None or now.tempo != before.tempo) and transport.clock == INTERNAL:
             transport.set_tempo(now.tempo, self._desk.heard_at(moment))
 

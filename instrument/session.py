@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from instrument import compiling, console, latency, plan, report
+from instrument.ableton import Joining
 from instrument.faults import Faults
 from instrument.following import Follower, room_for
 from instrument.interrupts import Interrupts
@@ -100,6 +101,7 @@ class Session:
         self._started = self._leaving = False
         self.showing: Showing | None = None
         self._osc: OscServer | None = None
+        self._joining: Joining | None = None
 
     # --- opening
 
@@ -366,15 +368,9 @@ class Session:
                 discovery.start()
 
     def _start_link(self) -> None:
-        from instrument.parameters import LINK
-
-        if self.plan.patch.movements.clock != LINK:
-            return
-        from instrument.ableton import LinkSession
-
-        session = LinkSession(self.controller.transport, self.complain)
-        self._closers.callback(session.stop)
-        session.start()
+        self._joining = Joining(self.controller.transport, self.complain)
+        self._closers.callback(self._joining.stop)
+        self._joining.follow(self.plan.patch.movements.clock)
 
     def _start_midi(self) -> None:
         from instrument.midi.rig import Midi
@@ -532,6 +528,8 @@ class Ears:
             session._osc.send_to(patch.osc.send)
         if session.midi:
             session.midi.change(patch, values_of(patch, session.plan.voices))
+        if session._joining:
+            session._joining.follow(session.controller.transport.clock)
 
     def error(self, text: str) -> None:
         """Something in a file is wrong."""

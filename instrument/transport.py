@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from instrument.parameters import BAR, FASTEST, INTERNAL, MIDI, SLOWEST
+from instrument.parameters import BAR, FASTEST, INTERNAL, LINK, MIDI, SLOWEST
 from instrument.pulses import PER_BEAT, Pulses, Taps
 
 GRACE = 0.015  # seconds after a line at which a gesture still counts as on it
@@ -141,6 +141,14 @@ class Transport:
         if self.clock == MIDI and not self._pulses.gone(moment):
             raise ValueError("tempo: it comes from the MIDI clock (the patch says clock: midi)")
 
+    def lead(self, clock: str, seconds: float) -> None:
+        """Who says the tempo from there on. The beat goes on, also one that only waits for MIDI's start."""
+        if clock == self.clock:
+            return
+        if self.clock == MIDI and not self.running:
+            self._turn_to(self._held, seconds)
+        self.clock, self._pulses, self._from, self._missed = clock, Pulses(), None, True
+
     # --- MIDI clock; any thread
 
     def pulse(self, moment: float) -> None:
@@ -185,6 +193,8 @@ class Transport:
     def follow(self, moment: float, position: float, bpm: float, playing: bool | None = None) -> None:
         """At ``moment`` the session was at ``position`` beats, at that tempo; ``playing`` if it has just said so."""
         with self._lock:
+            if self.clock != LINK:  # it has just been left
+                return
             here, rate = self._place(moment), min(max(bpm, SLOWEST), FASTEST) / 60.0
             if playing is not None and playing != self.running:
                 self._stop(here) if self.running else self._turn_to(position, here)

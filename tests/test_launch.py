@@ -216,6 +216,31 @@ def test_a_session_is_followed(link):
     assert not made.running
 
 
+# --- another clock
+
+
+def test_a_beat_goes_on_when_another_clock_leads():
+    made, _ = transport("internal")
+    made.lead("midi", 2.0)
+    assert made.running
+    assert made.position(3.0) == pytest.approx(6.0)
+    pulses(made, 3.0, 90, 100, 0.0, random.Random(1))
+    assert made.tempo == pytest.approx(90, abs=0.01)
+    made.lead("internal", 10.0)
+    made.pulse(10.1)
+    made.follow(10.2, 400.0, 126.0)  # from a session that is being left
+    assert made.tempo == pytest.approx(90, abs=0.01)
+    assert made.position(11.0) - made.position(10.0) == pytest.approx(1.5, abs=1e-3)
+
+
+def test_a_beat_that_waited_for_a_start_runs_when_midi_no_longer_leads():
+    made, _ = transport("midi")
+    assert not made.running
+    made.lead("link", 5.0)
+    assert made.running
+    assert made.position(6.0) == pytest.approx(2.0)
+
+
 # --- launch
 
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from instrument.ableton import MISSING, LinkSession
+from instrument.ableton import MISSING, Joining, LinkSession
 from instrument.transport import Transport
 
 
@@ -32,6 +32,18 @@ def test_without_the_library_a_line_says_so_and_the_beat_goes_on(monkeypatch):
     assert made.running
     made.set_tempo(90.0, 1.0)
     assert made.tempo == 90.0
+
+
+def test_it_is_joined_and_left_as_the_clock_says_and_nobody_is_waited_for(monkeypatch):
+    monkeypatch.setitem(sys.modules, "link", None)
+    said = []
+    made = transport()
+    joining = Joining(made, said.append)
+    for clock, times in (("internal", 0), ("link", 1), ("link", 1), ("midi", 1), ("link", 2)):
+        joining.follow(clock)
+        assert until(lambda: len(said) == times)  # noqa: B023
+    joining.stop()
+    assert said == [MISSING] * 2
 
 
 def test_tempo_and_beat_are_shared_with_a_peer():

@@ -276,6 +276,17 @@ def test_a_patch_that_is_saved_takes_over_what_changed(folder: Path) -> None:
     check_replay(folder)
 
 
+def test_another_clock_leads_as_soon_as_the_patch_says_so(folder: Path) -> None:
+    with Playing(folder / "a.yaml", midi=None) as playing:
+        c = playing.controller
+        for clock in ("midi", "link", "internal"):
+            playing.save("a.yaml", FIRST + f"clock: {clock}\n")
+            playing.until(lambda: c.transport.clock == clock)  # noqa: B023
+            assert c.transport.running
+        playing.hear("MIDI")  # it was listened for: nothing of this patch is mapped
+        assert not any("next start" in line for line in playing.said)
+
+
 def test_another_start_is_switched_to_and_voices_are_parked(folder: Path) -> None:
     with Playing(folder / "b.yaml") as playing:
         playing.save("b.yaml", SECOND.replace("checkpoint: gru", "checkpoint: lstm"))

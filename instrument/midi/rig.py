@@ -16,6 +16,7 @@ from instrument.midi.feedback import Feedback
 from instrument.midi.input import Clock, MidiInput
 from instrument.midi.learning import Line
 from instrument.midi.ports import Ports
+from instrument.parameters import MIDI
 from instrument.patch import Patch
 from instrument.patch_midi import Binding, Known
 from instrument.places import is_shipped
@@ -77,7 +78,7 @@ class Midi:
         self._desk.offer("learn", self._arm)
         self._desk.offer("learn/stop", lambda _given: self.input.learner.stop())
         self._desk.offer("resend", lambda _given: self.resend())
-        if self._asked or self._patch.midi or self._patch.midi_out or self._patch.midi_port:
+        if self._asked or self._patch.midi_out or self._patch.midi_port or _listens(self._patch):
             self._begin()
 
     def _begin(self) -> None:
@@ -110,7 +111,7 @@ class Midi:
             self.resend()
 
         self.input.do(act)
-        if patch.midi:
+        if _listens(patch):
             self._begin()
 
     def resend(self) -> None:
@@ -187,3 +188,8 @@ def known(patch: Patch, desk: Desk) -> Known:
 
 def _lines(patch: Patch) -> list[dict[str, Any]]:
     return [dict(line) for line in patch.data.get("midi") or []]
+
+
+def _listens(patch: Patch) -> bool:
+    """Whether it has a use for inputs."""
+    return bool(patch.midi) or patch.movements.clock == MIDI
