@@ -21,8 +21,8 @@ READY_SECONDS = 20
 class JackServer:
     """Starts and kills one private server by name; its environment makes PortAudio find that one and no other."""
 
-    def __init__(self, rate: int = RATE, ports: int = 2) -> None:
-        self.rate, self.ports = rate, ports
+    def __init__(self, rate: int = RATE, ports: int = 2, period: int = PERIOD) -> None:
+        self.rate, self.ports, self.period = rate, ports, period
         self.name, self._lock = _free_name()
         self.environment = os.environ | {
             "JACK_NO_AUDIO_RESERVATION": "1",
@@ -33,7 +33,7 @@ class JackServer:
 
     def start(self) -> None:
         """Start, and wait until a client can connect."""
-        command = ["jackd", "--no-realtime", "-d", "dummy", "-r", str(self.rate), "-p", str(PERIOD)]
+        command = ["jackd", "--no-realtime", "-d", "dummy", "-r", str(self.rate), "-p", str(self.period)]
         command += ["-P", str(self.ports)]
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(command, env=self.environment, **quiet)
@@ -112,10 +112,16 @@ def jack_of_four() -> Iterator[JackServer]:
     yield from _served(4)
 
 
-def _served(ports: int) -> Iterator[JackServer]:
+@pytest.fixture
+def quick_jack() -> Iterator[JackServer]:
+    """The same with periods of 128 frames."""
+    yield from _served(2, 128)
+
+
+def _served(ports: int, period: int = PERIOD) -> Iterator[JackServer]:
     if missing():
         pytest.skip(missing())
-    server = JackServer(ports=ports)
+    server = JackServer(ports=ports, period=period)
     try:
         server.start()
         yield server

@@ -81,18 +81,20 @@ def watch(stop: NDArray[np.int64], rows: NDArray[np.int64], words: NDArray[np.in
         seen = now
 
 
-class Witness:
-    """Threads above all others, one pinned to each processor, that see the machine stand still while a set plays.
+class Stalls:
+    """Threads above all others, one pinned to each processor, that see the machine stand still.
 
     An underrun or an xrun during such a stall, or within MEMORY after it, is the machine's: nothing of ours can hold
     those threads up.
     """
 
-    def __init__(self, words: NDArray[np.int64]) -> None:
+    def __init__(self) -> None:
         self._stop = np.ones(1, np.int64)
         self._threads: list[threading.Thread] = []
-        self._stalls = [self._run(probe, cpu) for cpu in sorted(os.sched_getaffinity(0))]
-        self._faults = {name: self._run(watch, None, words, at) for name, at in COUNTERS.items()}
+        self._seen = [self._run(probe, cpu) for cpu in sorted(os.sched_getaffinity(0))]
+
+    def start(self) -> None:
+        """Begin to look."""
         self._stop[:] = 0
         for thread in self._threads:
             thread.start()
@@ -110,18 +112,36 @@ class Witness:
         self._threads.append(threading.Thread(target=run, daemon=True))
         return rows
 
-    def finish(self) -> dict[str, Any]:
-        """What they have seen: stalls, the longest, and how many faults of each kind came without one."""
+    def end(self) -> NDArray[np.int64]:
+        """Rows (end, length) of the stalls, nanoseconds of time.monotonic."""
         self._stop[0] = 1
         for thread in self._threads:
             thread.join()
-        stalls = np.concatenate([rows[1 : 1 + rows[0, 0]] for rows in self._stalls])
+        return np.concatenate([rows[1 : 1 + rows[0, 0]] for rows in self._seen])
+
+
+def excused(moments: NDArray[np.int64], stalls: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which moments, in nanoseconds, the machine's stalls explain."""
+    since = moments[:, None] - stalls[:, 0]  # one processor may stand still while the other counts what it misses
+    found: NDArray[np.bool_] = ((since > -stalls[:, 1] - STALL) & (since < MEMORY)).any(axis=1)
+    return found
+
+
+class Witness(Stalls):
+    """The same, and when each of the set's counters rose."""
+
+    def __init__(self, words: NDArray[np.int64]) -> None:
+        super().__init__()
+        self._faults = {name: self._run(watch, None, words, at) for name, at in COUNTERS.items()}
+        self.start()
+
+    def finish(self) -> dict[str, Any]:
+        """What they have seen: stalls, the longest, and how many faults of each kind came without one."""
+        stalls = self.end()
         report: dict[str, Any] = {"stalls": len(stalls), "stall_ms": float(stalls[:, 1].max(initial=0)) / 1e6}
         for name, rows in self._faults.items():
             faults = rows[1 : 1 + rows[0, 0]]
-            since = faults[:, :1] - stalls[:, 0]  # one processor may stand still while the other counts what it misses
-            excused = ((since > -stalls[:, 1] - STALL) & (since < MEMORY)).any(axis=1)
-            report[f"own_{name}"] = int(faults[~excused, 1].sum())
+            report[f"own_{name}"] = int(faults[~excused(faults[:, 0], stalls), 1].sum())
         return report
 
 

@@ -421,6 +421,16 @@ def test_telemetry_has_every_name_of_the_table(desk):
     assert values["latency"] == pytest.approx(20)
 
 
+def test_the_sample_clock_follows_what_a_device_leaves_out():
+    """Every event behind a lost block would be a block late, for seconds."""
+    clock, late = SampleClock(RATE), [0.0, 0.0002, 0.004, 0.0001, 0.0]
+    for block in range(1000):
+        due = 50.0 + (block + (block >= 500)) * 128 / RATE  # one block's time is lost
+        clock.observe(block * 128, due + late[block % 5] * (block % 50 != 0))
+        if block > 100 and not 500 <= block < 525:
+            assert abs(clock.sample(due) - block * 128) < 0.0015 * RATE, block
+
+
 def test_the_sample_clock_is_steady_under_jitter():
     clock = SampleClock(RATE)
     late = [0.0, 0.003, 0.001, 0.004, 0.002]

@@ -173,7 +173,8 @@ for i in range(TIMES):
     gone(out)
     gone(ear)
     assert until(lambda: not midi.input.inputs and not midi.feedback._devices) is not None
-    time.sleep(0.05)
+    until(lambda: not ports_of_ours(looking), 2)  # they close behind that
+    time.sleep(0.1)
     after.append((*counts(), len(ports_of_ours(looking))))
 midi.stop()
 print(json.dumps([slowest, after[1], after[-1], said[-3:]]))

@@ -299,10 +299,10 @@ def flood(seconds, rate=5000):
     )
 
 
-def rss():
-    """Bytes of this process in memory now."""
+def rss(process="self"):
+    """Bytes of a process in memory now."""
     try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * resource.getpagesize()
     except OSError:
         return 0
 
