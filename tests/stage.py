@@ -196,7 +196,7 @@ class Stage:
         }
 
 
-ASKED = ("temperature", "gain", "voice/1/width", "voice/2/width", "filter", "drive", "level")
+ASKED = ("temperature", "gain", "voice/1/width", "blend", "filter", "drive", "level")
 
 
 class Heard:

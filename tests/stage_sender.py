@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-ADDRESSES = ("temperature", "gain", "voice/1/width", "voice/2/width", "norm/filter", "drive", "level")
+ADDRESSES = ("temperature", "gain", "voice/1/width", "blend", "norm/filter", "drive", "level")
 LAST = 0.25
 LAST_CONTROLLER = 101
 
