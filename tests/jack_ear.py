@@ -3,7 +3,7 @@
     python tests/jack_ear.py OUT.npz PERIOD [SOURCE:midi ...]      until its stdin closes
 
 A client of its own is connected to what the first playback port gets and to the MIDI ports named. It keeps every
-period's samples, the frame at which that period begins and when (jack_get_cycle_times), and which period brought each
+period's samples, the frame at which that period begins and when the server woke for it, and which period brought each
 MIDI message; beside it threads above all others see the machine stand still. It says "ready" once it is connected.
 """
 
@@ -43,7 +43,9 @@ def library() -> Any:
     words = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong]
     jack.jack_port_register.argtypes = [*words, ctypes.c_ulong]
     jack.jack_set_process_callback.argtypes = [ctypes.c_void_p, PROCESS, ctypes.c_void_p]
-    jack.jack_get_cycle_times.argtypes = [ctypes.c_void_p, *[ctypes.c_void_p] * 4]
+    for name in ("jack_last_frame_time", "jack_frames_since_cycle_start"):
+        getattr(jack, name).argtypes = [ctypes.c_void_p]
+        getattr(jack, name).restype = ctypes.c_uint32
     jack.jack_midi_get_event_count.argtypes = [ctypes.c_void_p]
     jack.jack_midi_event_get.argtypes = [ctypes.POINTER(Message), ctypes.c_void_p, ctypes.c_uint32]
     jack.jack_get_time.restype = ctypes.c_uint64
@@ -68,8 +70,8 @@ class Ear:
         self.midi = np.zeros((MESSAGES, 4), np.int64)
         self.count = self.messages = 0
         self._period, self._raised = period, False
-        self._frames, self._usecs, self._next = ctypes.c_uint32(), ctypes.c_uint64(), ctypes.c_uint64()
-        self._length, self._message = ctypes.c_float(), Message()
+        self._message = Message()
+        self._rate = self.jack.jack_get_sample_rate(ctypes.c_void_p(self.client))
         self._into = self.sound.ctypes.data
         self._left = self._port(b"left", AUDIO)
         self._notes = self._port(b"notes", MIDI)
@@ -87,16 +89,16 @@ class Ear:
         i, jack = self.count, self.jack
         if i >= len(self.periods) or frames != self._period:
             return 0
-        times = (self._frames, self._usecs, self._next, self._length)
-        jack.jack_get_cycle_times(self.client, *map(ctypes.addressof, times))
-        self.periods[i] = self._frames.value, self._usecs.value
+        first = jack.jack_last_frame_time(self.client)
+        since = jack.jack_frames_since_cycle_start(self.client)  # by the raw clock; jack_get_cycle_times is smoothed
+        self.periods[i] = first, jack.jack_get_time() - 1_000_000 * since // self._rate
         buffer = jack.jack_port_get_buffer(self._left, frames)
         ctypes.memmove(self._into + 4 * frames * i, buffer, 4 * frames)
         buffer = jack.jack_port_get_buffer(self._notes, frames)
         for k in range(jack.jack_midi_get_event_count(buffer)):
             jack.jack_midi_event_get(ctypes.byref(self._message), buffer, k)
             if self.messages < MESSAGES and self._message.size == 3:
-                self.midi[self.messages] = self._frames.value + self._message.time, *self._message.data[:3]
+                self.midi[self.messages] = first + self._message.time, *self._message.data[:3]
                 self.messages += 1
         self.count = i + 1
         return 0

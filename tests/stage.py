@@ -231,13 +231,14 @@ class Heard:
         frames = self.periods[:, 0] - self.places  # constant, but where something is missing
         changed = np.flatnonzero(np.diff(frames[there])) + 1
         moments = self.moment(self.periods[there][changed][:, 0])
-        own = ~excused(np.round(moments * 1e9).astype(np.int64), self.stalls)
+        own = int((~excused(np.round(moments * 1e9).astype(np.int64), self.stalls)).sum())
         unseen = max(0, underruns - len(changed))
         return {
             "periods": len(self.periods),
             "underruns": underruns,
+            "own_underruns": min(underruns, own) + (0 if len(self.stalls) else unseen),
             "breaks": len(changed),
-            "own": int(own.sum()) + (unseen if not len(self.stalls) else 0),
+            "own_breaks": own,
             "stalls": len(self.stalls),
             "stall_ms": float(self.stalls[:, 1].max(initial=0)) / 1e6,
         }
@@ -267,10 +268,20 @@ class Heard:
                 at = {np.float32(e.value): e.at for e in sets[name]}
                 pairs = [(moment, at[v]) for moment, value in self.osc if (v := np.float32(value)) in at]
             else:
-                brought = [(self.moment(row[:1])[0], row[3]) for row in self.midi]
-                pairs = in_order(brought, [(round((e.value + 1) * 63.5), e.at) for e in sets[name]])
+                pairs = self._brought([(round((e.value + 1) * 63.5), e.at) for e in sets[name]])
             found[wire] = self._figures(np.array(pairs).reshape(-1, 2), len(self.osc if wire == "osc" else self.midi))
         return found
+
+    def _brought(self, heard: list[tuple[int, int]]) -> list[tuple[float, int]]:
+        """(moment of the period that brought a message, session sample of its event): the last such value before."""
+        due = self.due(np.array([at for _, at in heard], np.int64))
+        moments = self.moment(self.midi[:, 0])
+        pairs = []
+        for (value, at), until in zip(heard, due, strict=True):
+            fits = (self.midi[:, 3] == value) & (moments < until) & (moments > until - ONCE)
+            if fits.any():
+                pairs.append((float(moments[fits][-1]), at))
+        return pairs
 
     def _figures(self, pairs: NDArray[np.float64], sent: int) -> dict[str, Any]:
         due = self.due(pairs[:, 1].astype(np.int64))
@@ -283,6 +294,7 @@ class Heard:
 
 
 NAMES = ("gain", "pan")
+ONCE = 1.0  # seconds: a controller's value comes again after 128 others
 
 
 def spread(values: NDArray[np.float64]) -> dict[str, float]:
@@ -291,18 +303,6 @@ def spread(values: NDArray[np.float64]) -> dict[str, float]:
         return {"n": 0}
     figures = {f"p{p}": round(float(np.percentile(values, p)), 3) for p in (1, 50, 99)}
     return figures | {"max": round(float(values.max()), 3), "n": len(values)}
-
-
-def in_order(brought: list[tuple[float, int]], heard: list[tuple[int, int]]) -> list[tuple[float, int]]:
-    """(moment, sample) of what was brought and heard, in one order; what was overtaken is left out."""
-    pairs, k = [], 0
-    for value, at in heard:
-        while k < len(brought) and brought[k][1] != value:
-            k += 1
-        if k < len(brought):
-            pairs.append((brought[k][0], at))
-            k += 1
-    return pairs
 
 
 def same(block: NDArray[np.float32], kept: NDArray[np.float32]) -> bool:

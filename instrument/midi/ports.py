@@ -11,6 +11,7 @@ import gc
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ JACK = "mido.backends.rtmidi/UNIX_JACK"
 THROUGH = "midi through"  # ALSA's own loop: nobody's controller
 JACK_ROOM = 500  # messages: a quarter of what rtmidi's ring to JACK holds
 ASKED_EVERY = 1.0  # seconds
+FETCH = 0.001  # seconds between two looks at what a JACK server has brought
+QUEUE = 8192  # messages that rtmidi keeps for us
 SETTLES = 0.03  # seconds that a call under way is given to end
 CLIENT, EAR, MOUTH = "samplernn", "samplernn-ear", "samplernn-feedback"  # what our own ports are called
 _OURS = re.compile(f"{EAR}|{MOUTH}")
@@ -138,8 +141,8 @@ class SystemPorts:
     def _make(self, output: bool) -> Any:
         import rtmidi
 
-        kind = rtmidi.MidiOut if output else rtmidi.MidiIn
-        return kind(getattr(rtmidi, f"API_{self._api}") if self._api else rtmidi.API_UNSPECIFIED, CLIENT)
+        api = getattr(rtmidi, f"API_{self._api}") if self._api else rtmidi.API_UNSPECIFIED
+        return rtmidi.MidiOut(api, CLIENT) if output else rtmidi.MidiIn(api, CLIENT, queue_size_limit=QUEUE)
 
     def _listing(self) -> Any:
         if self._client is None:
@@ -172,15 +175,32 @@ class SystemPorts:
 
 
 class _Port:
-    """One port of rtmidi's; over JACK it is closed only where that cannot hang."""
+    """One port of rtmidi's; over JACK it is closed only where that cannot hang.
+
+    There the messages are fetched: a callback would be called inside the server's period, and everybody's sound would
+    wait for the interpreter.
+    """
 
     def __init__(self, port: Any, client: jack.Client | None, callback: Arrived | None = None) -> None:
         self._port, self._client = port, client
         self._heard: Callable[[Any, Any], None] | None = None
-        if callback is not None:
+        self._closing = threading.Event()
+        self._fetcher: threading.Thread | None = None
+        if callback is not None and client is not None:
+            self._fetcher = threading.Thread(target=self._fetch, args=(callback,), name="midi-fetch", daemon=True)
+            self._fetcher.start()
+        elif callback is not None:
             self._heard = lambda event, _data: callback(*event)
             port.set_callback(self._heard)
         self._room, self._asked = 0, 0.0
+
+    def _fetch(self, callback: Arrived) -> None:
+        """The fetcher's thread."""
+        while not self._closing.is_set():
+            if (event := self._port.get_message()) is None:
+                time.sleep(FETCH)
+            else:
+                callback(*event)
 
     def send(self, data: Sequence[int]) -> None:
         """One message's bytes. Raises OSError."""
@@ -201,6 +221,9 @@ class _Port:
 
     def close(self) -> None:
         """Let go; what a dead or sleeping JACK server still holds is left to it, for good."""
+        self._closing.set()
+        if self._fetcher is not None:
+            self._fetcher.join()
         with jack.one:
             self._close()
 
