@@ -7,6 +7,7 @@ python tools/dice.py entropy checkpoints/tabla.safetensors checkpoints/guitar.sa
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 VARIATIONS = (0.0, 0.1, 0.3, 1.0)
 STEP_S = 0.05
+COLOURS = 32  # of a picture, which is small then
 
 
 def performance(path: Path, seed: int, **values: float) -> Performance:
@@ -94,6 +96,16 @@ def entropy(paths: list[Path], axes: Any) -> None:
         below.set(xlabel="s", ylabel="temperature")
 
 
+def save(figure: Any, path: Path) -> None:
+    """A small PNG: few colours."""
+    from PIL import Image
+
+    figure.tight_layout()
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=60)
+    Image.open(drawn).convert("RGB").quantize(COLOURS).save(path, optimize=True)
+
+
 def main() -> None:
     """Parse, draw, save."""
     import matplotlib.pyplot as plt
@@ -109,8 +121,7 @@ def main() -> None:
     else:
         figure, axes = plt.subplots(2, len(args.checkpoints), figsize=(12, 6), sharex=True)
         entropy(args.checkpoints, axes)
-    figure.tight_layout()
-    figure.savefig(args.out, dpi=60)
+    save(figure, args.out)
 
 
 if __name__ == "__main__":
