@@ -87,7 +87,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         options = plan.Options(
             target=patch, output="null", midi="none", screen="none", seed=7, osc="127.0.0.1:9000",
-            latency=60.0,
+            latency=120.0,
             record=Path(folder) / "set.flac",
         )  # fmt: skip
         session = Session(plan.make(options), print, print)

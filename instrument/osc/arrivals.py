@@ -109,14 +109,6 @@ class Inlet:
         """Let go of the port."""
         self.socket.close()
 
-    def _one_by_one(self) -> list[Arrival]:
-        found: list[Arrival] = []
-        with contextlib.suppress(OSError):  # nothing (more) there, or Windows telling that a reply found nobody
-            while len(found) < BATCH:
-                data, sender = self.socket.recvfrom(_ROOM)
-                found.append(Arrival(data, sender[:2], time.monotonic()))
-        return found
-
 
 def _bound(host: str, port: int) -> socket.socket:
     family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]

@@ -209,7 +209,10 @@ class Levels(Part):
                 ("\n", ""),
             ]
             yield from line
-            yield from ([("   ", ""), *self._bar(rms, held, width), ("\n", "")] * (rows - 1))
+            for row in range(1, rows):
+                yield "   ", ""
+                yield from self._bar(rms, held, width, half=row == rows - 1 and self.signs.fine)
+                yield "\n", ""
         yield self._scale(width), LABEL
 
     def _hold(self, side: int, peak: float) -> float:
@@ -223,8 +226,10 @@ class Levels(Part):
         self._held[side] = held, since
         return held
 
-    def _bar(self, rms: float, held: float, width: int) -> Iterable[Piece]:
+    def _bar(self, rms: float, held: float, width: int, half: bool = False) -> Iterable[Piece]:
+        """One row; ``half`` as high, where another side's begins below."""
         text = bar(share(rms), width, self.signs)
+        text = "".join("▀" if each == "█" else " " for each in text) if half else text
         at = min(width - 1, int(share(held) * width)) if held > -60.0 else -1
         if at >= 0:
             text = f"{text[:at]}{self.signs.tick}{text[at + 1 :]}"
