@@ -24,7 +24,7 @@ from instrument import meters, parameters
 from instrument.arguments import Value, read_arguments, read_number, read_seconds
 from instrument.authors import Authors
 from instrument.clock import SampleClock
-from instrument.controls import KEEP_STATE, OVERTAKEN, REFUSED, Command, Event, Op, Telemetry
+from instrument.controls import OVERTAKEN, REFUSED, Command, Event, Op, Telemetry
 from instrument.gestures import Gestures
 from instrument.held import Held
 from instrument.launch import Act, Launches
@@ -33,9 +33,10 @@ from instrument.macros import PREFIX as MACRO
 from instrument.macros import Macros
 from instrument.modulation import Modulation
 from instrument.movement import LEAD, Movement, Voices, spoken
+from instrument.networks import Networks
 from instrument.outbox import Outbox
 from instrument.parameters import LAUNCHES, NOW, PARAMETERS, TELEMETRY, TRIGGERS, Parameter, shorten, suggest
-from instrument.patch import DEFAULT_CROSSFADE, Patch, Sweep, bank_index, partner_index
+from instrument.patch import Patch, Sweep, bank_index
 from instrument.patch_movement import Movements
 from instrument.programs import Programs
 from instrument.snapshots import Snapshots
@@ -44,7 +45,6 @@ from instrument.transport import Transport
 AHEAD = LEAD  # seconds: how early a command for the future goes onto the ring, from where none can be taken back
 FARTHEST = 60.0  # seconds; a wire's clock farther ahead than this disagrees with ours, and means now
 KEPT = 65536  # latencies kept for the report
-MODES = {"learned": 0, "zeros": 1, "random": 2}  # of a reseed, as the loop knows them
 
 
 class LinkLike(Protocol):
@@ -107,7 +107,7 @@ class Controller:
         self.late = 0
         self._link, self._say, self.now = link, say, now
         self._mark = mark
-        self._ring_frames, self._flags = ring_frames, KEEP_STATE if keep_state else 0
+        self._ring_frames = ring_frames
         self._lock = self.lock = threading.RLock()
         self._clock = SampleClock(sample_rate)
         self._outbox = Outbox(link.push, lambda lost: say(f"the command ring is stuck: {Op(lost.op).name} was lost"))
@@ -115,11 +115,10 @@ class Controller:
         self._future: list[tuple[float, int, Callable[[], None]]] = []
         self._serials, self._asked = itertools.count(1), dict[int, float]()
         self._latencies: deque[float] = deque(maxlen=KEPT)
-        self._silent, self._history, self._misfit = False, history, misfit
+        self._silent, self._history = False, history
         self.escape = "off"  # what the live listener shall do (instrument.ear)
         self.also: dict[str, Callable[[], float]] = {}  # telemetry that others work out, by name
         self._authors = Authors()
-        self.partners = [-1] * voices  # slot of each voice's, as last asked for; -1 is none
         self._grown_at = -1  # the last joining's sample
         moves = movements or Movements()
         self.launch = moves.launch
@@ -130,17 +129,17 @@ class Controller:
         self._launches = Launches(self, self.transport, AHEAD)
         self._movement = Movement(self, initial)
         self._loops = Loops(self)
+        self._networks = Networks(
+            self, self.table, link.telemetry, say, misfit=misfit, keep_state=keep_state, history=history
+        )
+        self.partners, self.pair, self.switch = self._networks.partners, self._networks.pair, self._networks.switch
         self._modulation = Modulation(self, moves.lfos)
         self._macros = Macros(self, moves.macros, self._movement, self._modulation)
         self._gestures = Gestures(
             self, self._modulation, self._macros, Snapshots(moves.snapshots, self._movement, voices)
         )
         self._actions: dict[str, Callable[[list[Value], Voices], Act]] = {
-            "checkpoint": self._checkpoint,
-            "reseed": self._reseed,
-            "seed": self._seed,
-            "moment": self._moment,
-            "partner": self._partner,
+            **self._networks.actions,
             "sweep": self._sweep,
             "sweep/stop": self._sweep_stop,
             "panic": lambda _arguments, _voices: self._panic,
@@ -156,6 +155,10 @@ class Controller:
     def silent(self) -> bool:
         """Whether a panic has silenced everything."""
         return self._silent
+
+    def sounds(self) -> None:
+        """A checkpoint ends a panic's silence too."""
+        self._silent = False
 
     def exchange(self, op: int, slot: int) -> None:
         """A LOAD or DROP of that slot, as soon as may be."""
@@ -453,16 +456,10 @@ class Controller:
         """The programs, sweeps and movements of another patch, or of another version of ``before``."""
         self.table.adopt([entry.name for entry in patch.bank], slots)
         self.sweeps = dict(patch.sweeps)
-        self._flags = KEEP_STATE if patch.switch == "keep" else 0
+        self._networks.keep_state = patch.switch == "keep"
         self._gestures.adopt(patch.movements, before.movements if before else None, moment)
         if before is None or patch.escape != before.escape:
             self.escape = patch.escape
-
-    def pair(self, voice: int, slot: int, moment: float) -> None:
-        """A patch's partner for a voice (from 0), if it has another; -1 is none."""
-        if self.partners[voice] != slot:
-            self.partners[voice] = slot
-            self.send(Command(self.sample(moment), Op.PARTNER, voice, number=slot), None)
 
     # --- what movement needs: under the lock
 
@@ -531,11 +528,6 @@ class Controller:
         """What each voice plays, by bank index; None where that is for the loop to say."""
         return self.table.asked
 
-    def switch(self, index: int, voices: Voices, seconds: float | None, moment: float) -> None:
-        """Play another checkpoint of the bank, unless the maturity says what plays."""
-        if not self._history:
-            self._play(index, voices, DEFAULT_CROSSFADE if seconds is None else seconds, moment)
-
     def move_macro(self, name: str, value: float, seconds: float, moment: float) -> None:
         """Turn a macro."""
         self._macros.set(name, value, seconds, moment)
@@ -586,63 +578,6 @@ class Controller:
             self._launches.pump(self.now())
 
         return wait
-
-    def _checkpoint(self, arguments: list[Value], voices: Voices) -> Act:
-        entry, crossfade = arguments
-        index = bank_index(entry, self.bank, "checkpoint")
-        seconds = DEFAULT_CROSSFADE if crossfade is None else float(crossfade)
-        name = self.bank[index]
-
-        def act(moment: float) -> None:
-            if name in self.bank[index : index + 1]:
-                self._play(index, voices, seconds, moment)
-            else:
-                self._say(f"checkpoint: {name} was of the patch before")
-
-        return act
-
-    def _play(self, index: int, voices: Voices, seconds: float, moment: float) -> None:
-        """Another checkpoint, unless it plays."""
-        ramp = max(1, round(seconds * self.sample_rate))
-        if self._silent or any(self.table.asked[voice] != index for voice in voices):
-            self._silent = False
-            command = Command(0, Op.SWITCH, ramp=ramp, number=self.table.slots[index], flags=self._flags)
-            self.send_each(command, voices, moment)
-            for voice in voices:
-                self.table.asked[voice] = index
-
-    def _reseed(self, arguments: list[Value], voices: Voices) -> Act:
-        mode = MODES[arguments[0]] if isinstance(arguments[0], str) else MODES["random"]
-        return lambda moment: self.send_each(Command(0, Op.RESEED, parameter=mode), voices, moment)
-
-    def _seed(self, arguments: list[Value], voices: Voices) -> Act:
-        key = int(arguments[0] or 0)
-        return lambda moment: self.send_each(Command(0, Op.SEED, number=key), voices, moment)
-
-    def _partner(self, arguments: list[Value], voices: Voices) -> Act:
-        """Raises ValueError for a network that fits no voice."""
-        index = partner_index(arguments[0], self.bank, "partner")
-        slot = self.table.slots[index] if index >= 0 else -1
-        faults = [self._misfit(self._playing(voice), slot) if index >= 0 else "" for voice in voices]
-        if all(faults):
-            name = self.table.name(self._playing(voices[0]))
-            raise ValueError(f"partner: {self.bank[index]} does not fit {name}: its {faults[0]}")
-
-        def act(moment: float) -> None:
-            for voice in voices:
-                self.partners[voice] = slot
-            self.send_each(Command(0, Op.PARTNER, number=slot), voices, moment)
-
-        return act
-
-    def _playing(self, voice: int) -> int:
-        """The slot of a voice (from 0), or where it is going."""
-        program = self.table.asked[voice]
-        return self._link.telemetry().voices[voice].slot if program is None else self.table.slots[program]
-
-    def _moment(self, arguments: list[Value], voices: Voices) -> Act:
-        index = int(arguments[0] or 0)
-        return lambda moment: self.send_each(Command(0, Op.MOMENT, number=index), voices, moment)
 
     def _escape(self, arguments: list[Value], _voices: Voices) -> Act:
         def act(_moment: float) -> None:
