@@ -142,7 +142,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     stalls.start()
-    offset = min(ear.jack.jack_get_time() * 1000 - time.monotonic_ns() for _ in range(100))
+    offset = max(ear.jack.jack_get_time() * 1000 - time.monotonic_ns() for _ in range(100))
     print("ready", flush=True)
     sys.stdin.read()
     n = ear.count
