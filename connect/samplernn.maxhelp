@@ -1217,7 +1217,7 @@
       360.0,
       22.0
      ],
-     "text": "when switches, reseeds, moments, recalls, sweeps, loops and LFOs begin from now on"
+     "text": "when switches, partners, patches, reseeds, moments, recalls, sweeps, loops and LFOs begin from now on"
     }
    },
    {

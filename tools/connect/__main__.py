@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 
 import maxpat  # noqa: E402
+import open_stage_control  # noqa: E402
 import puredata  # noqa: E402
-import stage  # noqa: E402
 import supercollider  # noqa: E402
 import touchosc  # noqa: E402
 
@@ -30,7 +30,7 @@ def files() -> dict[str, bytes]:
         "samplernn.pd": puredata.patch(),
         "samplernn.scd": supercollider.script(),
         "samplernn.tosc": touchosc.layout(),
-        "samplernn.open-stage-control.json": stage.session(),
+        "samplernn.open-stage-control.json": open_stage_control.session(),
     }
 
 
