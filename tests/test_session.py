@@ -174,7 +174,7 @@ def test_another_checkpoint_is_primed_or_keeps_the_state_as_the_patch_says(
 
 def test_lost_events_are_said_once_and_then_counted() -> None:
     said: list[str] = []
-    session = SimpleNamespace(complain=said.append, sample_rate=44100)
+    session = SimpleNamespace(complain=said.append, sample_rate=44100, performance=SimpleNamespace(overload=""))
     housekeeping = Housekeeping(session)  # type: ignore[arg-type]
     for at in (100, 200, 300):
         housekeeping._tell(Event(at, Op.EVENTS_LOST, number=5))
