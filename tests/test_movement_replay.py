@@ -57,7 +57,7 @@ def test_a_set_that_moves_replays_bit_for_bit(tmp_path):
     _, events, _ = log.read(tmp_path / "set.jsonl")
     assert {Op(e.op) for e in events} >= {Op.SET, Op.MODULATE, Op.SWITCH, Op.RESEED}
     reseeds = [e for e in events if e.op == Op.RESEED]
-    assert all(e.at % 44100 == 0 and e.late == 0 for e in reseeds)  # a bar of 240
+    assert all((e.at - e.late) % 44100 == 0 for e in reseeds)  # asked for on a bar of 240, however busy the machine
     round_ = [e.at for e in events if e.op == Op.SET and e.parameter == 2 and e.voice == -1]
     assert len(round_) > 5
     assert all(b > a for a, b in itertools.pairwise(round_))
