@@ -357,7 +357,7 @@ class Controller:
                 case "lfo":
                     return what in self._modulation.running
                 case "loop":
-                    return self.telemetry().get("looping" if voice is None else f"voice/{voice}/looping", -1.0) >= 0.0
+                    return self.look().voices[0 if voice is None else voice - 1].looping >= 0.0
                 case "panic":
                     return self._silent
                 case _:

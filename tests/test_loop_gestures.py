@@ -107,9 +107,10 @@ def test_telemetry_has_entropy_steer_and_place(link, desk):
 
 
 def test_a_pad_loops(tmp_path, link, desk):
+    import mido
+
     from instrument.midi.mapping import Mapper
 
-    mido = pytest.importorskip("mido")
     (tmp_path / "a.safetensors").write_bytes(b"")
     patch = tmp_path / "pads.yaml"
     patch.write_text("""
