@@ -23,7 +23,6 @@ from typing import Protocol
 from instrument import meters, parameters
 from instrument.arguments import Value, read_arguments, read_number, read_seconds
 from instrument.authors import Authors
-from instrument.clock import SampleClock
 from instrument.controls import OVERTAKEN, REFUSED, Command, Event, Op, Telemetry
 from instrument.gestures import Gestures
 from instrument.held import Held
@@ -40,6 +39,7 @@ from instrument.patch import Patch, Sweep, bank_index
 from instrument.patch_movement import Movements
 from instrument.programs import Programs
 from instrument.snapshots import Snapshots
+from instrument.timeline import Timeline
 from instrument.transport import Transport
 
 AHEAD = LEAD  # seconds: how early a command for the future goes onto the ring, from where none can be taken back
@@ -106,10 +106,12 @@ class Controller:
         self.sweeps = dict(sweeps or {})
         self.late = 0
         self._link, self._say, self.now = link, say, now
+        self._time = Timeline(link.clock, sample_rate, latency, now)
+        self.sample, self.place = self._time.sample, self._time.place
+        self.heard_at, self.moment_of = self._time.heard_at, self._time.moment_of
         self._mark = mark
         self._ring_frames = ring_frames
         self._lock = self.lock = threading.RLock()
-        self._clock = SampleClock(sample_rate)
         self._outbox = Outbox(link.push, lambda lost: say(f"the command ring is stuck: {Op(lost.op).name} was lost"))
         self._held = Held()
         self._future: list[tuple[float, int, Callable[[], None]]] = []
@@ -125,7 +127,6 @@ class Controller:
         self.transport = Transport(
             self.place, lock=self._lock, say=say, tempo=moves.tempo or 120.0, clock=moves.clock, meter=moves.meter
         )
-        self._pinned: tuple[float, int] | None = None  # a moment whose sample is settled
         self._launches = Launches(self, self.transport, AHEAD)
         self._movement = Movement(self, initial)
         self._loops = Loops(self)
@@ -408,7 +409,7 @@ class Controller:
         """
         with self._lock:
             now = self.now()
-            self._clock.observe(*self._link.clock())
+            self._time.observe()
             self._outbox.flush()
             self.transport.look(now)
             self._launches.pump(now)
@@ -440,12 +441,8 @@ class Controller:
     @contextlib.contextmanager
     def at_one_sample(self, moment: float) -> Iterator[None]:
         """Every gesture of ``moment`` inside takes effect at one sample."""
-        with self._lock:
-            before, self._pinned = self._pinned, (moment, self.sample(moment))
-            try:
-                yield
-            finally:
-                self._pinned = before
+        with self._lock, self._time.pinned(moment):
+            yield
 
     def still(self, moment: float) -> None:
         """Nothing moves by itself any more; values stay where they are."""
@@ -489,38 +486,11 @@ class Controller:
         for voice in spoken(voices, self.voices):
             self.send(replace(command, at=at, voice=voice), moment if gesture else None)
 
-    def sample(self, moment: float) -> int:
-        """Where a gesture of that moment takes effect; sample 0 before anything plays."""
-        if self._pinned is not None:
-            return max(0, self._pinned[1] + round((moment - self._pinned[0]) * self.sample_rate))
-        self._clock.observe(*self._link.clock())
-        if not self._clock.running:
-            return 0
-        return max(0, round(self._clock.sample(moment)) + self.latency)
-
-    def place(self, moment: float) -> float:
-        """Session seconds that are heard at that moment; 0 before anything plays."""
-        self._clock.observe(*self._link.clock())
-        return self._clock.sample(moment) / self.sample_rate
-
-    def heard_at(self, moment: float) -> float:
-        """Session seconds at which a gesture of that moment is heard."""
-        return self.sample(moment) / self.sample_rate
-
-    def moment_of(self, seconds: float) -> float:
-        """The moment whose gestures are heard at those session seconds; far from now before anything plays."""
-        if not self._clock.running:
-            return self.now() + seconds
-        return self._clock.moment(seconds * self.sample_rate - self.latency)
-
     def act_at(self, act: Act, seconds: float) -> None:
         """Let ``act`` happen as a gesture that is heard at exactly those session seconds."""
         moment = self.moment_of(seconds)
-        self._pinned = moment, round(seconds * self.sample_rate)
-        try:
+        with self._time.pinned(moment, round(seconds * self.sample_rate)):
             act(moment)
-        finally:
-            self._pinned = None
 
     # --- what gestures need: under the lock
 
@@ -618,9 +588,8 @@ class Controller:
         text = arguments[0] if isinstance(arguments[0], str) else ""
 
         def act(moment: float) -> None:
-            self._clock.observe(*self._link.clock())
             if self._mark:
-                self._mark(max(0, round(self._clock.sample(moment))), text)
+                self._mark(self._time.read_at(moment), text)
 
         return act
 

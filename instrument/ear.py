@@ -9,7 +9,6 @@ the log. `flux` is worked out when somebody asks for it.
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,13 +18,13 @@ from numpy.typing import NDArray
 
 from engine.listening import live
 from instrument.faults import Faults
+from instrument.worker import Worker
 
 if TYPE_CHECKING:
     from instrument.audio.performance import Overheard
 
 LOOK_S = 0.25  # what the loop remembers of a voice is twice as long
 JUDGED = 4  # looks from one judgement to the next: it takes 50 ms a voice
-PATIENCE_S = 3.0
 KEPT_S = live.TRAP_SECONDS
 NUDGE, NUDGE_S = 0.1, 2.0  # share of the temperature, and how long it takes to go there
 FLUX_WINDOW_S, FLUX_HOP_S = 0.023, 0.0116
@@ -93,20 +92,10 @@ class Ear:
         self._states = [""] * desk.voices
         self._looks = 0
         self._random = random.Random(seed)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="ear", daemon=True)
+        self._worker = Worker("ear", LOOK_S, self._turn, lambda text: self._faults.report(f"listening: {text}"))
+        self.start, self.finish = self._worker.start, self._worker.finish
         desk.also["flux"] = self.flux
         desk.also["stuck"] = lambda: float(STATES.index(self._states[0]))
-
-    def start(self) -> None:
-        """Begin to listen."""
-        self._thread.start()
-
-    def finish(self) -> None:
-        """Stop. Safe to call again, and before `start`."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(PATIENCE_S)
 
     @property
     def stuck(self) -> tuple[str, ...]:
@@ -123,13 +112,9 @@ class Ear:
             return 0.0
         return live.flux(heard.sound[-size - hop : -hop], heard.sound[-size:])
 
-    def _run(self) -> None:
-        while not self._stop.wait(LOOK_S):
-            try:
-                self.look()
-            except Exception as error:  # a fault here must cost no more than a line
-                self._faults.report(f"listening: {type(error).__name__}: {' '.join(str(error).split())}")
-            self._faults.flush()
+    def _turn(self) -> None:
+        self.look()
+        self._faults.flush()
 
     def look(self) -> None:
         """Hear every voice once, and every so often judge and act. The listener's thread (or a test)."""

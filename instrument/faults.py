@@ -14,6 +14,10 @@ MOST = 16  # different faults told apart at once; a flood of ever new ones is co
 OTHERS = "other faults"
 
 
+def words(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
 @dataclass
 class _Fault:
     unsaid: int

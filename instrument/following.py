@@ -8,16 +8,16 @@ epoch is heard of is left to the render loop (``instrument.audio.history``).
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.checkpoint import Checkpoint, load
-from instrument.faults import Faults
+from instrument.faults import Faults, words
 from instrument.patch import unused
 from instrument.places import epochs_so_far
 from instrument.plan import Plan
+from instrument.worker import Worker
 
 if TYPE_CHECKING:
     from instrument.audio.performance import Performance
@@ -102,18 +102,8 @@ class Follower:
         self._read = {checkpoint.sha256 for checkpoint in plan.checkpoints}
         self._joined: dict[int, dict[str, str]] = {}  # what the log must know, by the size of the bank with it
         self._gone = False
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="following", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def finish(self) -> None:
-        """Stop. Safe to call again, and before `start`."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(PATIENCE_S)
+        self._worker = Worker("following", LOOK_S, self._turn, self._fault, patience=PATIENCE_S)
+        self.start, self.finish = self._worker.start, self._worker.finish
 
     def noted(self, events: Sequence[Event]) -> list[Event]:
         """``events``, every GROW among them with the checkpoint that joined: for the log and for people."""
@@ -126,14 +116,12 @@ class Follower:
             for event in events
         ]
 
-    def _follow(self) -> None:
-        while not self._performance.full and not self._stop.wait(LOOK_S):
-            try:
-                self._turn()
-            except Exception as error:  # a fault here must cost no more than a line
-                self._faults.report(f"{self._run}: {_words(error)}")
+    def _fault(self, text: str) -> None:
+        self._faults.report(f"{self._run}: {text}")
 
     def _turn(self) -> None:
+        if self._performance.full:
+            return
         try:
             news = self._folder.look()
             self._gone = False
@@ -143,7 +131,7 @@ class Follower:
             self._gone = True
             return
         for path in news:
-            if not self._performance.full and not self._stop.is_set():
+            if not self._performance.full and not self._worker.stopped:
                 self._take(path)
         if self._performance.full:
             self._complain(f"{self._run}: the bank is full with {len(self._controller.bank)} checkpoints: no more join")
@@ -159,7 +147,7 @@ class Follower:
         except ValueError as error:
             self._complain(f"{error}: it does not join")
         except Exception as error:  # whatever is wrong with one, the next may join
-            self._complain(f"{path}: {_words(error)}: it does not join")
+            self._complain(f"{path}: {words(error)}: it does not join")
 
     def _check(self, path: Path, checkpoint: Checkpoint) -> None:
         """Raises ValueError for a network that cannot take over the memory of the bank's."""
@@ -176,7 +164,3 @@ class Follower:
         self._read.add(checkpoint.sha256)
         self._joined[count] = {"name": name, "path": str(path), "sha256": checkpoint.sha256}
         self._controller.grow(name)
-
-
-def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

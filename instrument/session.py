@@ -1,9 +1,9 @@
 """One set, from plan to report: the composition root, the only file that knows everything, and its shutdown.
 
-Main thread, apart from :class:`Housekeeping`'s. It builds the networks, the performance, its output and whoever plays
-on it, in the order that puts the first sample into the ring soonest; then it waits for the end: a signal, the last
-second, an exception. :meth:`Session.close` is the same for all of them: fade, stop, join, close, free. What the parts
-do is left to the parts.
+Main thread; the control thread is :mod:`instrument.housekeeping`'s. It builds the networks, the performance, its output
+and whoever plays on it, in the order that puts the first sample into the ring soonest; then it waits for the end: a
+signal, the last second, an exception. :meth:`Session.close` is the same for all of them: fade, stop, join, close,
+free. What the parts do is left to the parts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import contextlib
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from instrument import compiling, console, latency, plan, report
 from instrument.ableton import Joining
-from instrument.faults import Faults
 from instrument.following import Follower, room_for
+from instrument.housekeeping import Ears, Housekeeping
 from instrument.interrupts import Interrupts
 from instrument.keeping import check_free, set_aside
 from instrument.news import News
@@ -36,11 +35,8 @@ if TYPE_CHECKING:
     from instrument.log import EventLog
     from instrument.midi.rig import Midi
     from instrument.osc.server import OscServer
-    from instrument.patch import Patch
     from instrument.showing import Showing
 
-PUMP_S = 0.005  # the control thread's period
-MARK_S = 5.0  # how much of a set a dying machine may take from its log
 POLL_S = 0.05  # the main thread's look at the render thread
 NOTHING = "none"
 NAMED = 8  # checkpoints whose names are all said
@@ -100,8 +96,8 @@ class Session:
         self._closed = False
         self._started = self._leaving = False
         self.showing: Showing | None = None
-        self._osc: OscServer | None = None
-        self._joining: Joining | None = None
+        self.osc_server: OscServer | None = None
+        self.joining: Joining | None = None
 
     # --- opening
 
@@ -297,7 +293,7 @@ class Session:
             "output": self.output.name,
             "recording": picture.recording(self.recorder),
             "listens": f"listening on {self.osc}" if self.osc else "",
-            "osc": picture.wire(self._osc.last) if self._osc else None,
+            "osc": picture.wire(self.osc_server.last) if self.osc_server else None,
             "midi": picture.wire(self.midi.last) if self.midi else None,
             "learn": (self.midi.armed or None) if self.midi else None,
             "flux": picture.ask(lambda: round(self.ear.flux(), 2)),
@@ -357,7 +353,7 @@ class Session:
         allowed = Allowed(asked.allow)
         server = OscServer(self.controller, self.plan.osc, asked.send, self.complain, ours, allowed)
         self._closers.callback(server.stop)
-        self._osc = server
+        self.osc_server = server
         if server.start() and server.endpoint:
             self.osc = f"{self.plan.osc[0]}:{server.endpoint[1]}"
             if asked.announce:
@@ -368,9 +364,9 @@ class Session:
                 discovery.start()
 
     def _start_link(self) -> None:
-        self._joining = Joining(self.controller.transport, self.complain)
-        self._closers.callback(self._joining.stop)
-        self._joining.follow(self.plan.patch.movements.clock)
+        self.joining = Joining(self.controller.transport, self.complain)
+        self._closers.callback(self.joining.stop)
+        self.joining.follow(self.plan.patch.movements.clock)
 
     def _start_midi(self) -> None:
         from instrument.midi.rig import Midi
@@ -511,119 +507,3 @@ class Session:
             },
             self.performance.report(),
         )
-
-
-class Ears:
-    """Who is told of another patch, besides the terminal: MIDI, OSC and the log."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    def patch(self, patch: Patch) -> None:
-        """Its map and its endpoint hold from now on."""
-        from instrument.changing import values_of
-
-        session = self._session
-        if session._osc:
-            session._osc.send_to(patch.osc.send)
-        if session.midi:
-            session.midi.change(patch, values_of(patch, session.plan.voices))
-        if session._joining:
-            session._joining.follow(session.controller.transport.clock)
-
-    def error(self, text: str) -> None:
-        """Something in a file is wrong."""
-        if self._session._osc:
-            self._session._osc.tell_error(text)
-
-    def note(self, **fields: Any) -> None:
-        """For the log."""
-        read = max(0, self._session.link.telemetry().read)
-        if self._session.log:
-            self._session.log.note(read, **fields)
-        if self._session.recorder and fields.get("kind") == "patch":
-            self._session.recorder.mark(read, str(fields["name"]))
-
-
-class Housekeeping:
-    """The control thread: gestures on their way, events to the log, the status line. It never stops the sound."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
-        self._next_mark = 0.0
-        self._faults = Faults(session.complain)
-        self._overload = session.performance.overload
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def finish(self) -> None:
-        """Stop, then note what is left. Safe to call again, and before `start`."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(PATIENCE_S)
-        self._events()
-
-    def _run(self) -> None:
-        while not self._stop.wait(PUMP_S):
-            try:
-                self._turn(time.monotonic())
-            except Exception as error:  # a fault here must cost no more than a line
-                self._faults.report(f"{type(error).__name__}: {' '.join(str(error).split())}")
-
-    def _turn(self, now: float) -> None:
-        self._session.controller.pump()
-        self._events()
-        self._faults.flush()
-        if now >= self._next_mark:
-            self._next_mark = now + MARK_S
-            self._mark()
-        if self._session.showing:
-            self._session.showing.line(now)
-
-    def _events(self) -> None:
-        session = self._session
-        while events := session.link.events():
-            events = session.loading.noted(events)
-            if session.follower:
-                events = session.follower.noted(events)
-            if session.log:
-                session.log.events(events)
-            session.controller.heard(events)
-            for event in events:
-                self._tell(event)
-
-    def _tell(self, event: Any) -> None:
-        """What nobody asked for is said aloud."""
-        from instrument.controls import Joined, Op
-
-        at = event.at / self._session.sample_rate
-        if isinstance(event, Joined):
-            stem = Path(event.path).stem
-            anew = "" if event.name == stem else f": {stem} was written anew"
-            self._session.say(f"{event.name} joined as program {event.number - 1}{anew}")
-        elif event.op == Op.FUSE:
-            why = "runaway level" if event.parameter else "a number that is not finite"
-            self._session.complain(f"voice {event.voice + 1} was reset at {at:.1f} s: {why}")
-        elif event.op == Op.PARTNER:
-            self._weigh()
-        elif event.op == Op.EVENTS_LOST:
-            self._faults.report("events were lost, there was no time for them: a log of this set cannot be replayed")
-        elif event.op == Op.TAP_OVERFLOW:
-            self._session.complain(
-                f"the recording has {event.number} silent frames at {at:.1f} s: the disk was too slow"
-            )
-
-    def _weigh(self) -> None:
-        """Partners were taken or dropped: say so if it has become too much."""
-        before, self._overload = self._overload, self._session.performance.overload
-        if self._overload and self._overload != before:
-            self._session.complain(self._overload)
-
-    def _mark(self) -> None:
-        session = self._session
-        if session.log and (at := session.link.telemetry().read):
-            session.log.mark(at)

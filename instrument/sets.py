@@ -8,7 +8,6 @@ way of checkpoints to :mod:`instrument.loading`.
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,12 +19,13 @@ from instrument import saved, setlist
 from instrument.arguments import Value
 from instrument.changing import Changing, restarts
 from instrument.faults import Faults
-from instrument.loading import Bank, Loading, Stopped
+from instrument.loading import Bank, Loading
 from instrument.parameters import shorten, suggest
 from instrument.patch import Patch
 from instrument.patch_text import MAX_BYTES, line_of, parse
 from instrument.setlist import SetList
 from instrument.watching import Watched
+from instrument.worker import Worker
 
 if TYPE_CHECKING:
     from instrument.controller import Controller
@@ -100,8 +100,7 @@ class Sets:
         controller.patch, controller.patches = (0, found.names[0]), found.names
         self._watched: dict[Path, Watched] = {}
         self._news: list[tuple[Path, bytes]] = []  # what was saved while nothing could be done about it
-        self._wake, self._stop = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="patches", daemon=True)
+        self._worker = Worker("patches", LOOK_S, self._turn, self._failed, patience=PATIENCE_S, at_once=True)
         controller.act_on("patch", self._patch)
         controller.act_on("patch/next", lambda _arguments, _voices: lambda moment: self._step(1, moment))
         controller.act_on("patch/previous", lambda _arguments, _voices: lambda moment: self._step(-1, moment))
@@ -110,15 +109,13 @@ class Sets:
         """Watch and load from now on."""
         for path in self._files():
             self._watched[path] = Watched(path)
-        self._thread.start()
+        self._worker.start()
 
     def finish(self) -> None:
         """Stop. Safe to call again, and before `start`."""
-        self._stop.set()
-        self._wake.set()
+        self._worker.stop()
         self._loading.stop()
-        if self._thread.ident is not None:
-            self._thread.join(PATIENCE_S)
+        self._worker.finish()
 
     def moments(self, slot: int) -> int:
         """How many moments the checkpoint in ``slot`` holds, as far as it is the playing patch's. Any thread."""
@@ -153,7 +150,7 @@ class Sets:
         if place.bank is None:
             self._asked, place.fault = index, ""
             self._say(f"patch {index}, {place.name}: is being loaded, and comes as soon as it is")
-            self._wake.set()
+            self._worker.wake()
         elif index != self.playing or self._controller.silent:
             self._go(index, moment)
         else:
@@ -167,20 +164,12 @@ class Sets:
         self.changing.go(place.patch, place.bank, moment)
         self._ears.note(kind="patch", index=index, name=place.name, patch=place.patch.data)
         self._say(f"patch {index}: {place.name}")
-        self._wake.set()
+        self._worker.wake()
 
     # --- the thread
 
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self._turn()
-            except Stopped:
-                return
-            except Exception as error:  # a fault here must cost no more than a line
-                self._faults.report(f"patches: {_words(error)}")
-            self._wake.wait(LOOK_S)
-            self._wake.clear()
+    def _failed(self, text: str) -> None:
+        self._faults.report(f"patches: {text}")
 
     def _turn(self) -> None:
         self._look()
@@ -203,7 +192,7 @@ class Sets:
         for path, watched in self._watched.items():
             if (data := watched.look()) is not None:
                 self._news = [news for news in self._news if news[0] != path] + [(path, data)]
-        while self._news and not self._controller.silent and not self._stop.is_set():
+        while self._news and not self._controller.silent and not self._worker.stopped:
             path, data = self._news.pop(0)
             try:
                 self._saved(path, data)
@@ -302,7 +291,7 @@ class Sets:
 
     def _fill(self) -> None:
         """Load what is asked for, else the nearest patch that is not loaded and has room."""
-        while (index := self._next()) >= 0 and not self._stop.is_set():
+        while (index := self._next()) >= 0 and not self._worker.stopped:
             place = self.places[index]
             patch = place.patch
             try:
@@ -374,7 +363,3 @@ def _memory(patch: Patch) -> float:
         except OSError:
             continue
     return total
-
-
-def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

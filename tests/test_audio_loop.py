@@ -11,7 +11,8 @@ from fake_program import make_fake, make_program
 
 from instrument.audio.callback import serve_counted
 from instrument.audio.dsp import network_index
-from instrument.audio.performance import CLOSING_S, PANIC_S, Performance
+from instrument.audio.making import CLOSING_S, PANIC_S
+from instrument.audio.performance import Performance
 from instrument.audio.slots import Slot
 from instrument.audio.state import PENDING
 from instrument.audio.timing import UNLIMITED, Timing, make_timing

@@ -9,7 +9,8 @@ from test_audio_networks import SEED, made, slot, sound_of
 
 from engine.generator import make_generator
 from engine.quantize import dequantize
-from instrument.audio.performance import GROWING_S, Performance
+from instrument.audio.making import GROWING_S
+from instrument.audio.performance import Performance
 from instrument.audio.slots import Slot
 from instrument.controls import KEEP_STATE, MATURITY, OVERTAKEN, REFUSED, Command, Op
 from instrument.replay import commands_of

@@ -7,7 +7,7 @@ import pytest
 from fake_program import make_fake, make_program
 from test_audio_loop import RATE, blocks, jumps, offline, play
 
-from instrument.audio.performance import REST_S
+from instrument.audio.making import REST_S
 from instrument.audio.slots import Slot
 from instrument.audio.table import ROOM, Rules
 from instrument.audio.timing import UNLIMITED

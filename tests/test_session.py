@@ -25,8 +25,9 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 from engine.checkpoint import save
 from instrument import log, plan, replay, report
 from instrument.controls import KEEP_STATE, Event, Op, VoiceTelemetry
+from instrument.housekeeping import Housekeeping
 from instrument.keeping import Claim
-from instrument.session import SWITCH_S, Housekeeping, Interrupts, Session
+from instrument.session import SWITCH_S, Interrupts, Session
 
 ROOT = Path(__file__).parent.parent
 PLAY = [sys.executable, "-m", "instrument.start", "play"]

@@ -15,10 +15,10 @@ from engine import kernel_cache  # noqa: F401
 import numpy as np
 from numba import njit
 
+from instrument.audio.decks import glide_value
 from instrument.audio.dsp import CEILING, LIMITER_RINGS, LIMITER_ROOM, limit, quarter_sine
 from instrument.audio.memory import INNER, get_f64, set_f32, set_f64
 from instrument.audio.state import MAX_PAIRS, MAX_TURN, Record, glide_at, voice_at
-from instrument.audio.voices import glide_value
 from instrument.controls import OUTPUT, PARAMETERS
 from instrument.shared import W_PAIRS, load_acquire
 

@@ -14,10 +14,11 @@ from engine import kernel_cache  # noqa: F401
 import numpy as np
 from numba import njit
 
+from instrument.audio.decks import value_at
 from instrument.audio.loading import admit
 from instrument.audio.memory import INNER
 from instrument.audio.state import PLAYING, Record, voice_at
-from instrument.audio.voices import destination, switch, value_at
+from instrument.audio.voices import destination, switch
 from instrument.controls import KEEP_STATE, MATURITY
 
 _KEEP_STATE, _MATURITY = np.int64(KEEP_STATE), np.int64(MATURITY)

@@ -19,6 +19,7 @@ import numpy as np
 from numba import njit
 
 from engine.cpu.memory import flush_denormals, restore_denormals
+from instrument.audio.decks import end_loop, set_glide, value_at
 from instrument.audio.dsp import network_index
 from instrument.audio.history import grow, join
 from instrument.audio.loading import admit, drop, droppable, loadable, ready
@@ -53,7 +54,6 @@ from instrument.audio.state import (
 from instrument.audio.steering import steer
 from instrument.audio.voices import (
     destination,
-    end_loop,
     end_priming,
     forget_filters,
     generate,
@@ -62,10 +62,8 @@ from instrument.audio.voices import (
     new_dice,
     next_change,
     reseed,
-    set_glide,
     settle,
     switch,
-    value_at,
 )
 from instrument.controls import (
     ALREADY,

@@ -8,7 +8,7 @@ A network is chaotic: one other sample, and soon nothing is as it was. So that a
 is stored at the beginning of each of its up to 16 steps. Of every later pass each step is varied with a chance of
 `variation`: its dice are moved by those that no return rewinds (`engine.draw.varied`), by as much as variation says.
 The next step that is not comes back to the state it had at first. Variation is read when a pass begins, chances come
-from the dice, so nothing depends on how turns are cut. What ends a loop is in `instrument.audio.voices`.
+from the dice, so nothing depends on how turns are cut. What ends a loop is in `instrument.audio.decks`.
 """
 
 # mypy: disable-error-code="no-any-return"
@@ -23,6 +23,8 @@ from numba import njit
 
 from engine import draw
 from engine.cpu.hop import philox
+from instrument.audio.decks import copy_words, kept_state, lane_state, sides, sounding, value_at
+from instrument.audio.generating import partner_lane
 from instrument.audio.memory import INNER, get_i64, set_i64
 from instrument.audio.state import (
     FRESH_DICE,
@@ -42,7 +44,6 @@ from instrument.audio.state import (
     slot_at,
     voice_at,
 )
-from instrument.audio.voices import copy_words, kept_state, lane_state, partner_lane, sides, sounding, value_at
 from instrument.controls import VARIATION
 
 SHORTEST, LONGEST = 64, 1 << 40  # samples of a pass

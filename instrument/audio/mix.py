@@ -1,7 +1,7 @@
 """From the networks' sound to the frames that leave: crossfade, high-pass, gain, pan, mix, fuse.
 
 Render thread only, compiled; one sample at a time with state in records, so that nothing depends on how turns are cut.
-What the networks make is left to ``instrument.audio.voices``, filter and drive to ``shape``, pairs of channels and
+What the networks make is left to ``instrument.audio.generating``, filter and drive to ``shape``, pairs of channels and
 limiters to ``channels``, where the frames go to ``ring``.
 """
 
@@ -16,13 +16,13 @@ import numpy as np
 from numba import njit
 
 from instrument.audio.channels import LEFT, RIGHT, clear_buses, limit_pairs, limited, pair_of, share_out
+from instrument.audio.decks import past_of, rest_of, value_at
 from instrument.audio.dsp import LIMITER_ROOM, amplitude, quarter_sine, resampled, smooth
 from instrument.audio.memory import INNER, get_f64, set_f64
 from instrument.audio.parking import rest_gain
 from instrument.audio.pending import tell
 from instrument.audio.shape import is_shaped, shaped
 from instrument.audio.state import FADING, PARKED, PAST, ZERO, Record, deck_at, slot_at, voice_at
-from instrument.audio.voices import past_of, rest_of, value_at
 from instrument.controls import GAIN, LEVEL, MUTE, PAN, WIDTH, Op
 from instrument.shared import NEVER
 

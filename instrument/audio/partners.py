@@ -2,9 +2,9 @@
 
 Render thread only, compiled. What a voice is asked to have is its ``partner``; what its decks have follows from here,
 looked at in every turn, where turns are cut for it. A partner hears what its deck said lately, some samples for each
-one said meanwhile, until it has caught up; then both draw together (``instrument.audio.voices``), and its share in the
-blend rises. One that is dropped falls out of the blend first. What a switch of the voice's own network brings along,
-and what a voice has that nobody hears, is arranged where that happens.
+one said meanwhile, until it has caught up; then both draw together (``instrument.audio.generating``), and its share in
+the blend rises. One that is dropped falls out of the blend first. What a switch of the voice's own network brings
+along, and what a voice has that nobody hears, is arranged where that happens.
 """
 
 # mypy: disable-error-code="no-any-return"
@@ -16,7 +16,9 @@ from engine import kernel_cache  # noqa: F401
 # isort: split
 from numba import njit
 
+from instrument.audio.decks import past_of
 from instrument.audio.dsp import network_index
+from instrument.audio.generating import fitting, seat, set_share, share_at, tell_partner
 from instrument.audio.memory import INNER, get_f32, get_i64, set_i32
 from instrument.audio.state import (
     ALONE,
@@ -33,17 +35,7 @@ from instrument.audio.state import (
     slot_at,
     voice_at,
 )
-from instrument.audio.voices import (
-    ceil_div,
-    destination,
-    fitting,
-    level_of,
-    past_of,
-    seat,
-    set_share,
-    share_at,
-    tell_partner,
-)
+from instrument.audio.voices import ceil_div, destination, level_of
 
 
 @njit(**INNER)

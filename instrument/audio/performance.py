@@ -8,7 +8,6 @@ it playing for ever, a watch ends it.
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,42 +20,40 @@ from numpy.typing import NDArray
 from engine.config import ModelConfig, sound_differs
 from instrument.audio import loop
 from instrument.audio.dsp import (
-    EDGE_HZ,
-    LIMITER_RINGS,
-    LIMITER_ROOM,
-    MONO_HZ,
-    RELEASE_S,
-    highpass,
     lookahead,
     make_resampler,
     network_index,
-    tangents,
+)
+from instrument.audio.making import (
+    CLOSING_S,
+    constants,
+    make_decks,
+    make_glides,
+    make_modulations,
+    make_pairs,
+    make_shapes,
+    make_voices,
+    starting_values,
 )
 from instrument.audio.slots import Slot
 from instrument.audio.state import (
     ANCHOR,
     COMMAND,
     CORE,
-    DECK,
-    GLIDE,
-    LINE,
     LOOP,
-    MAX_PAIRS,
     MAX_TURN,
     MAX_VOICES,
     PAST,
     PENDING,
     PLAYING,
-    SHAPE,
     STEADY,
     STEPS,
     TIMES,
-    VOICE,
 )
 from instrument.audio.steering import SMOOTHED_S, STEERED_S
 from instrument.audio.table import ROOM, Rules, Table
 from instrument.audio.timing import SHARE, Timing, make_timing, measure, with_partners
-from instrument.controls import DEFAULTS, HIGHEST, LOWEST, MATURITY, OLDEST, PARAMETERS, Link
+from instrument.controls import MATURITY, Link
 from instrument.shared import (
     MAX_CHANNELS,
     NEVER,
@@ -71,16 +68,10 @@ from instrument.shared import (
     set_word,
 )
 
-GLIDE_S, OPENING_S, CLOSING_S, PANIC_S, FUSE_S = 0.020, 0.030, 0.100, 0.030, 0.010
-REST_S = 0.030  # a voice that is parked fades out, and one that is woken fades in
-METER_S, PEAK_S, FUSE_WINDOW_S = 0.3, 0.5, 0.5
-DRIVE_RISE_S, DRIVE_FALL_S, DRIVE_MEAN_S = 0.1, 2.0, 0.016  # how the drive follows loudness, and what is DC to it
 CONTROL_S = 0.002  # a command's way from the wire to the ring, in the latency sum
-GROWING_S = 0.05  # crossfade from epoch to epoch
 TAP_S = 4.0  # what the tap holds while a disk is busy
 OVERHEARD = PAST - 2 * MAX_TURN  # network samples that are not being written over while somebody looks at them
 SHORTEST_TURN, LONGEST_TURN = 16, 1024
-_LONG_AGO = -(1 << 60)
 
 
 class Configured(Protocol):
@@ -493,11 +484,11 @@ class Performance:
             "past": np.full((self._rows, 2, PAST), 0.0, np.float32),
             **self.table.addresses(),
             "voice_memory": np.tile(
-                _make_voices(start, self._grown(parameters), self._partners), self._rows // self.voices
+                make_voices(start, self._grown(parameters), self._partners), self._rows // self.voices
             ),
-            "deck_memory": np.tile(self._make_decks(start), self._rows // self.voices),
-            "glide_memory": _make_glides(self.voices, parameters),
-            "modulation_memory": _make_modulations(self.voices),
+            "deck_memory": np.tile(make_decks(start), self._rows // self.voices),
+            "glide_memory": make_glides(self.voices, parameters),
+            "modulation_memory": make_modulations(self.voices),
             "loop_memory": np.zeros(self.voices, LOOP),
             "anchor_memory": np.zeros(self._rows * STEPS, ANCHOR),
             "out": np.full((MAX_TURN, 2), 0.0, np.float32),
@@ -505,7 +496,7 @@ class Performance:
         }
         made |= {name: np.zeros(PENDING + 1, COMMAND) for name in ("front", "later")}
         made |= {name: np.full(MAX_TURN, 0.0) for name in ("left", "right")}
-        return made | _make_pairs(int(shared.words[W_CHANNELS]) // 2) | _make_shapes(self._rows, self.sample_rate)
+        return made | make_pairs(int(shared.words[W_CHANNELS]) // 2) | make_shapes(self._rows, self.sample_rate)
 
     @property
     def _rows(self) -> int:
@@ -515,7 +506,7 @@ class Performance:
     def _grown(self, parameters: Sequence[Sequence[float]] | None) -> list[int]:
         """The epoch that each voice's maturity means at the start."""
         last = len(self.slots) - 1
-        return [int(row[MATURITY] * last + 0.5) for row in _values(self.voices, parameters)]
+        return [int(row[MATURITY] * last + 0.5) for row in starting_values(self.voices, parameters)]
 
     def _mean_entropy(self) -> list[float]:
         """Bits a sample of each voice, over the time it played."""
@@ -532,7 +523,6 @@ class Performance:
             "slots": len(self.slots),
             "room": self.table.room,
             "top": len(self.slots),
-            "rest": int(REST_S * rate),
             "turn": timing.turn,
             "delay": timing.delay,
             "mix": -timing.delay,
@@ -542,31 +532,11 @@ class Performance:
             "nap": self._nap(),
             "offline": int(self._offline),
             "history": int(self._history),
-            "growing": int(GROWING_S * rate),
-            "glide": int(GLIDE_S * rate),
-            "opening": int(OPENING_S * rate),
             "closing": self.closing,
-            "fall": int(PANIC_S * rate),
-            "fuse": int(FUSE_S * rate),
-            "fade_start": _LONG_AGO,
-            "fade_from": 1.0,
-            "fade_to": 1.0,
-            "stop_at": NEVER,
-            "tap_from": -1,
-            "release": _blend(RELEASE_S * rate),
-            "meter_blend": _blend(METER_S * rate),
-            "meter_fall": 1.0 - _blend(PEAK_S * rate),
-            "fuse_blend": _blend(FUSE_WINDOW_S * rate),
-            "drive_rise": 1.0 / (DRIVE_RISE_S * rate),
-            "drive_fall": 1.0 / (DRIVE_FALL_S * rate),
-            "drive_mean": 1.0 / (DRIVE_MEAN_S * rate),
-            "reduction": 1.0,
-            "edge": _blend(rate / (2.0 * math.pi * EDGE_HZ)),
+            **constants(rate),
             "entropy_blend": timing.turn / (timing.turn + SMOOTHED_S * rate),
             "steer_blend": timing.turn / (STEERED_S * rate),
         }
-        values |= zip(("b0", "b1", "b2", "a1", "a2"), highpass(rate), strict=True)
-        values |= zip(("s0", "s1", "s2", "t1", "t2"), highpass(rate, MONO_HZ), strict=True)
         values |= {name: array.ctypes.data for name, array in self._memory.items()}
         for name, value in values.items():
             core[name] = value
@@ -576,13 +546,6 @@ class Performance:
         """Microseconds to sleep when the ring is full: a quarter of a block, or of what it then holds beyond one."""
         frames = min(self.block, self.ring_frames - self.block)
         return int(np.clip(0.25e6 * frames / self.sample_rate, 50, 1000))
-
-    def _make_decks(self, start: Sequence[int]) -> NDArray[np.void]:
-        decks = np.zeros(2 * self.voices, DECK)
-        for v, k in enumerate(start):
-            decks["slot"][2 * v : 2 * v + 2] = k
-        decks["partner"] = -1
-        return decks
 
 
 def _signed(mask: int) -> int:
@@ -594,71 +557,6 @@ def _turn_in(timing: Mapping[str, Any]) -> int:
     """An earlier set's turn, checked later with the rest of it."""
     turn = timing.get("turn")
     return turn if isinstance(turn, int) and SHORTEST_TURN <= turn <= LONGEST_TURN else SHORTEST_TURN
-
-
-def _blend(samples: float) -> float:
-    """Share of the new value in a one-pole average of this time constant."""
-    return 1.0 - math.exp(-1.0 / samples)
-
-
-def _make_voices(start: Sequence[int], grown: Sequence[int], partners: Sequence[int]) -> NDArray[np.void]:
-    voices = np.zeros(len(start), VOICE)
-    voices["slot"], voices["wanted"], voices["grown"] = start, -1, grown
-    voices["partner"] = partners
-    voices["fuse_at"] = voices["fuse_back"] = NEVER
-    voices["rest_start"], voices["rest_from"], voices["rest_to"] = _LONG_AGO, 1.0, 1.0
-    voices["steer"] = 1.0
-    return voices
-
-
-def _make_glides(voices: int, parameters: Sequence[Sequence[float]] | None) -> NDArray[np.void]:
-    glides = np.zeros(voices * PARAMETERS, GLIDE)
-    values = _values(voices, parameters)
-    if values.shape != (voices, PARAMETERS) or not np.isfinite(values).all():
-        raise ValueError(f"parameters: shape {values.shape}: {PARAMETERS} finite values for each of {voices} voices")
-    glides["target"] = values.reshape(-1)
-    glides["end"] = _LONG_AGO
-    glides["low"], glides["high"] = np.tile(LOWEST, voices), np.tile(HIGHEST, voices)
-    return glides
-
-
-def _make_modulations(voices: int) -> NDArray[np.void]:
-    glides = np.zeros(voices * PARAMETERS, GLIDE)
-    glides["end"] = _LONG_AGO
-    span = np.subtract(HIGHEST, LOWEST)
-    glides["low"], glides["high"] = np.tile(-span, voices), np.tile(span, voices)
-    return glides
-
-
-def _make_pairs(pairs: int) -> dict[str, NDArray[Any]]:
-    """What the pairs of channels need: with one, the limiter of the stereo sum is all there is."""
-    several = pairs if pairs > 1 else 0
-    limiters = np.full((1 + several, LIMITER_RINGS, LIMITER_ROOM), 0.0)
-    limiters[:, :2] = 1.0  # need and held
-    return {
-        "limiters": limiters,
-        "buses": np.full((max(1, several), 2, MAX_TURN), 0.0),
-        "wide": np.full((MAX_TURN, 2 * max(1, several)), 0.0, np.float32),
-    }
-
-
-def _make_shapes(rows: int, sample_rate: int) -> dict[str, NDArray[Any]]:
-    """What filters and drives need, (rows), and every voice's share in each pair of channels."""
-    return {
-        "shape_memory": np.zeros(rows, SHAPE),
-        "line_memory": np.full((rows, 3, LINE), 0.0),
-        "tangents": tangents(sample_rate),
-        "share_memory": np.full((rows, MAX_PAIRS), 0.0),
-    }
-
-
-def _values(voices: int, parameters: Sequence[Sequence[float]] | None) -> NDArray[np.float64]:
-    """Starting values, (voices, PARAMETERS); rows of an older log, which knew fewer, are filled up."""
-    rows = [DEFAULTS] * voices if parameters is None else parameters
-    lengths = sorted({len(row) for row in rows})
-    if not lengths or lengths[0] < OLDEST or lengths[-1] > PARAMETERS:
-        raise ValueError(f"parameters: rows of {lengths}: {PARAMETERS} values for each voice expected")
-    return np.array([[*row, *DEFAULTS[len(row) :]] for row in rows], np.float64)
 
 
 def _check(

@@ -25,10 +25,10 @@ import math
 import numpy as np
 from numba import njit
 
+from instrument.audio.decks import rest_of, value_at
 from instrument.audio.dsp import DAMPING, HALFBAND, SWEEP, amplitude, smooth
 from instrument.audio.memory import INNER, get_f64, set_f64
 from instrument.audio.state import LINE, Record, shape_at, slot_at, voice_at
-from instrument.audio.voices import rest_of, value_at
 from instrument.controls import DRIVE, FILTER
 
 _FILTER, _DRIVE = np.int64(FILTER), np.int64(DRIVE)

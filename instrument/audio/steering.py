@@ -14,9 +14,9 @@ from engine import kernel_cache  # noqa: F401
 import numpy as np
 from numba import njit
 
+from instrument.audio.decks import lane_state, sounding, value_at
 from instrument.audio.memory import INNER, get_f64
 from instrument.audio.state import MEASURED, PARKED, SILENT, Record, deck_at, slot_at, voice_at
-from instrument.audio.voices import lane_state, sounding, value_at
 from instrument.controls import ENTROPY, TEMPERATURE
 
 LOWEST_FACTOR, HIGHEST_FACTOR = 0.5, 2.0

@@ -1,14 +1,9 @@
-"""Voices and their networks: generating, priming, changing from one to another.
+"""Voices and their networks: generating, priming, changing from one to another, jumps and fresh starts.
 
-Render thread only, compiled. A voice has two decks: the one that plays, and the one it is changing to. A deck is a
-slot (a network with a lane for each voice), and the last PAST samples of that network's own sound, of a stereo voice
-on each side. Network sample i of
-a slot lies at session sample i target / source, for ever: so positions need no state, and nothing depends on how turns
-are cut.
-
-A change of slot: the other network's lane either takes over the recurrent state, or starts afresh and is primed with
-what the voice just played, ``rate`` samples for each one played meanwhile, until it has caught up; when that will
-be is known at once. Then both run for the crossfade. What is mixed from it is left to ``instrument.audio.mix``.
+Render thread only, compiled. A change of slot: the other network's lane either takes over the recurrent state, or
+starts afresh and is primed with what the voice just played, ``rate`` samples for each one played meanwhile, until it
+has caught up; when that will be is known at once. Then both run for the crossfade. How samples are made is left to
+``instrument.audio.generating``, what is mixed from them to ``instrument.audio.mix``.
 """
 
 # mypy: disable-error-code="no-any-return"
@@ -23,15 +18,34 @@ import math
 import numpy as np
 from numba import njit
 
-from instrument.audio.dsp import network_index, smooth
+from instrument.audio.decks import (
+    HEADER,
+    carry_loop,
+    copy_words,
+    end_loop,
+    hand_dice,
+    lane_state,
+    past_of,
+    put,
+    sides,
+    sounding,
+)
+from instrument.audio.dsp import network_index
+from instrument.audio.generating import (
+    decode,
+    fitting,
+    lanes_of,
+    partner_lane,
+    run_slot,
+    seat,
+    take_partner,
+    tell_partner,
+)
 from instrument.audio.memory import (
     INNER,
     call_3,
     call_4,
-    call_6,
-    call_9,
     get_f32,
-    get_i32,
     get_i64,
     set_f32,
     set_i32,
@@ -46,160 +60,27 @@ from instrument.audio.state import (
     LEAVING,
     LISTENING,
     LOOPING,
-    OFF,
     PARKED,
     PARTING,
     PAST,
     PRIMING,
     SILENT,
-    SPREAD,
     STEADY,
-    STEPS,
     WITH,
     ZERO,
     Record,
-    anchor_at,
     deck_at,
-    glide_at,
     loop_at,
     shape_at,
     slot_at,
     voice_at,
 )
-from instrument.controls import BLEND, KEEP_STATE, PARAMETERS, TEMPERATURE, Op
+from instrument.controls import KEEP_STATE, Op
 from instrument.shared import NEVER
 
 _SWITCHED, _PRIMED, _SETTLED = np.int64(Op.SWITCHED), np.int64(Op.PRIMED), np.int64(Op.SETTLED)
 _KEEP_STATE = np.int64(KEEP_STATE)
 _FRESH = 3  # reset mode
-_TEMPERATURE, _BLEND = np.int64(TEMPERATURE), np.int64(BLEND)
-_HEADER = (0, 1, 3, 4, 5, 6, 7)  # all but the clock: the dice and what was measured, which belong to the voice
-
-
-@njit(**INNER)
-def past_of(core: Record, v: int, d: int) -> int:
-    """Address of the ring of network samples of deck d of voice v, or of that row."""
-    address: int = core.past + (v * 2 + d) * PAST * 4
-    return address
-
-
-@njit(**INNER)
-def sides(core: Record, v: int) -> int:
-    """1, or 2 where voice v has a right side, which is row ``core.voices + v``."""
-    count: int = 1 + (core.stereo >> v & 1)
-    return count
-
-
-@njit(**INNER)
-def put(core: Record, v: int, d: int, k: int) -> None:
-    """Deck d of voice v is on slot k."""
-    for side in range(sides(core, v)):
-        deck_at(core.deck_memory, (side * core.voices + v) * 2 + d).slot = k
-
-
-@njit(**INNER)
-def lane_state(slot: Record, v: int) -> int:
-    """Address of voice v's state in ``slot``."""
-    address: int = slot.state + v * slot.state_bytes
-    return address
-
-
-@njit(**INNER)
-def kept_state(slot: Record, v: int, step: int) -> int:
-    """Address of what voice v's loop returns to at a step while it plays ``slot``."""
-    address: int = slot.kept + (v * STEPS + step) * slot.state_bytes
-    return address
-
-
-@njit(**INNER)
-def sounding(core: Record, v: int) -> int:
-    """The deck, 0 or 1, that voice v plays, or fades to."""
-    voice = voice_at(core.voice_memory, v)
-    d: int = 1 - voice.deck if voice.phase == FADING else voice.deck
-    return d
-
-
-@njit(**INNER)
-def end_loop(core: Record, v: int) -> None:
-    """Voice v is put back no more; it goes on from where it is, its dice unmoved."""
-    loop = loop_at(core.loop_memory, v)
-    if loop.state == OFF:
-        return
-    loop.state = OFF
-    voice = voice_at(core.voice_memory, v)
-    for d in range(2):
-        if d == voice.deck or voice.phase != STEADY:  # what the other deck was on may be gone
-            slot = slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + d).slot)
-            set_i64(lane_state(slot, v), SPREAD, 0)
-
-
-@njit(**INNER)
-def carry_loop(core: Record, v: int, old: Record, new: Record) -> None:
-    """What voice v returns to goes along to a slot of equal architecture; but not what a moment of the old one said."""
-    loop = loop_at(core.loop_memory, v)
-    if loop.state != LOOPING:
-        return
-    copy_words(kept_state(old, v, 0), kept_state(new, v, 0), loop.stored * old.state_bytes // 8)
-    for side in range(sides(core, v)):
-        for step in range(loop.stored):
-            anchor_at(core.anchor_memory, (side * core.voices + v) * STEPS + step).speech_left = 0
-
-
-@njit(**INNER)
-def copy_words(source: int, target: int, n: int) -> None:
-    """n words from one address to another."""
-    for word in range(n):
-        set_i64(target, word, get_i64(source, word))
-
-
-@njit(**INNER)
-def glide_value(glide: Record, at: int) -> float:
-    """A parameter's value at session sample ``at``: linear, exact at its end."""
-    value: float = glide.target if at >= glide.end else glide.target - glide.step * (glide.end - at)
-    return value
-
-
-@njit(**INNER)
-def value_at(core: Record, v: int, parameter: int, at: int) -> float:
-    """Voice v's parameter at session sample ``at``, as it sounds: what was set and its modulation, within the range."""
-    i = v * PARAMETERS + parameter
-    glide = glide_at(core.glide_memory, i)
-    value: float = glide_value(glide, at) + glide_value(glide_at(core.modulation_memory, i), at)
-    return min(max(value, glide.low), glide.high)
-
-
-@njit(**INNER)
-def rest_of(core: Record, v: int, parameter: int) -> int:
-    """The session sample from which on voice v's parameter no longer moves."""
-    i = v * PARAMETERS + parameter
-    end: int = max(glide_at(core.glide_memory, i).end, glide_at(core.modulation_memory, i).end)
-    return end
-
-
-@njit(**INNER)
-def set_glide(glide: Record, at: int, value: float, ramp: int) -> None:
-    """Begin a ramp of ``ramp`` samples (1 or more) at ``at``; the same one again is no news."""
-    if value == glide.target and ramp == glide.ramp:
-        return
-    now = glide_value(glide, at - 1)
-    glide.target = value
-    glide.step = (value - now) / ramp
-    glide.end = at + ramp - 1
-    glide.ramp = ramp
-
-
-@njit(**INNER)
-def lanes_of(core: Record, k: int) -> int:
-    """Mask of the voices that slot k must generate for."""
-    mask = 0
-    for v in range(core.voices):
-        voice = voice_at(core.voice_memory, v)
-        if voice.parked == PARKED:
-            continue
-        coming = voice.phase == FADING and deck_at(core.deck_memory, v * 2 + 1 - voice.deck).slot == k
-        if coming or deck_at(core.deck_memory, v * 2 + voice.deck).slot == k:
-            mask |= 1 << v
-    return mask
 
 
 @njit(**INNER)
@@ -223,209 +104,6 @@ def generate(core: Record, n: int) -> None:
 
 
 @njit(**INNER)
-def run_slot(core: Record, k: int, mask: int, first: int, count: int) -> None:
-    """Slot k: ``count`` network samples from index ``first`` for the lanes of ``mask``."""
-    slot = slot_at(core.slot_memory, k)
-    for v in range(core.voices):
-        if mask >> v & 1:
-            factor = voice_at(core.voice_memory, v).steer
-            for i in range(count):
-                t = value_at(core, v, _TEMPERATURE, (first + i) * slot.target // slot.source) * factor
-                set_f32(slot.betas, v * slot.stride + i, np.float32(1.0 / t))
-    spoken, joined = speakers(core, k, mask), in_company(core, k, mask)
-    alone = mask & ~spoken & ~joined
-    faults = ZERO
-    if alone:
-        faults = call_6(slot.generate, (slot.context, alone, count, slot.betas, slot.tokens, slot.stride))
-    for v in range(core.voices):
-        if spoken >> v & 1:
-            faults |= speak(core, v, k, first, count)
-        elif joined >> v & 1:
-            faults |= draw_blended(core, v, k, first, ZERO, count)
-    for v in range(core.voices):
-        if mask >> v & 1:
-            d, row = deck_on(core, v, k), v * slot.stride * 4
-            decode(core, v, d, slot.tokens + row, first, count)
-            if core.stereo >> v & 1:
-                decode(core, core.voices + v, d, slot.right_tokens + row, first, count)
-            if faults >> v & 1:
-                voice_at(core.voice_memory, v).fault = 1
-
-
-@njit(**INNER)
-def deck_on(core: Record, v: int, k: int) -> int:
-    """Which deck of voice v plays slot k, 0 or 1."""
-    voice = voice_at(core.voice_memory, v)
-    d: int = voice.deck if deck_at(core.deck_memory, v * 2 + voice.deck).slot == k else 1 - voice.deck
-    return d
-
-
-@njit(**INNER)
-def speakers(core: Record, k: int, mask: int) -> int:
-    """Mask of the lanes of slot k, among those of ``mask``, that still say what a jump gave them to say."""
-    spoken = 0
-    for v in range(core.voices):
-        if mask >> v & 1 and deck_at(core.deck_memory, v * 2 + deck_on(core, v, k)).speech_left > 0:
-            spoken |= 1 << v
-    return spoken
-
-
-@njit(**INNER)
-def speak(core: Record, v: int, k: int, first: int, count: int) -> int:
-    """Lane v of slot k hears what it is given to say, and then goes on by itself, ``count`` samples in all.
-
-    Returns its fault, as generate does. Dice rest while it is told what to say.
-    """
-    slot = slot_at(core.slot_memory, k)
-    deck = deck_at(core.deck_memory, v * 2 + deck_on(core, v, k))
-    n = min(count, deck.speech_left)
-    row, right = slot.tokens + v * slot.stride * 4, slot.right_tokens + v * slot.stride * 4
-    for i in range(n):
-        set_i32(row, i, get_i32(deck.speech, i))
-        if core.stereo >> v & 1:
-            set_i32(right, i, get_i32(deck.speech, i))
-    call_4(slot.prime, (slot.context, v, row, n))
-    joined = deck.company >= JOINED
-    if joined:
-        tell_partner(core, v, deck_on(core, v, k), row, n)
-    deck.speech += 4 * n
-    deck.speech_left -= n
-    if n == count:
-        return 0
-    if joined:
-        return draw_blended(core, v, k, first, n, count)
-    faults: int = call_6(
-        slot.generate, (slot.context, 1 << v, count - n, slot.betas + 4 * n, slot.tokens + 4 * n, slot.stride)
-    )
-    return faults
-
-
-@njit(**INNER)
-def decode(core: Record, v: int, d: int, tokens: int, first: int, count: int) -> None:
-    """Turn tokens into sound on deck d of voice v, or of that row: levels, the pre-emphasis undone, clipped to [-1, 1].
-
-    A jump would be a step from the sample before: the step is added back and dies away (`settling` a sample).
-    """
-    deck = deck_at(core.deck_memory, v * 2 + d)
-    slot = slot_at(core.slot_memory, deck.slot)
-    past = past_of(core, v, d)
-    y = deck.decoded
-    for i in range(count):
-        token = min(max(get_i32(tokens, i), 0), slot.q_levels - 1)
-        y = float(get_f32(slot.levels, token)) + slot.preemphasis * y
-        if deck.jumped != 0:
-            deck.step = float(get_f32(past, (first + i - 1) & (PAST - 1))) - y
-            deck.jumped = 0
-        set_f32(past, (first + i) & (PAST - 1), np.float32(min(max(y + deck.step, -1.0), 1.0)))
-        deck.step *= slot.settling
-    deck.decoded = y
-
-
-# --- partners: a deck's network blended with another that hears the same samples, in a lane of its own for each deck
-
-
-@njit(**INNER)
-def partner_lane(core: Record, v: int, d: int) -> int:
-    """Lane of the partner of voice v's deck d, in its slot."""
-    slot = slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + d).partner)
-    lane: int = slot.lanes * (1 + d) + v
-    return lane
-
-
-@njit(**INNER)
-def fitting(core: Record, k: int, p: int) -> int:
-    """``p`` if that slot may be the partner of slot k, else -1."""
-    if p < 0 or p >= core.room:
-        return -1
-    slot, other = slot_at(core.slot_memory, k), slot_at(core.slot_memory, p)
-    fits = other.ready != 0 and slot.blend != 0 and other.blend != 0 and slot.family == other.family
-    return p if fits else -1
-
-
-@njit(**INNER)
-def in_company(core: Record, k: int, mask: int) -> int:
-    """Mask of the lanes of slot k, among those of ``mask``, that are blended with a partner."""
-    joined = 0
-    for v in range(core.voices):
-        if mask >> v & 1 and deck_at(core.deck_memory, v * 2 + deck_on(core, v, k)).company >= JOINED:
-            joined |= 1 << v
-    return joined
-
-
-@njit(**INNER)
-def share_at(core: Record, deck: Record, at: int) -> float:
-    """How much of the blend a deck's partner has at session sample ``at``: its fade in or out."""
-    t = smooth((at - deck.share_start + 1) / core.glide)
-    share: float = deck.share_from + (deck.share_to - deck.share_from) * t
-    return share
-
-
-@njit(**INNER)
-def set_share(core: Record, deck: Record, at: int, share: float, to: float) -> None:
-    """From session sample ``at`` on the partner's share goes from ``share`` to ``to``."""
-    deck.share_start, deck.share_from, deck.share_to = at, share, to
-
-
-@njit(**INNER)
-def draw_blended(core: Record, v: int, k: int, first: int, begin: int, count: int) -> int:
-    """Samples ``begin`` to ``count`` of the turn whose first is ``first``, for voice v on slot k and its partner.
-
-    Returns its fault, as generate does.
-    """
-    slot, d = slot_at(core.slot_memory, k), deck_on(core, v, k)
-    deck = deck_at(core.deck_memory, v * 2 + d)
-    other = slot_at(core.slot_memory, deck.partner)
-    for i in range(begin, count):
-        at = (first + i) * slot.target // slot.source
-        set_f32(slot.blends, i, np.float32(value_at(core, v, _BLEND, at) * share_at(core, deck, at)))
-    row = 4 * (v * slot.stride + begin)
-    lanes = (slot.context, v, other.context, partner_lane(core, v, d))
-    rows = (slot.betas + row, slot.blends + 4 * begin, slot.tokens + row, slot.right_tokens + row)
-    fault: int = call_9(slot.blend, (*lanes, count - begin, *rows))
-    return fault << v
-
-
-@njit(**INNER)
-def tell_partner(core: Record, v: int, d: int, tokens: int, n: int) -> None:
-    """The partner of deck d hears n samples."""
-    other = slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + d).partner)
-    call_4(other.prime, (other.context, partner_lane(core, v, d), tokens, n))
-
-
-@njit(**INNER)
-def seat(core: Record, v: int, d: int, p: int, company: int) -> None:
-    """Slot ``p`` becomes the partner of deck d, fresh, with the voice's dice; -1 leaves it alone."""
-    deck = deck_at(core.deck_memory, v * 2 + d)
-    deck.partner, deck.company = p, company if p >= 0 else ALONE
-    set_share(core, deck, core.mix + core.delay - core.glide, 1.0, 1.0)
-    if p < 0:
-        return
-    other, lane = slot_at(core.slot_memory, p), partner_lane(core, v, d)
-    source, target = lane_state(slot_at(core.slot_memory, deck.slot), v), lane_state(other, lane)
-    for word in _HEADER:
-        set_i64(target, word, get_i64(source, word))
-    call_3(other.reset, (other.context, lane, _FRESH))
-
-
-@njit(**INNER)
-def take_partner(core: Record, v: int) -> None:
-    """The partner of the playing deck goes along to the other one, whose network takes the state over."""
-    d = voice_at(core.voice_memory, v).deck
-    a, b = deck_at(core.deck_memory, v * 2 + d), deck_at(core.deck_memory, v * 2 + 1 - d)
-    seat(core, v, 1 - d, fitting(core, b.slot, a.partner) if a.company >= JOINED else -1, a.company)
-    if b.company == ALONE:
-        return
-    other = slot_at(core.slot_memory, b.partner)
-    mine, its = partner_lane(core, v, d), partner_lane(core, v, 1 - d)
-    copy_words(lane_state(other, mine), lane_state(other, its), other.state_bytes // 8)
-    copy_words(kept_state(other, mine, 0), kept_state(other, its, 0), STEPS * other.state_bytes // 8)
-    b.company_at, b.share_start, b.share_from, b.share_to = a.company_at, a.share_start, a.share_from, a.share_to
-
-
-# --- changing networks
-
-
-@njit(**INNER)
 def clear_past(core: Record, v: int, d: int) -> None:
     """Forget the sound of a deck."""
     for side in range(sides(core, v)):
@@ -436,14 +114,6 @@ def clear_past(core: Record, v: int, d: int) -> None:
         deck = deck_at(core.deck_memory, row * 2 + d)
         deck.decoded, deck.previous, deck.step = 0.0, 0.0, 0.0
         deck.jumped, deck.speech_left = 0, 0
-
-
-@njit(**INNER)
-def hand_dice(core: Record, v: int, old: Record, new: Record) -> None:
-    """Copy the words of the state that belong to the voice from lane v of slot ``old`` to lane v of ``new``."""
-    source, target = lane_state(old, v), lane_state(new, v)
-    for word in _HEADER:
-        set_i64(target, word, get_i64(source, word))
 
 
 @njit(**INNER)
@@ -686,9 +356,6 @@ def settle(core: Record, v: int) -> None:
         begin_switch(core, v, wanted, voice.wanted_ramp, voice.wanted_flags)
 
 
-# --- reseed, seed and moments
-
-
 @njit(**INNER)
 def jump(core: Record, v: int, index: int) -> bool:
     """Put the network that voice v plays, or fades to, to its moment ``index``, where it says the attack first.
@@ -703,7 +370,7 @@ def jump(core: Record, v: int, index: int) -> bool:
     end_loop(core, v)
     source, target = slot.moments + index * slot.state_bytes, lane_state(slot, v)
     for word in range(slot.state_bytes // 8):
-        if word not in _HEADER:
+        if word not in HEADER:
             set_i64(target, word, get_i64(source, word))
     for side in range(sides(core, v)):
         own = deck_at(core.deck_memory, (side * core.voices + v) * 2 + d)
