@@ -24,7 +24,7 @@ play: $(VENV)/.play-ready
 	@$(BIN)/samplernn play $(ARGS)
 
 test: $(VENV)/.test-ready lint types
-	@$(BIN)/python -m pytest $(ARGS)
+	@bash tools/run-tests $(BIN)/python $(ARGS)
 
 soak: $(VENV)/.test-ready $(VENV)/.clients-ready
 	@$(BIN)/python -m pytest -m soak --timeout 3600 $(ARGS)

@@ -57,3 +57,9 @@ def test_a_wheel_carries_patches_and_checkpoints() -> None:
         assert folder in wheel["only-include"]
         assert wheel["sources"][folder] == f"instrument/data/{folder}"
         assert any((ROOT / folder).iterdir())
+
+
+def test_what_is_called_live_is_there() -> None:
+    from conftest import LIVE
+
+    assert {path.stem for path in (ROOT / "tests").glob("test_*.py")} > LIVE
