@@ -118,6 +118,7 @@ class Controller:
         self._serials, self._asked = itertools.count(1), dict[int, float]()
         self._latencies: deque[float] = deque(maxlen=KEPT)
         self._silent, self._history = False, history
+        self.at_panic: list[Callable[[], None]] = []  # what others have under way that would end its silence
         self.escape = "off"  # what the live listener shall do (instrument.ear)
         self.also: dict[str, Callable[[], float]] = {}  # telemetry that others work out, by name
         self._authors = Authors()
@@ -575,6 +576,8 @@ class Controller:
         self._silent = True
         self._future.clear()
         self._launches.cancel()
+        for forget in self.at_panic:
+            forget()
         self._outbox.drop((Op.SWITCH, Op.RESUME))
         self._movement.stop(None, moment)
         self._loops.forget()

@@ -101,6 +101,7 @@ class Sets:
         self._watched: dict[Path, Watched] = {}
         self._news: list[tuple[Path, bytes]] = []  # what was saved while nothing could be done about it
         self._worker = Worker("patches", LOOK_S, self._turn, self._failed, patience=PATIENCE_S, at_once=True)
+        controller.at_panic.append(self._forget)
         controller.act_on("patch", self._patch)
         controller.act_on("patch/next", lambda _arguments, _voices: lambda moment: self._step(1, moment))
         controller.act_on("patch/previous", lambda _arguments, _voices: lambda moment: self._step(-1, moment))
@@ -155,6 +156,10 @@ class Sets:
             self._go(index, moment)
         else:
             self._asked = -1
+
+    def _forget(self) -> None:
+        """After a panic nothing sounds by itself, a patch that was being loaded neither."""
+        self._asked = -1
 
     def _go(self, index: int, moment: float) -> None:
         place = self.places[index]

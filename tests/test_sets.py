@@ -176,6 +176,30 @@ def test_what_is_asked_for_while_it_loads_comes_when_it_is_there(folder: Path, m
     check_replay(folder)
 
 
+def test_a_panic_forgets_the_patch_that_is_being_loaded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+    prepare = sets.Loading.prepare
+
+    def slow(self: object, entries: object, *rest: object) -> object:
+        go_on.wait(20)
+        return prepare(self, entries, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sets.Loading, "prepare", slow)
+    with Playing(folder / "set.yaml") as playing:
+        playing.controller.trigger("patch/next")
+        playing.hear("patch 1, second: is being loaded")
+        playing.controller.panic()
+        go_on.set()
+        playing.loaded(4)
+        playing.go_on(5000)
+        assert playing.controller.silent
+        assert playing.session.link.telemetry().silent
+        assert playing.controller.get("patch") == "first"
+        playing.controller.trigger("patch/next")  # asked for anew it comes
+        playing.until(lambda: playing.plays("lstm") and not playing.session.link.telemetry().silent)
+    check_replay(folder)
+
+
 def test_only_what_has_room_is_loaded_and_the_rest_is_let_go(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sets, "MEMORY", 0)
     with Playing(folder / "set.yaml") as playing:
