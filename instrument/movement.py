@@ -21,6 +21,7 @@ from instrument.tracks import GLIDE, Motion, Track
 from instrument.transport import Transport
 
 LEAD = 0.25  # seconds a sweep's segment is on the ring before it begins: an interpreter stalled for 200 ms misses none
+DOUBT = 2.0  # seconds by which the clock may be ahead of what is played, while a lost device is not known to be lost
 
 Voices = tuple[int, ...]  # from 0
 
@@ -71,11 +72,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Segment:
-    """A sweep's segment that lies on the ring and cannot be taken back, begun or not."""
+    """A line that lies on the ring from sample ``at`` and cannot be taken back, begun or not.
+
+    Known by its sample alone: moments slip away from samples with every underrun and every device that is lost.
+    """
 
     parameter: Parameter
     voices: frozenset[int]
-    start: float
     at: int
 
 
@@ -154,7 +157,9 @@ class Movement:
             for track in tracks:
                 track.forget(moment)
         self._runs = [run for run in self._runs if run.voices]
-        self._pushed = [segment for segment in self._pushed if segment.start > moment]
+        if self._pushed:
+            begun = self._desk.sample(moment) - round(DOUBT * self._desk.sample_rate)
+            self._pushed = [segment for segment in self._pushed if segment.at > begun]
 
     def _draw(self, run: Run) -> None:
         """Push the run's lines that begin within LEAD."""
@@ -167,19 +172,21 @@ class Movement:
                 track.add(Motion(start, run.line.value, seconds, run.number))
             wait = min(GLIDE, seconds) if run.line.jumped else 0.0  # the line begins wherever the jump then is
             at += round(wait * self._desk.sample_rate)
-            self._pushed.append(Segment(run.parameter, frozenset(voices), start + wait, at))
+            self._pushed.append(Segment(run.parameter, frozenset(voices), at))
             self._send(run.parameter, voices, at, run.line.value, seconds - wait, None)
             run.end = start + seconds
             run.line = next(run.lines, None)
 
     def _place(self, run: Run, line: Line) -> tuple[float, int, float]:
-        """(moment, sample, seconds) of a line's start and length, as the tempo now is."""
-        if not run.beats:
-            offset = line.start
-            return run.moment + offset, run.first + round(offset * self._desk.sample_rate), line.length
-        begin = self._desk.transport.seconds(run.count + line.start)
-        end = self._desk.transport.seconds(run.count + line.start + line.length)
-        return self._desk.moment_of(begin), round(begin * self._desk.sample_rate), end - begin
+        """(moment, sample, seconds) of a line's start and length, as the tempo and the clock now are."""
+        rate, transport = self._desk.sample_rate, self._desk.transport
+        if run.beats:
+            begin = transport.seconds(run.count + line.start)
+            at, seconds = round(begin * rate), transport.seconds(run.count + line.start + line.length) - begin
+        else:
+            at, seconds = run.first + round(line.start * rate), line.length
+        start = self._desk.moment_of(at / rate) if line.start else run.moment  # behind what else happened then
+        return start, at, seconds
 
     def _led(self, parameter: Parameter, voices: Voices) -> bool:
         """Whether a sweep of the parameter leads one of ``voices``."""
@@ -203,13 +210,15 @@ class Movement:
                 run.voices.difference_update(voices)
         for track in self._touched(parameter, voices):
             track.end_runs(moment)
-        coming = [s for s in self._pushed if s.parameter is parameter and s.start > moment]
-        return sorted((s for s in coming if s.voices.intersection(voices)), key=lambda s: s.at)
+        found = [s for s in self._pushed if s.parameter is parameter and s.voices.intersection(voices)]
+        here = self._desk.sample(moment) if found else 0
+        return sorted((s for s in found if s.at > here), key=lambda s: s.at)
 
     def _overtake(self, parameter: Parameter, voices: Voices, segments: list[Segment]) -> None:
         """Right behind each segment that comes all the same, back to the course that replaced it."""
         for segment in segments:
-            target, seconds = self._tracks[parameter.name][voices[0]].course(segment.start)
+            start = self._desk.moment_of(segment.at / self._desk.sample_rate)
+            target, seconds = self._tracks[parameter.name][voices[0]].course(start)
             self._send(parameter, voices, segment.at + 1, target, seconds, None)
 
     def _touched(self, parameter: Parameter, voices: Voices) -> list[Track]:

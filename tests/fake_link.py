@@ -20,6 +20,8 @@ class FakeLink:
         self.panics = 0
         self.now = 100.0
         self.played = True
+        self.frozen: float | None = None  # when the device was lost, while it is
+        self.slip = 0.0  # seconds that were lost so far
 
     def time(self) -> float:
         return self.now
@@ -32,7 +34,18 @@ class FakeLink:
         return True
 
     def clock(self) -> tuple[int, float]:
-        return (round((self.now - 100.0) * RATE), self.now) if self.played else (0, 0.0)
+        now = self.now if self.frozen is None else self.frozen
+        return (round((now - 100.0 - self.slip) * RATE), now) if self.played else (0, 0.0)
+
+    def lose(self) -> None:
+        """No block is read any more."""
+        self.frozen = self.now
+
+    def find(self) -> None:
+        """The device is there again, and goes on where it was."""
+        assert self.frozen is not None
+        self.slip += self.now - self.frozen
+        self.frozen = None
 
     def panic(self) -> None:
         self.panics += 1

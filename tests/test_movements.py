@@ -134,6 +134,44 @@ def test_a_value_that_a_sweep_is_resting_at_ends_it_all_the_same(link, desk):
     assert [c.value for c in link.take()] == [0.5, 0.5]
 
 
+@pytest.mark.parametrize("slip", [0.2, 1.0])
+def test_the_hand_wins_against_a_sweep_whose_clock_has_slipped(link, desk, slip):
+    desk.sweeps["up"] = Sweep("gain", ((0.0, -40.0), (4.0, -1.0)), curves=(0.0, read_curve("exp")))
+    desk.trigger("sweep", "up")
+    wait(link, desk, 0.7)
+    link.lose()
+    wait(link, desk, slip)
+    link.find()
+    wait(link, desk, 0.7)
+    desk.set("gain", 0.0)
+    at = link.clock()[0] + LATENCY
+    wait(link, desk, 5.0)
+    for after in range(round((GLIDE + 0.002) * RATE), 4 * RATE, 500):
+        assert abs(played(link.pushed, Op.SET, 1, 0, at + after)) < 0.4, after / RATE  # a line is overtaken in its glide
+    assert played(link.pushed, Op.SET, 1, 0, at + 4 * RATE) == desk.value("gain") == 0.0
+
+
+def test_the_hand_wins_while_the_slip_is_not_known_yet(link, desk):
+    desk.sweeps["up"] = Sweep("gain", ((0.0, -40.0), (4.0, -1.0)), curves=(0.0, read_curve("exp")))
+    desk.trigger("sweep", "up")
+    wait(link, desk, 0.7)
+    link.lose()
+    wait(link, desk, 0.15)
+    link.find()
+    desk.set("gain", 0.0)  # what lies on the ring was drawn before
+    wait(link, desk, 5.0)
+    assert played(link.pushed, Op.SET, 1, 0, 6 * RATE) == 0.0
+
+
+def test_a_value_and_a_sweep_of_one_moment_come_in_their_order(link, desk):
+    link.now += 1.0 / 3.0
+    desk.set("temperature", 0.5)
+    desk.trigger("sweep", "unhinge")
+    assert desk.value("temperature") == 0.875
+    wait(link, desk, 1.0)
+    assert desk.value("temperature") == pytest.approx(0.875 + 0.275 / 45, abs=1e-3)
+
+
 def test_a_sweep_in_beats_follows_the_tempo(link, desk):
     desk.sweeps["eight"] = Sweep("gain", ((8.0, -8.0),), unit="beats")
     desk.trigger("sweep", "eight")
