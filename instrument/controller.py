@@ -272,7 +272,7 @@ class Controller:
         self._voices(voice)
         with self._lock:
             if found.code < 0:
-                return self._macros.track(name).course(self.now())[0]
+                return self._macros.track(name).target(self.now())
             return self._movement.target(found, None if voice is None else voice - 1, self.now())
 
     def get(self, name: str) -> float | str:

@@ -103,7 +103,7 @@ class Movement:
 
     def target(self, parameter: Parameter, voice: int | None, moment: float) -> float:
         """Where it is going."""
-        return self._tracks[parameter.name][-1 if voice is None else voice].course(moment)[0]
+        return self._tracks[parameter.name][-1 if voice is None else voice].target(moment)
 
     def running(self) -> set[str]:
         """Names of the sweeps that lead anything."""
@@ -117,9 +117,15 @@ class Movement:
         if all(track.rests_at(value, moment) for track in tracks) and not self._led(parameter, voices):
             return
         overtaken = self._leave_runs(parameter, voices, moment)
+        wait = self._rest_of_jump(tracks, moment, seconds)
         for track in tracks:
             track.add(Motion(moment, value, seconds))
-        self._send(parameter, voices, self._desk.sample(moment), value, seconds, moment)
+        at, delay = self._desk.sample(moment), 0.0
+        if wait and not overtaken:  # one at a time: a flood of these must not make each one dearer
+            at, delay = at + wait, wait / self._desk.sample_rate
+            self._pushed.append(Segment(parameter, frozenset(voices), at))
+            seconds -= delay
+        self._send(parameter, voices, at, value, seconds, moment + delay)
         self._overtake(parameter, voices, overtaken)
 
     def run(self, name: str, sweep: Sweep, moment: float) -> None:
@@ -187,6 +193,15 @@ class Movement:
             at, seconds = run.first + round(line.start * rate), line.length
         start = self._desk.moment_of(at / rate) if line.start else run.moment  # behind what else happened then
         return start, at, seconds
+
+    def _rest_of_jump(self, tracks: Sequence[Track], moment: float, seconds: float) -> int:
+        """Samples that a ramp of ``seconds`` waits, so that it begins at the value that was set just before it.
+
+        It ends when it was to end. One that is over before the loop's glide is begins wherever that then is.
+        """
+        rate = self._desk.sample_rate
+        rest = round(max(track.gliding(moment) for track in tracks) * rate)
+        return rest if rest < round(seconds * rate) else 0
 
     def _led(self, parameter: Parameter, voices: Voices) -> bool:
         """Whether a sweep of the parameter leads one of ``voices``."""

@@ -62,6 +62,15 @@ class Track:
                 return motion.target, max(0.0, left)
         return self._base, 0.0
 
+    def target(self, moment: float) -> float:
+        """Where the value is going at ``moment``: the end of what began last."""
+        return next((m.target for m in reversed(self._motions) if m.start <= moment), self._base)
+
+    def gliding(self, moment: float) -> float:
+        """Seconds that the loop's glide of the last jump goes on from ``moment``."""
+        latest = next((m for m in reversed(self._motions) if m.start <= moment), None)
+        return 0.0 if latest is None or latest.seconds else max(0.0, latest.start + GLIDE - moment)
+
     def add(self, motion: Motion) -> None:
         """A new motion; behind those that start at the same moment."""
         insort_right(self._motions, motion, key=lambda m: m.start)

@@ -163,6 +163,37 @@ def test_the_hand_wins_while_the_slip_is_not_known_yet(link, desk):
     assert played(link.pushed, Op.SET, 1, 0, 6 * RATE) == 0.0
 
 
+@pytest.mark.parametrize("apart", [0.0, 0.004, 0.019])
+def test_a_ramp_begins_at_the_value_that_was_set_just_before_it(link, desk, apart):
+    link.now += 1.0
+    desk.set("gain", -60.0)
+    link.now += apart
+    desk.set("gain", 0.0, ramp=5.0)
+    assert desk.target("gain") == 0.0
+    jump, ramp = link.pushed
+    assert (ramp.at, ramp.at + ramp.ramp) == (jump.at + round(GLIDE * RATE), round((link.now - 95.0) * RATE) + LATENCY)
+    assert played(link.pushed, Op.SET, 1, 0, ramp.at) == -60.0
+    wait(link, desk, 0.5)
+    at = round((link.now - 100.0) * RATE) + LATENCY
+    assert played(link.pushed, Op.SET, 1, 0, at) == pytest.approx(desk.value("gain"), abs=0.3)
+
+
+def test_a_value_behind_such_a_ramp_wins(link, desk):
+    desk.set("gain", -60.0)
+    desk.set("gain", 0.0, ramp=5.0)
+    desk.set("gain", -12.0)
+    wait(link, desk, 1.0)
+    assert played(link.pushed, Op.SET, 1, 0, RATE) == desk.value("gain") == -12.0
+
+
+def test_a_flood_of_jumps_and_ramps_is_not_dearer_each_time(link, desk):
+    for k in range(500):
+        desk.set("gain", -60.0 + k / 100)
+        desk.set("gain", k / 100, ramp=5.0)
+        link.now += 0.0004
+    assert len(link.pushed) < 3 * 1000
+
+
 def test_a_value_and_a_sweep_of_one_moment_come_in_their_order(link, desk):
     link.now += 1.0 / 3.0
     desk.set("temperature", 0.5)
