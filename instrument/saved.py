@@ -25,6 +25,9 @@ def note(path: Path, data: bytes) -> None:
 
 
 def is_ours(path: Path, data: bytes) -> bool:
-    """Whether ``path`` was last written by us, with just that."""
+    """Whether ``path`` was last written by us, with just that; what somebody else wrote makes it theirs for good."""
+    path = path.resolve()
     with _lock:
-        return _ours.get(path.resolve()) == digest(data)
+        if _ours.get(path) != digest(data):
+            _ours.pop(path, None)
+        return path in _ours

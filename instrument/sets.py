@@ -213,6 +213,7 @@ class Sets:
 
     def _saved(self, path: Path, data: bytes) -> None:
         """``path`` holds ``data`` now. Raises ValueError."""
+        ours = saved.is_ours(path, data)
         if len(data) > MAX_BYTES:
             raise ValueError(f"{path}: larger than {MAX_BYTES // 1024} KiB; a patch is a few lines")
         try:
@@ -226,8 +227,8 @@ class Sets:
         with _lined(path, data):
             patch = setlist.patch_of(tables, path, self._set.shared, self._set.file)
             for i, place in enumerate(self.places):
-                if place.patch.path == path:
-                    self._renew(i, patch, quiet=saved.is_ours(path, data))
+                if place.patch.path == path:  # somebody's edit may lie below the line that we wrote
+                    self._renew(i, patch, quiet=ours and replace(patch, midi=place.patch.midi) == place.patch)
 
     def _renew(self, index: int, patch: Patch, quiet: bool = False) -> None:
         """A patch says something new; ``quiet`` if that is in effect already. Raises ValueError."""

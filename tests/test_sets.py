@@ -370,6 +370,28 @@ def test_what_we_wrote_ourselves_is_no_news(folder: Path) -> None:
     assert len([line for line in playing.said if "read again" in line]) == 1
 
 
+def test_an_edit_that_is_taken_back_takes_effect(folder: Path) -> None:
+    with Playing(folder / "a.yaml") as playing:
+        learned = FIRST + "midi: [{cc: 3, to: gain}]\n"
+        saved.note(folder / "a.yaml", learned.encode())
+        playing.save("a.yaml", learned)
+        playing.until(lambda: playing.session.sets.changing.patch.midi)
+        playing.save("a.yaml", learned.replace("-6", "-7"))
+        playing.until(lambda: playing.controller.get("gain") == -7.0)
+        playing.save("a.yaml", learned)  # just what we wrote
+        playing.until(lambda: playing.controller.get("gain") == -6.0)
+
+
+def test_an_edit_below_a_line_of_our_own_takes_effect(folder: Path) -> None:
+    with Playing(folder / "a.yaml") as playing:
+        learned = FIRST.replace("-6", "-7") + "midi: [{cc: 3, to: gain}]\n"
+        saved.note(folder / "a.yaml", learned.encode())
+        playing.save("a.yaml", learned)  # with what somebody had just written
+        playing.hear("read again")
+        assert playing.controller.get("gain") == -7.0
+        assert playing.session.sets.changing.patch.midi
+
+
 def test_in_panics_silence_a_file_waits(folder: Path) -> None:
     with Playing(folder / "a.yaml") as playing:
         playing.controller.panic()
