@@ -147,7 +147,7 @@ def test_the_hand_wins_against_a_sweep_whose_clock_has_slipped(link, desk, slip)
     at = link.clock()[0] + LATENCY
     wait(link, desk, 5.0)
     for after in range(round((GLIDE + 0.002) * RATE), 4 * RATE, 500):
-        assert abs(played(link.pushed, Op.SET, 1, 0, at + after)) < 0.4, after / RATE  # a line is overtaken in its glide
+        assert abs(played(link.pushed, Op.SET, 1, 0, at + after)) < 0.4, after / RATE
     assert played(link.pushed, Op.SET, 1, 0, at + 4 * RATE) == desk.value("gain") == 0.0
 
 
