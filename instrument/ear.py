@@ -58,7 +58,7 @@ class Memory:
 
     def hear(self, heard: Overheard | None) -> None:
         """Add what was said since ``upto``; None is nothing that could be judged."""
-        if heard is None:
+        if heard is None or heard.looping:  # what a loop repeats is meant to be repeated
             self.forget()
             return
         if heard.slot != self._slot:

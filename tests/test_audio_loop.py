@@ -536,6 +536,16 @@ def test_fuse_on_runaway_level():
     assert np.abs(audio).max() <= 0.98
 
 
+def test_a_fuse_depends_on_no_cuts_where_turns_are_longer_than_it():
+    def run(cuts=()):
+        p = offline([Slot(make_program("square", frame_sizes=(4, 1024), sample_rate=22_050))], rate=22_050)
+        return np.concatenate([p.render_to(at) for at in (*cuts, 60_000)]), p.link.events()
+
+    whole, events = run()
+    (fuse, *_) = (e.at for e in events if e.op == Op.FUSE)
+    np.testing.assert_array_equal(run([fuse + 240])[0], whole)  # between the end of its fade and the turn's
+
+
 def test_fuse_on_a_number_that_is_not_finite():
     fake = make_fake(fault_at=8000)
     p = offline([Slot(fake.program)])

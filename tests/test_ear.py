@@ -7,7 +7,7 @@ import pytest
 import soundfile
 from networks import network
 from test_audio_loop import offline, play
-from test_audio_networks import sound_of
+from test_audio_networks import slot, sound_of
 from test_docs import ROOT
 
 from engine.generator import make_generator
@@ -80,10 +80,11 @@ class Played:
     moments: int = 4
     at: int = 0
     slot: int = 0
+    looping: bool = False
 
     def overhear(self, voice, since):
         sound = self.sounds[voice]
-        return sound if sound is None else Overheard(self.slot, RATE, since, sound, 0.22, self.moments)
+        return sound if sound is None else Overheard(self.slot, RATE, since, sound, 0.22, self.moments, self.looping)
 
 
 @dataclass
@@ -143,6 +144,14 @@ def test_temperature_goes_up_for_silence_and_down_for_noise(sound, wanted):
     assert desk.done == [("temperature", wanted, 1, 2.0, "escape")]
 
 
+def test_what_a_loop_repeats_is_meant():
+    """A loop with dice is a trap to the ear, and silence in it is its player's."""
+    stage = Played([SILENCE], looping=True)
+    desk = Desk()
+    assert listen(desk, stage, 20 * JUDGED)[1] == []
+    assert desk.done == []
+
+
 def test_a_warning_is_said_once_and_touches_nothing():
     desk = Desk(escape="warn")
     ear, said = listen(desk, Played([SILENCE]), 5 * JUDGED)
@@ -195,3 +204,12 @@ def test_nothing_is_overheard_of_a_panic_or_a_crossfade():
     p = offline(slots, seed=7)
     play(p, 9000, [Command(3001, Op.PANIC)])
     assert p.overhear(0, 0) is None
+
+
+def test_nothing_is_overheard_of_a_parked_voice_and_a_loop_is_told():
+    p = offline([slot("gru", 2)], voices=2)
+    play(p, 8000, [Command(1000, Op.PARK, voice=1), Command(2000, Op.LOOP, voice=0, number=2000)])
+    assert p.overhear(1, -1) is None
+    assert p.overhear(0, -1).looping
+    play(p, 12_000, [Command(9000, Op.UNLOOP, voice=0)])
+    assert not p.overhear(0, -1).looping

@@ -13,8 +13,9 @@ from test_audio_networks import made, slot, sound_of
 from engine.draw import CHANCE, philox, spread_of
 from engine.generator import make_generator
 from instrument.audio.slots import Places, Slot
-from instrument.audio.state import FADING, PRIMING, SPREAD
+from instrument.audio.state import FADING, KEY, PRIMING, RESETS, SPREAD
 from instrument.controls import (
+    BLEND,
     ENTROPY,
     KEEP_STATE,
     LENGTH_ONLY,
@@ -26,6 +27,7 @@ from instrument.controls import (
 )
 
 RATE, SEED = 44100, 7
+CLOCK, RANDOM = 2, 2  # a word of a lane, and how to reseed
 
 
 def looping(p, voice=0):
@@ -291,6 +293,11 @@ def gestures():
     ]
 
 
+def in_company(name, weights):
+    """A slot with lanes for partners."""
+    return Slot(make_generator(network(name, weights), seed=1, spare=2).program, name=f"{name} {weights}")
+
+
 def two_slots():
     return [slot("gru", 2), slot("mu-law", 2)]
 
@@ -337,3 +344,63 @@ def test_a_varied_step_leaves_the_others_as_they_are():
     assert 0 < sum(varied) < 11
     assert not any(same[i] for i in range(11) if varied[i])
     assert all(same[i] for i in range(1, 11) if not varied[i] and not varied[i - 1])
+
+
+def priming_back():
+    """A loop that waits for a network that is called back while the voice is still priming for another."""
+    return [
+        Command(5000, Op.SWITCH, number=1, ramp=100),
+        Command(5200, Op.LOOP, number=2000),
+        Command(5403, Op.SWITCH, number=0, ramp=100),
+    ]
+
+
+def rendered(commands, cuts=()):
+    p = offline(two_slots())
+    for command in sorted(commands, key=lambda c: c.at):
+        assert p.link.push(command)
+    return np.concatenate([p.render_to(at) for at in (*cuts, 20000)])
+
+
+@pytest.mark.parametrize("behind", [1, 3, 8])
+def test_a_loop_that_waited_begins_with_the_command_that_lets_it(behind):
+    whole = rendered(priming_back())
+    refused = Command(5403 + behind, Op.SWITCH, number=77)  # a set's own, which its replay does not ask for again
+    np.testing.assert_array_equal(rendered([*priming_back(), refused]), whole)
+    np.testing.assert_array_equal(rendered(priming_back(), [5403 - offline(two_slots()).delay + behind]), whole)
+
+
+def test_a_partner_taken_after_a_switch_is_not_put_back_to_what_another_lane_kept():
+    """The loop goes along with the state, the partner that was dropped before does not."""
+    slots = [in_company("gru", weights) for weights in range(3)]
+    p = offline(slots)
+    first = 3000
+    for command in (
+        Command(0, Op.PARTNER, number=2),
+        Command(0, Op.SET, parameter=BLEND, value=1.0, ramp=1),
+        Command(first, Op.LOOP, number=4000),
+        Command(first + 4100, Op.PARTNER, number=-1),
+        Command(first + 5500, Op.SWITCH, number=1, ramp=100, flags=KEEP_STATE),
+        Command(first + 6000, Op.PARTNER, number=2),
+    ):
+        assert p.link.push(command)
+    clocks = []
+    for at in range(first + 6000, first + 8200, 20):
+        p.render_to(at)
+        clocks.append([int(slots[2].header(lane)[CLOCK]) for lane in range(3)])
+    assert (np.diff(clocks, axis=0) >= 0).all()  # put back to a lane never written, one would begin again at 0
+    assert (np.diff(clocks, axis=0) > 0).any()
+
+
+def test_a_new_seed_counts_random_states_anew():
+    ours, partner = in_company("gru", 0), in_company("gru", 1)
+    p = offline([ours, partner])
+    assert p.link.push(Command(0, Op.PARTNER, number=1))
+    for at in (500, 501):
+        assert p.link.push(Command(at, Op.RESEED, parameter=RANDOM))
+    for command in (Command(1000, Op.SEED, number=7), Command(1001, Op.RESEED, parameter=RANDOM)):
+        assert p.link.push(command)
+    p.render_to(1500)
+    lane = int(p.table.records["lanes"][1])  # where the partner of a voice's first deck lies
+    for header in (ours.header(0), partner.header(lane)):
+        assert [int(header[word]) for word in (KEY, RESETS)] == [7, 1]

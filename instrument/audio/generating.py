@@ -40,6 +40,7 @@ from instrument.audio.state import (
     STEPS,
     ZERO,
     Record,
+    anchor_at,
     deck_at,
     slot_at,
     voice_at,
@@ -252,7 +253,9 @@ def take_partner(core: Record, v: int) -> None:
     d = voice_at(core.voice_memory, v).deck
     a, b = deck_at(core.deck_memory, v * 2 + d), deck_at(core.deck_memory, v * 2 + 1 - d)
     seat(core, v, 1 - d, fitting(core, b.slot, a.partner) if a.company >= JOINED else -1, a.company)
-    if b.company == ALONE:
+    if b.company == ALONE:  # what a loop kept of it stays with the lane that is left
+        for step in range(STEPS):
+            anchor_at(core.anchor_memory, v * STEPS + step).partner = -1
         return
     other = slot_at(core.slot_memory, b.partner)
     mine, its = partner_lane(core, v, d), partner_lane(core, v, 1 - d)

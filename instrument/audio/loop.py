@@ -155,6 +155,7 @@ def turn(core: Record) -> int:
     steer(core)
     apply_later(core)
     apply_front(core)
+    turn_loops(core)  # one that waited for a voice that a command has just put to rest
     grow(core)
     change_partners(core)
     n = span(core)

@@ -29,8 +29,10 @@ from instrument.audio.memory import INNER, get_i64, set_i64
 from instrument.audio.state import (
     FRESH_DICE,
     JOINED,
+    KEY,
     LOOPING,
     MEASURED,
+    NUMBER,
     OFF,
     PARKED,
     PRIMING,
@@ -48,7 +50,6 @@ from instrument.controls import VARIATION
 
 SHORTEST, LONGEST = 64, 1 << 40  # samples of a pass
 SHORTEST_STEP = 1024  # what is shorter is smoothed away
-_KEY, _NUMBER = 0, 4  # words of a lane's header
 _CHANCE = np.uint64(draw.CHANCE)
 _VARIATION = np.int64(VARIATION)
 
@@ -173,7 +174,7 @@ def chance(core: Record, v: int) -> int:
     loop = loop_at(core.loop_memory, v)
     slot = slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + sounding(core, v)).slot)
     lane = lane_state(slot, v)
-    key, number = np.uint64(get_i64(lane, _KEY)), np.uint64(get_i64(lane, _NUMBER))
+    key, number = np.uint64(get_i64(lane, KEY)), np.uint64(get_i64(lane, NUMBER))
     word = np.int64(philox(key, np.uint64(loop.chances), number, _CHANCE))
     loop.chances += 1
     return int(word)

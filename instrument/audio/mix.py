@@ -55,7 +55,8 @@ def fuse_gain(core: Record, v: int, at: int) -> float:
 
 @njit(**INNER)
 def blow(core: Record, v: int, at: int, reason: int) -> None:
-    """Let voice v's fuse go at session sample ``at``, unless it already has."""
+    """Let voice v's fuse go at session sample ``at``, a line of the grid from where turns are cut for it, unless it
+    already has."""
     voice = voice_at(core.voice_memory, v)
     if voice.fuse_at != NEVER:
         return
@@ -63,6 +64,13 @@ def blow(core: Record, v: int, at: int, reason: int) -> None:
     voice.fuse_back = NEVER
     core.fuses += 1
     tell(core, at, _FUSE, v, reason, voice.slot, ZERO, 0.0, ZERO)
+
+
+@njit(**INNER)
+def next_line(core: Record, at: int) -> int:
+    """The first line of the grid behind session sample ``at``: no turn that is under way reaches beyond it."""
+    line: int = (at // core.turn + 1) * core.turn
+    return line
 
 
 @njit(**INNER)
@@ -86,7 +94,7 @@ def raw_sample(core: Record, v: int, row: int, at: int) -> float:
         )
     own.runaway += core.fuse_blend * (x * x - own.runaway)
     if own.runaway > RUNAWAY:
-        blow(core, v, at + 1, TOO_LOUD)
+        blow(core, v, next_line(core, at), TOO_LOUD)
     return y
 
 
@@ -99,7 +107,7 @@ def filtered(core: Record, v: int, row: int, x: float, at: int) -> float:
     own.z2 = core.b2 * x - core.a2 * y
     if not abs(y) < 1e6:
         own.z1, own.z2 = 0.0, 0.0
-        blow(core, v, at + 1, NOT_FINITE)
+        blow(core, v, next_line(core, at), NOT_FINITE)
         return 0.0
     return y
 

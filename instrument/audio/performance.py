@@ -38,11 +38,13 @@ from instrument.audio.making import (
 from instrument.audio.slots import Slot
 from instrument.audio.state import (
     ANCHOR,
+    AWAKE,
     COMMAND,
     CORE,
     LOOP,
     MAX_TURN,
     MAX_VOICES,
+    OFF,
     PAST,
     PENDING,
     PLAYING,
@@ -112,6 +114,7 @@ class Overheard:
         sound: before gain and filters, (n,).
         recurrence: of its source, None if unknown (engine.playing.with_recurrence).
         moments: how many it can jump to.
+        looping: whether it is put back again and again, by a loop with dice.
     """
 
     slot: int
@@ -120,6 +123,7 @@ class Overheard:
     sound: NDArray[np.float32]
     recurrence: float | None
     moments: int
+    looping: bool = False
 
 
 class Performance:
@@ -352,13 +356,13 @@ class Performance:
     def overhear(self, voice: int, since: int) -> Overheard | None:
         """What voice ``voice`` (from 0) said from network sample ``since`` on, as far as it is remembered.
 
-        None while nothing can be said of it: silence after a panic, a change of network. Any thread; looks at the
-        loop's own memory without its knowing, and at nothing that is just being written.
+        None while nothing can be said of it: silence after a panic, a change of network, a voice that is parked. Any
+        thread; looks at the loop's own memory without its knowing, and at nothing that is just being written.
         """
         core, v = self._core, self._memory["voice_memory"][voice]
         slot, phase, deck = int(v["slot"]), int(v["phase"]), int(v["deck"])
         front = int(core["mix"][0]) + self._timing.delay
-        if phase != STEADY or int(core["phase"][0]) != PLAYING or front <= 0:
+        if phase != STEADY or int(v["parked"]) != AWAKE or int(core["phase"][0]) != PLAYING or front <= 0:
             return None
         played = self.table.slots[slot]
         upto = network_index(front, played.resampler.source, played.resampler.target)
@@ -368,7 +372,8 @@ class Performance:
         sound = self._memory["past"][voice, deck][places]
         if (int(v["slot"]), int(v["phase"]), int(v["deck"])) != (slot, phase, deck):
             return None
-        return Overheard(slot, played.config.sample_rate, first, sound, played.recurrence, played.moments)
+        looping = int(self._memory["loop_memory"][voice]["state"]) != OFF
+        return Overheard(slot, played.config.sample_rate, first, sound, played.recurrence, played.moments, looping)
 
     def stop(self) -> None:
         """Closing fade, then ENDED; returns at once."""

@@ -22,7 +22,9 @@ from instrument.audio.labels import Labels
 from instrument.audio.soundfiles import BYTES, SoundFile, failure
 
 PERIOD = 0.05  # seconds between two looks at the tap
-FLUSH = 0.5  # seconds; a kill may cost this, a look at the tap and a block of a .flac: less than a second
+FLUSH = 0.5  # seconds between two flushes, or less:
+WITHIN = 0.9  # seconds that a kill may cost: a flush, a look at the tap and a block of a .flac
+BLOCK = 4096  # frames that a .flac's encoder holds back
 PATIENCE = 10.0  # seconds a hanging disk may delay the end
 
 Tap = Callable[[NDArray[np.float32]], int]
@@ -87,11 +89,12 @@ class Recorder:
             self._say("recording given up: the disk has not answered for 10 s; what was written before is kept")
 
     def _run(self) -> None:
+        every = min(FLUSH, WITHIN - PERIOD - BLOCK / self._rate)
         flushed = -FLUSH  # a file can be opened from the first look on
         while not self._stop.wait(PERIOD):
             self._drain(FLUSH / 2)
             self._mark()
-            if time.monotonic() - flushed >= FLUSH:
+            if time.monotonic() - flushed >= every:
                 self._each(SoundFile.flush)
                 self._look()
                 flushed = time.monotonic()

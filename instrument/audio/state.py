@@ -39,7 +39,7 @@ STEPS = 16  # of a loop's pass, at most
 OFF, WAITING, LOOPING = range(3)  # state of a voice's loop: WAITING for a network that is being primed
 
 # words of a lane's header (docs/design.md) that loops and steering need
-SPREAD, FRESH_DICE, MEASURED = 5, 6, 7
+KEY, DICE, RESETS, NUMBER, SPREAD, FRESH_DICE, MEASURED = 0, 1, 3, 4, 5, 6, 7
 
 _INT, _FLOAT = np.int64, np.float64
 

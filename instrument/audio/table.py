@@ -109,7 +109,7 @@ class Table:
 
         A replay knows of none.
         """
-        known = [(self.costs[k], slot.name) for k, slot in self.slots.items() if k in self.costs]
+        known = [(self.costs[k], slot.name) for k, slot in list(self.slots.items()) if k in self.costs]
         costs = with_partners([cost for cost, _ in known], partners, self.costs)
         return max(((cost, name) for (cost, _), (_, name) in zip(costs, known, strict=True)), default=(0.0, ""))
 

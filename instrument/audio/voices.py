@@ -54,9 +54,11 @@ from instrument.audio.memory import (
 from instrument.audio.pending import tell
 from instrument.audio.state import (
     ALONE,
+    DICE,
     FADING,
     FRESH_DICE,
     JOINED,
+    KEY,
     LEAVING,
     LISTENING,
     LOOPING,
@@ -64,6 +66,7 @@ from instrument.audio.state import (
     PARTING,
     PAST,
     PRIMING,
+    RESETS,
     SILENT,
     STEADY,
     WITH,
@@ -396,16 +399,24 @@ def reseed(core: Record, v: int, mode: int) -> None:
 
 @njit(**INNER)
 def new_dice(core: Record, v: int, key: int) -> None:
-    """Dice key ``key``, position 0, for every network that voice v sounds through."""
+    """Dice key ``key``, position 0, for every network that voice v sounds through; random states count anew with it."""
     voice = voice_at(core.voice_memory, v)
     end_loop(core, v)
     loop_at(core.loop_memory, v).chances = 0
     for d in range(2):
         if d == voice.deck or voice.phase == FADING:
-            state = lane_state(slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + d).slot), v)
-            set_i64(state, 0, key)
-            set_i64(state, 1, 0)
-            set_i64(state, FRESH_DICE, 0)
+            deck = deck_at(core.deck_memory, v * 2 + d)
+            throw_anew(lane_state(slot_at(core.slot_memory, deck.slot), v), key)
+            if deck.company != ALONE:
+                throw_anew(lane_state(slot_at(core.slot_memory, deck.partner), partner_lane(core, v, d)), key)
+
+
+@njit(**INNER)
+def throw_anew(state: int, key: int) -> None:
+    """The header of a lane as `seed` of the engine leaves it: its key, and no dice thrown yet."""
+    set_i64(state, KEY, key)
+    for word in (DICE, RESETS, FRESH_DICE):
+        set_i64(state, word, 0)
 
 
 @njit(**INNER)
