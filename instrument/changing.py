@@ -27,12 +27,12 @@ class Changing:
 
     Args:
         controller: whose voices they are.
-        told: called with every patch that comes into effect.
+        told: called with every patch that comes into effect, and whether it is another version of the one before.
         voices: how many sound, whatever patches say; None as they say.
     """
 
     def __init__(
-        self, controller: Controller, patch: Patch, bank: Bank, told: Callable[[Patch], None], voices: int | None
+        self, controller: Controller, patch: Patch, bank: Bank, told: Callable[[Patch, bool], None], voices: int | None
     ) -> None:
         self._controller, self._told, self._asked_voices = controller, told, voices
         self.patch, self.bank = patch, bank
@@ -89,7 +89,7 @@ class Changing:
             partner = patch.partner(voice + 1)
             c.pair(voice, c.table.slots[partner] if partner >= 0 else -1, moment)
         self._rest(self.sounding(patch), moment)
-        self._told(patch)
+        self._told(patch, before is not None)
 
     def _rest(self, awake: int, moment: float) -> None:
         """So many voices sound, the others are parked."""

@@ -60,7 +60,7 @@ class Ears:
     def __init__(self, session: Parts) -> None:
         self._session = session
 
-    def patch(self, patch: Patch) -> None:
+    def patch(self, patch: Patch, renewed: bool) -> None:
         """Its map and its endpoint hold from now on."""
         from instrument.changing import values_of
 
@@ -68,7 +68,7 @@ class Ears:
         if session.osc_server:
             session.osc_server.send_to(patch.osc.send)
         if session.midi:
-            session.midi.change(patch, values_of(patch, session.plan.voices))
+            session.midi.change(patch, values_of(patch, session.plan.voices), renewed)
         if session.joining:
             session.joining.follow(session.controller.transport.clock)
 

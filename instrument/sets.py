@@ -41,8 +41,8 @@ PATIENCE_S = 10.0
 class Ears(Protocol):
     """Who is told, besides the terminal; must not block."""
 
-    def patch(self, patch: Patch) -> None:
-        """Another patch, or another version of it, is in effect: its MIDI map and endpoints too."""
+    def patch(self, patch: Patch, renewed: bool) -> None:
+        """Another patch, or another version of it (``renewed``), is in effect: its MIDI map and endpoints too."""
 
     def error(self, text: str) -> None:
         """Something in a file is wrong."""

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from test_midi import FakePorts
 
 from instrument import patch
+from instrument.changing import values_of
 from instrument.controls import Op
 from instrument.midi.curves import natural, way_of
 from instrument.midi.encoders import Fine, guess, steps
@@ -18,6 +19,7 @@ from instrument.midi.takeover import Scaling
 from instrument.parameters import PARAMETERS
 from instrument.patch_midi import CURVES, Binding
 
+NAMES = {p.code: p.name for p in PARAMETERS.values()}
 START = tuple(tuple(p.default for p in sorted(PARAMETERS.values(), key=lambda p: p.code)) for _ in range(2))
 
 
@@ -456,6 +458,64 @@ def test_learning_can_be_stopped_and_a_file_that_is_not_to_be_written_is_one_lin
     found.cc(20, 127)
     assert found.desk.value("gain") == 12.0
     assert found.path.read_text() == TEXT
+
+
+KEYS = """bank: [tabla.safetensors]
+voices: 2
+parameters: {level: 0}
+midi:
+  - {note: any, channel: 1, to: level, gate: true, attack: 0, release: 0}
+  - {note: any, channel: 2, to: temperature, gate: true, value: 1.5, attack: 0, release: 0}
+"""
+
+
+def starts(found):
+    return values_of(found, 2)
+
+
+def test_a_held_key_does_not_silence_the_next_patch(tmp_path):
+    found = Learning(tmp_path, KEYS)
+    found.play("control_change", control=64, value=127)
+    found.play("note_on", note=60, velocity=127)
+    found.desk.set("level", 1.0)  # the next patch has it there
+    found.link.take()
+    louder = a_patch({"note": "any", "to": "level", "gate": True, "attack": 0, "release": 0})
+    found.midi.change(louder, starts(louder))
+    found.play("note_off", note=60)
+    assert [c for c in found.link.take() if c.op == Op.SET] == []
+    found.play("note_on", note=60, velocity=127)
+    found.play("note_off", note=60)
+    assert found.desk.target("level", None) == 0.0  # nor does the pedal of the patch before hold anything
+
+
+def test_a_saved_patch_keeps_the_notes_whose_line_is_still_there(tmp_path):
+    found = Learning(tmp_path, KEYS)
+    found.midi.change(patch.load(found.path), starts(patch.load(found.path)))
+    found.play("note_on", note=60, velocity=127)
+    found.play("note_on", note=60, velocity=127, channel=1)
+    text = KEYS.replace("voices: 2", "voices: 2\nname: other")
+    for edit, expected in (
+        (text, []),
+        (text.replace("channel: 2", "channel: 3"), [("temperature", 1.0)]),
+        (text.replace("level: 0", "level: 0.7").replace("channel: 1", "channel: 4"), []),
+    ):
+        found.path.write_text(edit)
+        found.link.take()
+        found.midi.change(patch.load(found.path), starts(patch.load(found.path)), renewed=True)
+        found.midi.input.drain()
+        sent = [(NAMES[c.parameter], c.value) for c in found.link.take() if c.op == Op.SET]
+        assert sent == expected, edit
+    found.play("note_off", note=60)
+    assert found.link.take() == []
+
+
+def test_a_pedal_that_is_learned_while_it_is_down_lets_go_when_it_comes_up():
+    play = Play({"note": "any", "to": "level", "gate": True, "attack": 0, "release": 0})
+    play("note_on", note=60, velocity=127)
+    play("control_change", control=64, value=127)
+    play("note_off", note=60)
+    play.mapper.change((*play.mapper.bindings, *a_patch({"cc": 64, "to": "reseed"}).midi))
+    assert play("control_change", control=64, value=0) == [(0.0, 0)]
 
 
 def test_another_patchs_map_comes_between_two_messages(tmp_path):

@@ -7,7 +7,7 @@ pedal does. How values move is left to the controller.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from instrument.midi.curves import shaped
@@ -79,6 +79,20 @@ class Gates:
         self._pedals = {place for place in self._pedals if device is not None and place[0] != device}
         for gate in self._gates.values():
             self._drop(gate, lambda held: device in (None, held.place[0]), moment)
+
+    def forget(self) -> None:
+        """As if nothing was held; no parameter moves, for another patch has put them all where it wants them."""
+        self._gates, self._pedals = {}, set()
+
+    def renew(self, bindings: Collection[Binding], placed: Callable[[Binding], bool], moment: float) -> None:
+        """Another version of the map: let go of the notes whose line is gone, and keep the others.
+
+        Where ``placed``, the file has just put the line's parameter elsewhere, and it stays there.
+        """
+        for gate in self._gates.values():
+            if gate.held and placed(gate.held[-1].binding):
+                gate.held = [held for held in gate.held if held.binding in bindings]
+            self._drop(gate, lambda held: held.binding not in bindings, moment)
 
     def sounding(self, binding: Binding) -> bool:
         """Whether a note of that line holds its gate."""

@@ -19,7 +19,7 @@ from instrument.arguments import Value
 from instrument.faults import Faults
 from instrument.midi.arrival import Arrivals
 from instrument.midi.learning import Learner, Line
-from instrument.midi.mapping import Desk, Mapper
+from instrument.midi.mapping import Desk, Mapper, Start
 from instrument.midi.ports import Opened, Ports, SystemPorts, none_found, plain, wanted
 from instrument.midi.wire import CLOCK, Heard, heard, messages
 from instrument.patch_midi import Binding, Known
@@ -82,7 +82,7 @@ class MidiInput:
         poll: float = POLL,
         *,
         known: Known | None = None,
-        start: Sequence[Sequence[float]] | None = None,
+        start: Start | None = None,
         clock: Clock | None = None,
         virtual: str | None = None,
         learned: Learned | None = None,
@@ -121,11 +121,13 @@ class MidiInput:
         with contextlib.suppress(queue.Full):
             self._queue.put_nowait(act)
 
-    def switch(self, bindings: Sequence[Binding], known: Known, start: Sequence[Sequence[float]] | None) -> None:
-        """Another patch's map. Our thread (see :meth:`do`)."""
-        self.mapper.gates.release(time.monotonic())
-        self.mapper.start, self.learner.known = start, known
-        self.mapper.change(bindings)
+    def switch(self, bindings: Sequence[Binding], known: Known, start: Start | None, renewed: bool = False) -> None:
+        """Another patch's map, or ``renewed`` what the same patch says now. Our thread (see :meth:`do`)."""
+        self.learner.known = known
+        if renewed:
+            self.mapper.renew(bindings, start, time.monotonic())
+        else:
+            self.mapper.switch(bindings, start)
 
     def arm(self, target: Value) -> None:
         """Learn what the next control is for: its line is in the map at once. Any thread. Raises ValueError."""

@@ -17,6 +17,8 @@ from instrument.midi.wire import Heard, heard
 from instrument.parameters import PARAMETERS
 from instrument.patch_midi import MACRO, Binding, arguments
 
+Start = Sequence[Sequence[float]]  # by voice and parameter's code
+
 PRESSED = 64  # a controller used as a button is down from here
 SUSTAIN, SOUND_OFF, RESET, NOTES_OFF = 64, 120, 121, 123  # controllers that MIDI itself gives a meaning
 
@@ -58,7 +60,7 @@ class Mapper:
         desk: Desk,
         bindings: Sequence[Binding],
         report: Callable[[str], None],
-        start: Sequence[Sequence[float]] | None = None,
+        start: Start | None = None,
     ) -> None:
         self._desk, self._report = desk, report
         self.start = start
@@ -77,6 +79,18 @@ class Mapper:
         kept = set(self.bindings)
         self._state = {key: state for key, state in self._state.items() if _line(key) in kept}
 
+    def switch(self, bindings: Sequence[Binding], start: Start | None) -> None:
+        """Another patch's map: what was held was for the one before."""
+        self.gates.forget()
+        self.start = start
+        self.change(bindings)
+
+    def renew(self, bindings: Sequence[Binding], start: Start | None, moment: float) -> None:
+        """What the patch's file says now: notes whose line is still there stay held."""
+        before, self.start = self.start, start
+        self.change(bindings)
+        self.gates.renew(set(bindings), lambda binding: _column(before, binding) != _column(start, binding), moment)
+
     def play(self, message: Any, device: str, moment: float) -> None:
         """Do what the map says about a mido message that arrived at ``moment`` from ``device``. Never raises."""
         if (found := heard(message)) is not None:
@@ -91,7 +105,8 @@ class Mapper:
         lines = self.lines(found, device)
         for binding in lines:
             self._try(found, self._act, binding, found, device, moment)
-        if not lines and found.source == "cc":
+        lifted = found.number == SUSTAIN and found.value < PRESSED  # also where it got a line while it was down
+        if found.source == "cc" and (lifted or not lines):
             self._try(found, self._channel_mode, found, device, moment)
 
     def lines(self, found: Heard, device: str) -> list[Binding]:
@@ -223,6 +238,12 @@ def admits(binding: Binding, channel: int, device: str) -> bool:
     """Whether the line listens to that channel (from 0, as mido counts) of that device."""
     named = binding.device is None or binding.device.lower() in device.lower()
     return named and binding.channel in (None, channel + 1)
+
+
+def _column(start: Start | None, binding: Binding) -> list[float]:
+    """Where a patch starts what a line moves, voice by voice."""
+    rows = start or () if binding.voice is None else (start or ())[binding.voice - 1 : binding.voice]
+    return [float(row[PARAMETERS[binding.to].code]) for row in rows]
 
 
 def _line(key: Any) -> object:

@@ -6,7 +6,7 @@ Built and stopped by the session; learned lines come on the ear's thread, patche
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from instrument import patch_edit
@@ -15,13 +15,12 @@ from instrument.midi import feedback, learning, mapping
 from instrument.midi.feedback import Feedback
 from instrument.midi.input import Clock, MidiInput
 from instrument.midi.learning import Line
+from instrument.midi.mapping import Start
 from instrument.midi.ports import Ports
 from instrument.parameters import MIDI
 from instrument.patch import Patch
 from instrument.patch_midi import Binding, Known
 from instrument.places import is_shipped
-
-Start = Sequence[Sequence[float]]
 
 
 class Desk(mapping.Desk, feedback.Desk, Protocol):
@@ -102,12 +101,12 @@ class Midi:
         if self.feedback is not None:
             self.feedback.stop()
 
-    def change(self, patch: Patch, start: Start | None = None) -> None:
-        """Another patch's map, from between two messages on. Any thread."""
+    def change(self, patch: Patch, start: Start | None = None, renewed: bool = False) -> None:
+        """Another patch's map, or ``renewed`` what this one says now, from between two messages on. Any thread."""
 
         def act() -> None:
             self._patch, self._lines = patch, _lines(patch)
-            self.input.switch(patch.midi, known(patch, self._desk), start)
+            self.input.switch(patch.midi, known(patch, self._desk), start, renewed)
             self.resend()
 
         self.input.do(act)
