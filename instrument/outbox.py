@@ -1,7 +1,7 @@
 """Commands on their way to the ring, kept when it is full.
 
 Whoever holds the controller's lock calls this. A continuous value that waits is replaced by a newer one of the same
-address; what happens once (a reseed, a switch) waits for its turn and is never lost silently.
+address, unless that is a ramp; what happens once (a reseed, a switch) waits for its turn and is never lost silently.
 """
 
 from __future__ import annotations
@@ -49,6 +49,9 @@ class Outbox:
 
 
 def _replaces(new: Command, old: Command) -> bool:
-    """Whether ``new`` makes ``old`` pointless: same parameter, same voice or all, and not before it."""
+    """Whether ``new`` makes ``old`` pointless: same parameter, same voice or all, and not before it.
+
+    A ramp does not: it may start from there.
+    """
     same = old.op == Op.SET and old.parameter == new.parameter and new.voice in (old.voice, -1)
-    return same and old.at <= new.at
+    return same and old.at <= new.at and new.ramp == 0

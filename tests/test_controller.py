@@ -372,6 +372,15 @@ def test_a_value_for_all_replaces_waiting_values_of_one(link, desk):
     assert [(c.voice, c.value) for c in link.take()] == [(-1, 0.3), (0, 0.4)]
 
 
+def test_a_full_ring_keeps_the_value_that_a_ramp_starts_from(link, desk):
+    link.room = 0
+    desk.set("gain", -60.0)
+    desk.set("gain", 0.0, ramp=5.0)
+    link.room = 10
+    desk.pump()
+    assert [(c.value, c.ramp) for c in link.take()] == [(-60.0, 0), (0.0, 5 * RATE)]
+
+
 def test_control_latency_from_echoes(link, desk):
     assert desk.control_latency() is None
     for i in range(100):

@@ -160,6 +160,21 @@ def test_of_a_flood_the_last_value_counts_and_nothing_discrete_is_lost():
     assert triggers == ["reseed", "reseed", "moment"]
 
 
+def test_no_controller_is_overtaken_across_a_note_or_another_map():
+    ear, seen = Ear(), []
+    ear.desk.set = lambda name, value, *_: seen.append(round(value, 3)) if name == "gain" else None
+    ear.desk.trigger = lambda name, *given, **_: seen.append(name)
+    ear.put([0xB0, 2, 0], 0.0)
+    ear.put([0xB0, 2, 127], 0.0)
+    ear.put([0x90, 61, 1], 0.0)
+    ear.put([0xB0, 2, 0], 0.0)
+    ear.midi.do(lambda: ear.midi.mapper.change(bindings({"cc": 2, "to": "reseed"})))
+    for value in (127, 0, 127):
+        ear.put([0xB0, 2, value], 0.0)
+    ear.midi.drain()
+    assert seen == [12.0, "moment", -60.0, "reseed", "reseed"]
+
+
 def test_when_more_waits_than_can_a_line_says_so_and_gates_close(monkeypatch):
     monkeypatch.setattr(midi_input, "MOST", 4)
     ear = Ear()

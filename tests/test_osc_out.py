@@ -397,17 +397,41 @@ def left(waiting):
 
 
 def test_of_a_flood_the_last_value_of_each_address_remains_in_order():
-    waiting = Waiting(lambda address: address.endswith(b"gain"))
+    waiting = Waiting(lambda address: address.endswith((b"gain", b"pan")))
     waiting.extend(arrival("/reseed", i) for i in range(BEHIND))
     waiting.extend(arrival("/gain", i) for i in range(1000))
-    waiting.extend(arrival("/reseed", i) for i in range(5))
     waiting.extend(arrival("/gain", i, sender=2) for i in range(10))
+    waiting.extend(arrival("/pan", i) for i in range(5))
     waiting.extend([arrival("/gain", 5000.0)])
-    assert waiting.overtaken == 1000 + 9
+    assert waiting.overtaken == 1000 + 9 + 4
     found = [(m.address, m.params[0]) for m in left(waiting)]
-    assert found[BEHIND:] == [*(("/reseed", i) for i in range(5)), ("/gain", 9.0), ("/gain", 5000.0)]
+    assert found[BEHIND:] == [("/gain", 9.0), ("/pan", 4.0), ("/gain", 5000.0)]
     assert len(waiting) == 0
     assert waiting._bytes == 0
+
+
+def test_no_value_is_overtaken_across_what_happens_once():
+    """A snapshot stores the values that were sent before it, also where it came as part of a bundle."""
+    snapshot = bundle(IMMEDIATELY, OscMessage(message("/snapshot", "B")))
+    waiting = Waiting(lambda address: address.endswith(b"gain"))
+    for once in (arrival("/snapshot", "A"), Arrival(snapshot, ("127.0.0.1", 2), 0.0)):
+        waiting.extend(arrival(f"/{i}/gain", float(i)) for i in range(22))
+        waiting.extend([arrival("/0/gain", -1.0), once])
+    addresses = [data.partition(b"\0")[0] for data, *_ in iter(waiting.next, None)]
+    assert [addresses.count(f"/{i}/gain".encode()) for i in range(1, 22)] == [2] * 21
+
+
+def test_the_value_that_a_ramp_starts_from_is_not_overtaken():
+    waiting = Waiting(lambda address: True)
+    waiting.extend(arrival("/pan", i) for i in range(BEHIND))
+    waiting.extend([arrival("/gain", -60.0), Arrival(message("/gain", 0.0, 5.0), ("127.0.0.1", 1), 0.0)])
+    assert [m.params for m in left(waiting)][-2:] == [[-60.0], [0.0, 5.0]]
+    waiting.extend(arrival("/pan", i) for i in range(BEHIND + 1))
+    waiting.extend([Arrival(message("/gain", 0.0, 5.0), ("127.0.0.1", 1), 0.0), arrival("/gain", 1.0)])
+    assert [m.params for m in left(waiting)][-1:] == [[1.0]]
+    waiting.extend(arrival("/pan", i) for i in range(BEHIND + 1))
+    waiting.extend([arrival("/gain", 2.0), arrival("/gain", "loud")])
+    assert [m.params for m in left(waiting)][-2:] == [[2.0], ["loud"]]
 
 
 def test_who_keeps_up_reads_everything():

@@ -196,28 +196,37 @@ class MidiInput:
         return batch
 
     def _play(self, batch: Sequence[Packet | Callable[[], None] | None]) -> None:
-        """What waits, in order; of a control that moved several times only where it is now."""
-        read: list[_Message | Callable[[], None]] = []
+        """What waits, in order; of a control that moved several times running only where it is now."""
+        read: list[_Message] = []
         for item in batch:
-            if callable(item):
-                read.append(item)
+            if callable(item):  # the map may be another one after it
+                self._hear_all(read)
+                read = []
+                self._guarded(item)
             elif item is not None:
                 moment, device, data = item
                 read += [_Message(moment, device, each, heard(each)) for each in messages(data)]
-        for each in self._thinned(read):
-            self._guarded(each if callable(each) else self._hear, *(() if callable(each) else (each,)))
+        self._hear_all(read)
         if self._lost:
             lost, self._lost = self._lost, 0
             self._faults.report(f"MIDI: {lost} messages were lost, too many came at once; every gate was let go")
             self.mapper.gates.release(time.monotonic())
 
-    def _thinned(self, read: list[_Message | Callable[[], None]]) -> list[_Message | Callable[[], None]]:
-        """Without what a later message of the same control overtakes."""
-        kept: list[_Message | Callable[[], None]] = []
+    def _hear_all(self, read: Sequence[_Message]) -> None:
+        for each in self._thinned(read):
+            self._guarded(self._hear, each)
+
+    def _thinned(self, read: Sequence[_Message]) -> Sequence[_Message]:
+        """Without what a later message of the same control overtakes; notes and buttons are not passed."""
+        if self.learner.armed is not None:
+            return read
+        kept: list[_Message] = []
         later: set[object] = set()
         for each in reversed(read):
-            if isinstance(each, _Message) and each.heard is not None and self.learner.armed is None:
-                if each.control in later and self.mapper.coalesces(each.heard, each.device):
+            if each.heard is not None and not self.mapper.coalesces(each.heard, each.device):
+                later.clear()  # a snapshot, say, which stores where the controls were before it
+            elif each.heard is not None:
+                if each.control in later:
                     continue
                 later.add(each.control)
             kept.append(each)

@@ -121,7 +121,9 @@ class Mapper:
         if found.source not in ("cc", "bend", "pressure"):
             return False
         lines = self.lines(found, device)
-        return bool(lines) and all(line.follows and line.relative is None for line in lines)
+        if not lines and found.source == "cc":
+            return found.number not in (SUSTAIN, SOUND_OFF, RESET, NOTES_OFF)
+        return all(line.follows and line.relative is None for line in lines)
 
     def _try(self, found: Heard, act: Callable[..., None], *given: Any) -> None:
         try:
