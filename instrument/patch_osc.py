@@ -60,4 +60,7 @@ def endpoint(text: str, where: str) -> tuple[str, int] | None:
     host, _, port = text.rpartition(":")
     if not host or not (port.isascii() and port.isdigit() and len(port) < 6 and int(port) <= 65535):
         raise ValueError(f"{where}: {shorten(text)} is not HOST:PORT, like 127.0.0.1:9000, or none")
-    return host.strip("[]"), int(port)
+    host = host.strip("[]")
+    if not all(0 < len(part) < 64 for part in host.removesuffix(".").split(".")):  # no resolver can be asked for it
+        raise ValueError(f"{where}: {shorten(text)} is no host's name: between its dots are 1 to 63 characters")
+    return host, int(port)

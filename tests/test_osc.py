@@ -236,6 +236,19 @@ def test_telemetry_for_subscribers(stage):
     ear.socket.close()
 
 
+def test_a_name_that_no_resolver_can_be_asked_for_is_one_line(stage):
+    """Patches refuse such names; whoever hands one over in another way ends neither the set nor a thread."""
+    said = []
+    assert not OscServer(stage.desk, ("a..b", 9000), None, said.append).start()
+    stage.server.send_to((64 * "a", 9001))
+    deadline = time.monotonic() + 5
+    while not stage.said and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert "a..b:9000" in said[0]
+    assert said[0].endswith("; playing without OSC")
+    assert stage.said[0].endswith("; replies go to senders only")
+
+
 def test_what_is_wrong_with_a_file_is_told_to_senders_and_to_where_a_patch_says(stage):
     stage.send(message("/samplernn/gain", 0.0))
     stage.listener.next()  # the pong

@@ -137,6 +137,8 @@ WRONG = {
     "bank: [a]\nosc: {listen: 9000}": "osc.listen: 9000 is not HOST:PORT",
     "bank: [a]\nosc: {listen: localhost}": "osc.listen: 'localhost' is not HOST:PORT, like 127.0.0.1:9000, or none",
     "bank: [a]\nosc: {send: 127.0.0.1:99999}": "osc.send: '127.0.0.1:99999' is not HOST:PORT",
+    "bank: [a]\nosc: {send: '192.168.1..20:9001'}": "osc.send: '192.168.1..20:9001' is no host's name",
+    f"bank: [a]\nosc: {{listen: '{64 * 'a'}.b:9001'}}": "osc.listen: 'aaa",
     "bank: [a]\nmidi: [{to: gain}]": "midi[0]: exactly one of cc, note, program, bend, pressure is needed",
     "bank: [a]\nmidi: [{cc: 1, note: 2, to: gain}]": "midi[0]: exactly one of cc, note, ",
     "bank: [a]\nmidi: [{cc: 128, to: gain}]": "midi[0].cc: 128 is outside 0 to 127",

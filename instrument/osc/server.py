@@ -96,8 +96,8 @@ class OscServer:
         host, port = self._listen
         try:
             self._inlet = Inlet(host, port)
-        except OSError as error:
-            self._say(f"OSC: {host}:{port}: {error.strerror or error}; playing without OSC")
+        except (OSError, UnicodeError) as error:
+            self._say(f"OSC: {host}:{port}: {_why(error)}; playing without OSC")
             return False
         self._send_to = self._resolved(self._send_to, self._inlet.socket.family)
         self._thread = threading.Thread(target=self._run, name="osc", daemon=True)
@@ -136,8 +136,8 @@ class OscServer:
         try:
             found = socket.getaddrinfo(*endpoint, family, socket.SOCK_DGRAM)[0][4]
             return str(found[0]), int(found[1])
-        except OSError as error:
-            self._say(f"OSC: {endpoint[0]}:{endpoint[1]}: {error.strerror or error}; replies go to senders only")
+        except (OSError, UnicodeError) as error:
+            self._say(f"OSC: {endpoint[0]}:{endpoint[1]}: {_why(error)}; replies go to senders only")
             return None
 
     # --- the thread
@@ -287,6 +287,11 @@ class OscServer:
                 inlet.socket.sendto(datagram, endpoint)
         except OSError as error:
             self._faults.report(f"OSC: {endpoint[0]}:{endpoint[1]}: {error.strerror}")
+
+
+def _why(error: Exception) -> str:
+    """Why a host cannot be had: the system says so, or the codec that its name has to go through."""
+    return getattr(error, "strerror", None) or str(error)
 
 
 assert not set(PARAMETERS) & set(TRIGGERS)
