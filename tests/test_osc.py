@@ -24,7 +24,7 @@ from instrument.osc import addresses
 from instrument.osc.pattern import Pattern
 from instrument.osc.server import OscServer
 from instrument.osc.subscribers import Subscribers
-from instrument.osc.validate import MAX_BYTES, check_datagram, messages
+from instrument.osc.validate import MAX_BYTES, check_datagram, check_message, messages
 from instrument.parameters import PARAMETERS, TELEMETRY, TRIGGERS, VOICE_TELEMETRY
 
 
@@ -224,6 +224,23 @@ def test_bundles_are_taken_in_order_and_at_their_time(stage):
     assert moments[1] == pytest.approx(0.0, abs=0.5)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        (message("/samplernn/pan", math.nan), "nan is not a finite number"),
+        (b"/samplernn/pan\0\0,I\0\0", "type 'I'"),
+        (b"/samplernn/pan\0\0,c\0\0\0\0\0a", "type 'c'"),
+        (b"/samplernn/pan\0\0,f\0\0", "cut off"),
+    ],
+)
+def test_a_wrong_value_in_a_bundle_costs_that_message_only(stage, wrong, why):
+    contents = [message("/samplernn/temperature", 0.5), wrong, message("/samplernn/gain", -3.0)]
+    (reply,) = stage.send(b"#bundle\0" + bytes(7) + b"\1" + elements(contents))
+    assert reply[0] == "/samplernn/error"
+    assert why in reply[1]
+    assert [c.value for c in stage.link.take()] == [0.5, -3.0]
+
+
 def test_telemetry_for_subscribers(stage):
     ear = Port()
     stage.send(message("/samplernn/subscribe", ear.number, 100.0))
@@ -411,12 +428,19 @@ def bent(draw):
     return bytes(data[: draw(st.integers(0, len(data)))]) if draw(st.booleans()) else bytes(data)
 
 
+def passed(data):
+    """Through the gate, or ValueError."""
+    check_datagram(data)
+    for content, _ in messages(data):
+        check_message(content)
+
+
 @settings(max_examples=600, deadline=None)
 @given(st.one_of(PIECES, bent(), st.binary(max_size=64)))
 def test_whatever_passes_the_gate_is_parsed(data):
     refused = ""
     try:
-        check_datagram(data)
+        passed(data)
     except ValueError as error:
         refused = str(error)
     if not refused:
@@ -454,13 +478,13 @@ def test_a_time_tag_is_the_wall_clocks_seconds(when):
 @given(GOOD)
 def test_good_datagrams_pass(data):
     if data.count(b"#bundle") <= 4:
-        check_datagram(data)
+        passed(data)
 
 
 def test_large_datagrams_are_parsed_in_bounded_time():
     small = message("/a", 1.0)
     count = min(250, (MAX_BYTES - 16) // (len(small) + 4))
-    check_datagram(data := b"#bundle\0" + bytes(7) + b"\1" + elements([small] * count))
+    passed(data := b"#bundle\0" + bytes(7) + b"\1" + elements([small] * count))
     parse_in_time(data)
     for huge in (elements([small] * 2000), elements([b"/d\0\0"] * 300)):
         with pytest.raises(ValueError, match="more than"):

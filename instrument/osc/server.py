@@ -22,7 +22,7 @@ from instrument.osc import dispatch, everything
 from instrument.osc.allow import Allowed
 from instrument.osc.arrivals import Endpoint, Inlet
 from instrument.osc.subscribers import DEFAULT_RATE, Subscribers
-from instrument.osc.validate import check_datagram, messages
+from instrument.osc.validate import check_datagram, check_message, messages
 from instrument.osc.waiting import Waiting
 from instrument.osc.wire import build, single
 from instrument.parameters import PARAMETERS, TRIGGERS
@@ -210,10 +210,11 @@ class OscServer:
         return bool(self._work)
 
     def _open(self, data: bytes, when: float, sender: Endpoint) -> None:
-        """One message: its gesture, or, of a pattern, one for each address that fits, next in line.
+        """One message, checked: its gesture, or, of a pattern, one for each address that fits, next in line.
 
         A time tag counts if it lies in the future; how far ahead is believed is left to the controller.
         """
+        check_message(data)
         message = OscMessage(data)
         self._latest = when, message.address, message.params
         found = self._dispatch.find(message.address)
