@@ -387,6 +387,19 @@ def test_a_learned_control_takes_the_place_of_its_line_and_keeps_what_is_said_th
     assert "  # careful\n" in found.path.read_text()
 
 
+def test_what_midi_itself_means_is_never_learned_and_still_does_what_it_means(tmp_path):
+    found = Learning(tmp_path, TEXT)
+    found.desk.trigger("learn", "gain")
+    found.cc(120, 0)
+    assert found.link.panics == 1
+    found.cc(123, *[0] * 9)
+    found.wait()
+    assert found.midi.armed == "gain"
+    assert found.path.read_text() == TEXT
+    found.cc(119, *range(9))
+    assert found.lines[-1] == {"cc": 119, "to": "gain", "channel": 1}
+
+
 def test_pairs_encoders_bends_pads_and_programs_are_recognised(tmp_path):
     found = Learning(tmp_path, TEXT, ("knobs 20:0", "pads:pads 1 24:0"))
     found.desk.trigger("learn", "pan")

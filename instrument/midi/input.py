@@ -19,7 +19,7 @@ from instrument.arguments import Value
 from instrument.faults import Faults
 from instrument.midi.arrival import Arrivals
 from instrument.midi.learning import Learner, Line
-from instrument.midi.mapping import Desk, Mapper, Start
+from instrument.midi.mapping import Desk, Mapper, Start, is_mode
 from instrument.midi.ports import Opened, Ports, SystemPorts, none_found, plain, wanted
 from instrument.midi.wire import CLOCK, Heard, heard, messages
 from instrument.patch_midi import Binding, Known
@@ -242,7 +242,7 @@ class MidiInput:
             self.latest[each.control] = each.moment, each.heard
             if len(self.latest) > MOST:
                 del self.latest[next(iter(self.latest))]
-            if self.learner.armed is not None and each.heard.source != "off":
+            if self.learner.armed is not None and each.heard.source != "off" and not is_mode(each.heard):
                 if (line := self.learner.hears(each.heard, each.device)) is not None:
                     self._learn(line)
             else:

@@ -23,6 +23,9 @@ PRESSED = 64  # a controller used as a button is down from here
 SUSTAIN, SOUND_OFF, RESET, NOTES_OFF = 64, 120, 121, 123  # controllers that MIDI itself gives a meaning
 
 
+MODES = 120  # controllers from here on are no controls: MIDI means them for the whole channel
+
+
 class Beat(Protocol):
     """What is needed of the transport."""
 
@@ -234,6 +237,11 @@ class Mapper:
                 continue
             for voice, value in enumerate(values, 1):
                 self._desk.set(p.name, value, voice, 0.0, moment)
+
+
+def is_mode(found: Heard) -> bool:
+    """Whether it is a channel mode message, and no control that somebody moves."""
+    return found.source == "cc" and found.number >= MODES
 
 
 def admits(binding: Binding, channel: int, device: str) -> bool:
