@@ -171,7 +171,8 @@ def test_keys_tell_gestures(pressed: tuple[str, ...], expected: dict[str, Any]) 
 
 
 @pytest.mark.parametrize(
-    "pressed", [("q", "n"), ("q", "escape"), ("L", "escape"), ("x",), ("ctrl+z",), ("ctrl+q",), ("?", "r")]
+    "pressed",
+    [("q", "n"), ("q", "enter"), ("q", "escape"), ("L", "escape"), ("x",), ("ctrl+z",), ("ctrl+q",), ("?", "r")],
 )
 def test_keys_that_tell_nothing(pressed: tuple[str, ...]) -> None:
     text, told = drawn(PICTURE, (80, 24), False, *pressed)

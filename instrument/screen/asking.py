@@ -29,7 +29,7 @@ class Asking(ModalScreen[None]):
 class Confirm(Asking):
     """Whether the set is to end: only y or a second q does it."""
 
-    title_text = "End the set?\n\ny  yes        any other key  no"
+    title_text = "End the set?\n\ny or q  yes        any other key  no"
 
     def __init__(self, yes: Callable[[], None]) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Confirm(Asking):
     def on_key(self, event: events.Key) -> None:
         event.stop()
         self.app.pop_screen()
-        if event.key in ("y", "q", "enter"):
+        if event.key in ("y", "q"):
             self._yes()
 
 
