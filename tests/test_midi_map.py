@@ -219,6 +219,7 @@ def test_a_gate_of_a_switch_and_one_that_returns_to_where_it_was():
     play.desk.set("temperature", 0.8)
     play.link.take()
     assert play("note_on", note=61, velocity=127) == [(1.5, 0)]
+    play.link.now += 1.0  # the stroke has glided to its end
     assert play("note_off", note=61) == [(0.8, RATE)]
 
 
