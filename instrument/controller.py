@@ -138,7 +138,7 @@ class Controller:
         self._modulation = Modulation(self, moves.lfos)
         self._macros = Macros(self, moves.macros, self._movement, self._modulation)
         self._gestures = Gestures(
-            self, self._modulation, self._macros, Snapshots(moves.snapshots, self._movement, voices)
+            self, self._modulation, self._macros, Snapshots(moves.snapshots, self._movement, voices), say
         )
         self._actions: dict[str, Callable[[list[Value], Voices], Act]] = {
             **self._networks.actions,

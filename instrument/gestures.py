@@ -34,6 +34,10 @@ class Desk(Protocol):
     def heard_at(self, moment: float) -> float:
         """Session seconds at which a gesture of that moment is heard."""
 
+    @property
+    def bank(self) -> Sequence[str]:
+        """Names of the checkpoints, program 0 first."""
+
     def programs(self) -> Sequence[int | None]:
         """What each voice plays, by bank index."""
 
@@ -47,8 +51,11 @@ class Desk(Protocol):
 class Gestures:
     """Builders of acts, by trigger."""
 
-    def __init__(self, desk: Desk, modulation: Modulation, macros: Macros, snapshots: Snapshots) -> None:
+    def __init__(
+        self, desk: Desk, modulation: Modulation, macros: Macros, snapshots: Snapshots, say: Callable[[str], None]
+    ) -> None:
         self._desk, self.modulation, self.macros, self.snapshots = desk, modulation, macros, snapshots
+        self._say = say
         self.actions: dict[str, Build] = {
             "tempo": self._tempo,
             "tap": self._tap,
@@ -78,7 +85,7 @@ class Gestures:
             if lfo.start and lfo != then.get(name):
                 modulation.start(name, moment)
         self.macros.adopt(now.macros)
-        self.snapshots.adopt(now.snapshots, forget=before is None)
+        self.snapshots.adopt(now.snapshots, {} if before is None else before.snapshots)
         if before is None or now.launch != before.launch:
             self._desk.launch = now.launch
         transport = self._desk.transport
@@ -142,16 +149,28 @@ class Gestures:
     def _snapshot(self, arguments: list[Value], _voices: Voices) -> Act:
         name = str(arguments[0])
         self.snapshots.check_room(name)
-        return lambda moment: self.snapshots.store(name, self._desk.programs(), moment)
+
+        def act(moment: float) -> None:
+            bank = self._desk.bank
+            plays = [None if program is None else bank[program] for program in self._desk.programs()]
+            self.snapshots.store(name, plays, moment)
+
+        return act
 
     def _recall(self, arguments: list[Value], _voices: Voices) -> Act:
         name, seconds = arguments[0], float(arguments[1] or 0.0)
         self.snapshots.find(name)
 
         def act(moment: float) -> None:
+            if name not in self.snapshots.names:
+                self._say(f"recall: {name} was of the patch before")
+                return
             snapshot = self.snapshots.find(name)
-            for index, voices in self.snapshots.programs(snapshot).items():
-                self._desk.switch(index, voices, seconds or None, moment)
+            for checkpoint, voices in self.snapshots.checkpoints(snapshot).items():
+                if checkpoint in self._desk.bank:
+                    self._desk.switch(self._desk.bank.index(checkpoint), voices, seconds or None, moment)
+                else:
+                    self._say(f"recall {name}: {checkpoint} is not in this patch's bank; what plays stays")
             self.snapshots.morph(snapshot, seconds, moment)
 
         return act

@@ -240,7 +240,7 @@ def _snapshot(where: str, fields: dict[str, Any], voices: int, bank: Sequence[st
 def _scene(where: str, fields: Mapping[str, Any], bank: Sequence[str]) -> Scene:
     values = dict(fields)
     checkpoint = values.pop("checkpoint", None)
-    return Scene(values, None if checkpoint is None else bank_index(checkpoint, bank, f"{where}.checkpoint"))
+    return Scene(values, None if checkpoint is None else bank[bank_index(checkpoint, bank, f"{where}.checkpoint")])
 
 
 def _only(fields: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -21,10 +21,10 @@ LEFT = ("level",)  # not stored: the envelope of a gate belongs to who holds it
 
 @dataclass(frozen=True)
 class Scene:
-    """What one voice, or all, are to be: natural values by parameter, and a bank index."""
+    """What one voice, or all, are to be: natural values by parameter, and a checkpoint by its name in the bank."""
 
     parameters: Mapping[str, float] = field(default_factory=dict)
-    checkpoint: int | None = None
+    checkpoint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Snapshot:
     all: Scene = field(default_factory=Scene)
     voices: Mapping[int, Scene] = field(default_factory=dict)
 
-    def checkpoint(self, voice: int) -> int | None:
-        """Bank index for a voice (from 0), if the snapshot says one."""
+    def checkpoint(self, voice: int) -> str | None:
+        """The checkpoint for a voice (from 0), if the snapshot says one."""
         own = self.voices.get(voice + 1)
         return self.all.checkpoint if own is None or own.checkpoint is None else own.checkpoint
 
@@ -50,11 +50,19 @@ class Snapshots:
     """A performance's snapshots by name: the patch's, and those stored while playing."""
 
     def __init__(self, snapshots: Mapping[str, Snapshot], movement: Movement, voices: int) -> None:
-        self._all, self._movement, self._voices = dict(snapshots), movement, voices
+        self._said, self._movement, self._voices = dict(snapshots), movement, voices
+        self._stored: dict[str, Snapshot] = {}
 
-    def adopt(self, snapshots: Mapping[str, Snapshot], forget: bool) -> None:
-        """Another patch's; ``forget`` what was stored while the one before played, whose checkpoints are others."""
-        self._all = {**({} if forget else self._all), **snapshots}
+    def adopt(self, snapshots: Mapping[str, Snapshot], before: Mapping[str, Snapshot]) -> None:
+        """Another patch's; what it says otherwise than ``before`` comes instead of what was stored by that name."""
+        for name, snapshot in snapshots.items():
+            if before.get(name) != snapshot:
+                self._stored.pop(name, None)
+        self._said = dict(snapshots)
+
+    @property
+    def _all(self) -> dict[str, Snapshot]:
+        return {**self._said, **self._stored}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -63,22 +71,23 @@ class Snapshots:
 
     def find(self, name: object) -> Snapshot:
         """Raises ValueError with the nearest name."""
-        if not isinstance(name, str) or name not in self._all:
-            raise ValueError(f"no snapshot {shorten(name)}{suggest(name, self._all) or '; none was stored'}")
-        return self._all[name]
+        found = self._all
+        if not isinstance(name, str) or name not in found:
+            raise ValueError(f"no snapshot {shorten(name)}{suggest(name, found) or '; none was stored'}")
+        return found[name]
 
     def check_room(self, name: str) -> None:
         """Raises ValueError if no more can be stored."""
-        if name not in self._all and len(self._all) >= MOST:
+        if name not in self._all and len(self._stored) >= MOST:
             raise ValueError(f"snapshot: there are {MOST} already; an old name can be used again")
 
-    def store(self, name: str, programs: Sequence[int | None], moment: float) -> None:
+    def store(self, name: str, checkpoints: Sequence[str | None], moment: float) -> None:
         """Every value as it is at that moment, and what each voice plays."""
-        self._all[name] = Snapshot(
+        self._stored[name] = Snapshot(
             voices={
                 voice + 1: Scene(
                     {p.name: self._movement.value(p, voice, moment) for p in PARAMETERS.values() if p.name not in LEFT},
-                    programs[voice],
+                    checkpoints[voice],
                 )
                 for voice in range(self._voices)
             }
@@ -94,10 +103,10 @@ class Snapshots:
             for value, voices in by_value.items():
                 self._movement.set(parameter, value, tuple(voices), 0.0 if parameter.whole else seconds, moment)
 
-    def programs(self, snapshot: Snapshot) -> dict[int, Voices]:
-        """Bank indices that the snapshot asks for, and the voices that are to play them."""
-        found: dict[int, list[int]] = {}
+    def checkpoints(self, snapshot: Snapshot) -> dict[str, Voices]:
+        """Checkpoints that the snapshot asks for, and the voices that are to play them."""
+        found: dict[str, list[int]] = {}
         for voice in range(self._voices):
-            if (index := snapshot.checkpoint(voice)) is not None:
-                found.setdefault(index, []).append(voice)
-        return {index: tuple(voices) for index, voices in found.items()}
+            if (name := snapshot.checkpoint(voice)) is not None:
+                found.setdefault(name, []).append(voice)
+        return {name: tuple(voices) for name, voices in found.items()}

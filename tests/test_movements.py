@@ -2,6 +2,7 @@
 
 import math
 from itertools import islice, pairwise
+from pathlib import Path
 
 import pytest
 from fake_link import LATENCY, RATE, FakeLink, make_controller
@@ -14,6 +15,7 @@ from instrument.lfos import SHAPES, Lfo, wave
 from instrument.macros import Aim
 from instrument.modulation import EVERY
 from instrument.movement import LEAD
+from instrument.patch import Entry, Patch
 from instrument.patch_movement import Movements
 from instrument.snapshots import Scene, Snapshot
 from instrument.sweeps import Sweep, lines
@@ -37,7 +39,9 @@ MOVES = Movements(
         )
     },
     snapshots={
-        "quiet": Snapshot(Scene({"gain": -30.0, "temperature": 0.7}, 1), {2: Scene({"pan": 0.5, "mute": 1.0}, 2)}),
+        "quiet": Snapshot(
+            Scene({"gain": -30.0, "temperature": 0.7}, "glass"), {2: Scene({"pan": 0.5, "mute": 1.0}, "drones")}
+        ),
     },
 )
 
@@ -491,6 +495,47 @@ def test_a_recall_may_wait_for_the_bar(link, desk):
     assert link.take() == []
     wait(link, desk, 2.0)
     assert {c.at for c in link.take()} == {2 * RATE}
+
+
+def adopted(desk, bank, before=None, **movements):
+    """As a patch that is changed to, or saved over ``before``, does it."""
+    patch = Patch("b", tuple(Entry(name, name, Path(name)) for name in bank), movements=Movements(**movements))
+    with desk.at_one_sample(desk.now()):
+        desk.adopt(patch, before, range(len(bank)), desk.now())
+    desk.table.asked[:] = [0] * desk.voices
+    return patch
+
+
+def test_a_recall_goes_to_its_checkpoint_wherever_that_is_in_the_bank(link):
+    said = []
+    desk = make_controller(link, said=said)
+    desk.trigger("checkpoint", "drones")
+    desk.set("gain", -9.0)
+    desk.trigger("snapshot", "here")
+    patch = adopted(desk, ["drones", "tabla", "glass"], Patch("a", ()))
+    desk.trigger("checkpoint", "tabla")
+    desk.trigger("recall", "here")
+    assert desk.get("checkpoint") == "drones"
+    adopted(desk, ["tabla"], patch)
+    desk.set("gain", 0.0)
+    desk.trigger("recall", "here")
+    assert (desk.get("checkpoint"), desk.value("gain")) == ("tabla", -9.0)
+    assert said == ["recall here: drones is not in this patch's bank; what plays stays"]
+
+
+def test_what_was_stored_lasts_as_long_as_the_set(link):
+    still = Snapshot(Scene({"gain": -30.0}))
+    desk = make_controller(link, movements=Movements(snapshots={"still": still}))
+    for name in ("here", "still"):
+        desk.trigger("snapshot", name)
+    first = adopted(desk, ["tabla"], Patch("a", (), movements=Movements(snapshots={"still": still})), snapshots={})
+    assert set(desk.snapshots) == {"here", "still"}  # stored over what the patch said
+    adopted(desk, ["tabla"], None, snapshots={"still": still})
+    assert set(desk.snapshots) == {"here", "still"}
+    desk.trigger("recall", "still")
+    assert desk.value("gain") == -30.0  # the patch's own
+    adopted(desk, ["tabla"], first, snapshots={"other": still})
+    assert set(desk.snapshots) == {"here", "other"}
 
 
 # --- who wins

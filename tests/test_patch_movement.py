@@ -88,7 +88,7 @@ def test_everything_that_moves_is_read():
         Aim("lfo/breath", (0.0, 1.0)),
         Aim("drive", (0.0, 36.0), 0.0, 1),
     )
-    assert moves.snapshots["still"] == Snapshot(Scene({"gain": -12.0}, 1), {2: Scene({"mute": 1.0}, 0)})
+    assert moves.snapshots["still"] == Snapshot(Scene({"gain": -12.0}, "b"), {2: Scene({"mute": 1.0}, "a")})
 
 
 @pytest.mark.parametrize("text", WRONG)
