@@ -349,11 +349,15 @@ class Controller:
 
     def active(self, trigger: str, what: object = None, voice: int | None = None) -> bool:
         """Whether what a trigger begins goes on now, for whoever shows it with a light; ``what`` is its argument."""
+        if voice is not None and not 1 <= voice <= self.voices:  # a line of a patch with more of them
+            return False
         with self._lock:
             match trigger:
                 case "checkpoint":
                     of = range(self.voices) if voice is None else (voice - 1,)
-                    return all(self.get(f"voice/{each + 1}/checkpoint") == self.bank[int(str(what))] for each in of)
+                    index = int(str(what)) if str(what).isdecimal() else len(self.bank)
+                    name = self.bank[index] if index < len(self.bank) else None
+                    return all(self.get(f"voice/{each + 1}/checkpoint") == name for each in of)
                 case "sweep":
                     return what in self._movement.running()
                 case "lfo":

@@ -88,6 +88,8 @@ class Macros:
             return
         self._tracks[macro].add(Motion(moment, value, seconds))
         for aim in self._aims[macro]:
+            if aim.voice is not None and aim.voice > self._desk.voices:
+                continue  # a set may have fewer voices than its patch
             if aim.to.startswith(LFO):
                 self._modulation.fade(aim.to.removeprefix(LFO), aim.value(value), seconds, moment)
             else:

@@ -119,6 +119,13 @@ def test_voices_count_from_one(link, desk):
     assert (desk.get("voice/1/pan"), desk.get("voice/2/pan"), desk.get("pan")) == (0.5, 0.0, 0.0)
 
 
+def test_a_light_for_what_is_not_there_is_out(link, desk):
+    assert desk.active("checkpoint", 0)
+    assert not desk.active("checkpoint", 5)  # a bank that was saved shorter
+    assert not desk.active("checkpoint", 0, 3)
+    assert not desk.active("loop", None, 3)
+
+
 def test_repeated_equal_values_never_reach_the_ring(link, desk):
     for _ in range(10):
         desk.set("temperature", 1.3, source="td")

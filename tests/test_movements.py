@@ -438,6 +438,14 @@ def test_what_a_macro_or_a_recall_moves_is_nobodys(link, desk):
     assert desk.values()["voice/2/gain"][1] is None
 
 
+def test_a_macro_passes_over_voices_that_are_not_there(link):
+    desk = make_controller(link, voices=1, movements=MOVES)  # of a patch for two
+    desk.set("macro/wild", 1.0)
+    assert {c.parameter for c in link.take() if c.op == Op.SET} == {0, 1}
+    assert desk.value("pan") == 0.0
+    assert desk.value("gain") == -12.0
+
+
 def test_macros_are_for_all_voices_and_known_by_name(desk):
     with pytest.raises(ValueError, match="no macro 'wilt'; did you mean 'wild'"):
         desk.set("macro/wilt", 0.5)
