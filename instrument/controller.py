@@ -24,6 +24,7 @@ from instrument import meters, parameters
 from instrument.arguments import Value, read_arguments, read_number, read_seconds
 from instrument.authors import Authors
 from instrument.controls import OVERTAKEN, REFUSED, Command, Event, Op, Telemetry
+from instrument.faults import words
 from instrument.gestures import Gestures
 from instrument.held import Held
 from instrument.launch import Act, Launches
@@ -421,7 +422,7 @@ class Controller:
             self._movement.pump()
             self._modulation.pump()
             while self._future and self._future[0][0] <= now:
-                heapq.heappop(self._future)[2]()
+                self._do(heapq.heappop(self._future)[2])
             self._loops.pump()
             self._movement.forget(now)
             self._macros.forget(now)
@@ -495,7 +496,16 @@ class Controller:
         """Let ``act`` happen as a gesture that is heard at exactly those session seconds."""
         moment = self.moment_of(seconds)
         with self._time.pinned(moment, round(seconds * self.sample_rate)):
-            act(moment)
+            self._do(lambda: act(moment))
+
+    def _do(self, act: Callable[[], None]) -> None:
+        """What has waited, and has nobody to take its fault, which must not keep back what else is due."""
+        try:
+            act()
+        except ValueError as error:
+            self._say(str(error))
+        except Exception as error:
+            self._say(f"a gesture that waited: {words(error)}")
 
     # --- what gestures need: under the lock
 
@@ -563,7 +573,14 @@ class Controller:
     def _sweep(self, arguments: list[Value], _voices: Voices) -> Act:
         name = self._sweep_name(arguments[0])
         self._voices(self.sweeps[name].voice)  # a set may have fewer voices than its patch
-        return lambda moment: self._movement.run(name, self.sweeps[name], moment)
+
+        def act(moment: float) -> None:
+            if name in self.sweeps:
+                self._movement.run(name, self.sweeps[name], moment)
+            else:
+                self._say(f"sweep: {name} was of the patch before")
+
+        return act
 
     def _sweep_stop(self, arguments: list[Value], _voices: Voices) -> Act:
         name = self._sweep_name(arguments[0]) if isinstance(arguments[0], str) else None

@@ -15,6 +15,7 @@ OTHERS = "other faults"
 
 
 def words(error: Exception) -> str:
+    """A fault in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
