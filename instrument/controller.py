@@ -37,6 +37,7 @@ from instrument.networks import Networks
 from instrument.outbox import Outbox
 from instrument.parameters import LAUNCHES, NOW, PARAMETERS, TELEMETRY, TRIGGERS, Parameter, shorten, suggest
 from instrument.patch import Patch, Sweep, bank_index
+from instrument.patch_midi import NOBODY
 from instrument.patch_movement import Movements
 from instrument.programs import Programs
 from instrument.snapshots import Snapshots
@@ -152,6 +153,7 @@ class Controller:
             "marker": self._marker,
             "escape": self._escape,
         }
+        self._offered: dict[str, Callable[[list[Value]], None]] = {}
         self._gestures.begin(moves, self.now())
 
     @property
@@ -222,13 +224,19 @@ class Controller:
 
         ``launch`` is ``now``, ``beat`` or ``bar`` for this gesture; as ``quantise`` has it if left out.
         """
-        if name not in self._actions:
-            raise ValueError(f"no trigger {shorten(name)}{suggest(name, self._actions)}")
+        if name not in self._actions and name not in self._offered:
+            raise ValueError(f"no trigger {shorten(name)}{suggest(name, (*self._actions, *self._offered))}")
         if voice is not None and not TRIGGERS[name].voice:
             raise ValueError(f"{name}: is for all voices, not for voice {shorten(voice)}")
         if launch not in (None, *LAUNCHES):
             raise ValueError(f"{name}: launch {shorten(launch)} is not one of {', '.join(LAUNCHES)}")
         arguments = read_arguments(TRIGGERS[name], given)
+        if name in self._offered:
+            with self._lock:
+                new = self._is_new(name, arguments, source, voice, self.now())
+            if new:
+                self._offered[name](arguments)
+            return
         act = self._actions[name](arguments, self._voices(voice))
         with self._lock:
             now = self.now()
@@ -243,14 +251,9 @@ class Controller:
     def offer(self, name: str, action: Callable[[list[Value]], None]) -> None:
         """Another part of the session does that trigger of the table: ``action`` takes its arguments.
 
-        It is called at once, on the thread of the gesture, must not block, and may raise ValueError.
+        It is called at once, on the thread of the gesture, without our lock, must not block, and may raise ValueError.
         """
-
-        def prepare(arguments: list[Value], _voices: Voices) -> Act:
-            action(arguments)
-            return lambda _moment: None
-
-        self._actions[name] = prepare
+        self._offered[name] = action
 
     def panic(self) -> None:
         """Silence, as soon as the ring is played out."""
@@ -553,10 +556,21 @@ class Controller:
                 self._at(when, now, AHEAD, lambda moment: self.move_macro(name, value, seconds, moment))
 
     def _launched(self, name: str, arguments: list[Value], voice: int | None, launch: str, act: Act) -> Act:
-        """The act, or what waits for a line to do it; a later one of its kind and voice comes instead."""
+        """The act, or what waits for a line to do it; a later one of its kind and voice comes instead.
+
+        What ends something does so at once, and takes back what waits to begin it.
+        """
+        what = arguments[0] if name.partition("/")[0] in ("sweep", "lfo") else None
+        if _ends(name, arguments[0]):
+            begins, named = name.removesuffix("/stop"), what if isinstance(what, str) else None
+
+            def end(moment: float) -> None:
+                self._launches.take_back(begins, named, voice)
+                act(moment)
+
+            return end
         if launch == NOW or not TRIGGERS[name].launched:
             return act
-        what = arguments[0] if name in ("sweep", "lfo") else None
 
         def wait(moment: float) -> None:
             self._launches.add((name, what, voice), launch, moment, act)
@@ -638,6 +652,17 @@ class Controller:
             return  # whoever asked for it looks at the answer
         if not event.flags & OVERTAKEN:
             self._say(f"the engine refused {Op(event.op).name.lower()} at sample {event.at}")
+
+
+def _ends(name: str, first: Value) -> bool:
+    """Whether a trigger ends what another of its kind began."""
+    match name:
+        case "loop":
+            return first == 0
+        case "partner":
+            return first in (NOBODY, -1)
+        case _:
+            return name in ("loop/stop", "sweep/stop", "lfo/stop")
 
 
 def _are(voices: int) -> str:

@@ -87,6 +87,12 @@ class Launches:
         """What waits and for what, in words."""
         return ", ".join(f"{key[0]} at the next {waiting.launch}" for key, waiting in list(self._waiting.items()))
 
+    def take_back(self, *asked: Hashable) -> None:
+        """Forget what waits by such a key, None in ``asked`` standing for anything."""
+        for key in list(self._waiting):
+            if all(wanted in (None, found) for wanted, found in zip(asked, key, strict=True)):
+                del self._waiting[key]
+
     def cancel(self) -> None:
         """Forget them all."""
         self._waiting.clear()

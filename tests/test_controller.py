@@ -119,6 +119,21 @@ def test_voices_count_from_one(link, desk):
     assert (desk.get("voice/1/pan"), desk.get("voice/2/pan"), desk.get("pan")) == (0.5, 0.0, 0.0)
 
 
+def test_what_is_offered_is_done_for_gestures_only(desk):
+    done = []
+    desk.offer("resend", done.append)
+    desk.offer("learn", done.append)
+    for value in (0, 0.0, 1, 0):
+        desk.trigger("resend", value)
+    desk.trigger("resend")
+    assert done == [[1.0], [None]]
+    for _ in range(10):  # held by one who sends frames
+        desk.trigger("learn", "gain", source="td")
+    assert len(done) < 2 + 10
+    with pytest.raises(ValueError, match="resend"):
+        desk.trigger("resend", "x")
+
+
 def test_a_light_for_what_is_not_there_is_out(link, desk):
     assert desk.active("checkpoint", 0)
     assert not desk.active("checkpoint", 5)  # a bank that was saved shorter

@@ -2,6 +2,7 @@
 
 import random
 import threading
+from pathlib import Path
 
 import pytest
 from fake_link import LATENCY, RATE, FakeLink, make_controller
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 from instrument.controls import Command, Op
 from instrument.movement import LEAD
 from instrument.parameters import LAUNCHES, TRIGGERS
+from instrument.patch import Entry, Patch, Sweep
 from instrument.patch_movement import Movements
 from instrument.pulses import Pulses, Taps
+from instrument.snapshots import Scene, Snapshot
 from instrument.transport import GRACE, Transport
 
 BEAT = RATE // 2  # at 120
@@ -37,6 +40,74 @@ def transport(clock="internal", **kwargs):
     said = []
     made = Transport(lambda moment: moment, lock=threading.RLock(), say=said.append, clock=clock, **kwargs)
     return made, said
+
+
+# --- what waits
+
+
+def other_patch(desk, sweeps):
+    with desk.at_one_sample(desk.now()):
+        desk.adopt(Patch("b", (Entry("tabla", "", Path()),), sweeps=sweeps), None, [0], desk.now())
+
+
+def test_what_was_of_the_patch_before_keeps_nothing_back(link):
+    said = []
+    desk = desk_of(link, said, snapshots={"still": Snapshot(Scene({"gain": -3.0}))})
+    wait(link, desk, 0.5)
+    desk.sweeps["up"] = Sweep("gain", ((0.0, -10.0),))
+    desk.trigger("sweep", "steps", launch="bar")
+    desk.trigger("recall", "still", when=link.now + 1.0)
+    desk.trigger("sweep", "up", when=link.now + 1.0)
+    desk.trigger("reseed", when=link.now + 1.0)
+    desk.trigger("reseed", launch="bar")
+    other_patch(desk, {})
+    link.take()
+    wait(link, desk, 3.0)
+    assert [c.op for c in link.take()] == [Op.RESEED, Op.RESEED]
+    assert sorted(said) == [
+        f"{what} was of the patch before" for what in ("recall: still", "sweep: steps", "sweep: up")
+    ]
+
+
+def test_what_fails_keeps_back_nothing_else_that_is_due(link):
+    said = []
+    desk = desk_of(link, said)
+
+    def fail(_arguments, _voices):
+        def act(_moment):
+            raise KeyError("up")
+
+        return act
+
+    wait(link, desk, 0.5)
+    desk.act_on("recall", fail)
+    desk.trigger("recall", "a", launch="bar")
+    desk.trigger("recall", "a", when=link.now + 1.0)
+    desk.trigger("reseed", when=link.now + 1.0)
+    desk.trigger("reseed", launch="bar")
+    wait(link, desk, 3.0)
+    assert [c.op for c in link.take()] == [Op.RESEED, Op.RESEED]
+    assert said == ["a gesture that waited: KeyError: 'up'"] * 2
+
+
+def test_what_ends_something_comes_at_once_and_takes_back_what_waits(link):
+    desk = desk_of(link, launch="bar")
+    wait(link, desk, 0.5)
+    for begin, end in ((("loop", 2), ("loop", 0)), (("loop", 2), ("loop/stop",)), (("partner", 1), ("partner", "none"))):
+        desk.trigger(*begin)
+        assert link.take() == []
+        desk.trigger(*end)
+        assert [c.at for c in link.take()] == [desk.sample(link.now)]
+        assert desk.waiting() == ""
+    desk.trigger("loop", 2, voice=1)
+    desk.trigger("loop/stop", voice=2)
+    desk.trigger("sweep", "steps")
+    desk.trigger("sweep", "unhinge")
+    desk.trigger("sweep/stop", "steps")
+    assert desk.waiting() == "loop at the next bar, sweep at the next bar"
+    desk.trigger("sweep/stop")
+    desk.trigger("loop", 0)
+    assert desk.waiting() == ""
 
 
 # --- the beat
