@@ -613,7 +613,9 @@ class Controller:
         self._launches.cancel()
         for forget in self.at_panic:
             forget()
-        self._outbox.drop((Op.SWITCH, Op.RESUME))
+        for command in self._outbox.drop((Op.SWITCH, Op.RESUME)):
+            if command.op == Op.SWITCH:
+                self._lost_switch(command.voice)
         self._movement.stop(None, moment)
         self._loops.forget()
         self._modulation.stop(None, moment)
@@ -646,12 +648,16 @@ class Controller:
 
     def _refused(self, event: Event) -> None:
         if event.op == Op.SWITCH:
-            for voice in range(self.voices) if event.voice < 0 else (event.voice,):
-                self.table.asked[voice] = None
+            self._lost_switch(event.voice)
         if event.op in (Op.LOAD, Op.DROP):
             return  # whoever asked for it looks at the answer
         if not event.flags & OVERTAKEN:
             self._say(f"the engine refused {Op(event.op).name.lower()} at sample {event.at}")
+
+    def _lost_switch(self, voice: int) -> None:
+        """It will not come: what that voice plays (-1: what all do) is what it did."""
+        for each in range(self.voices) if voice < 0 else (voice,):
+            self.table.asked[each] = None
 
 
 def _ends(name: str, first: Value) -> bool:

@@ -43,9 +43,11 @@ class Outbox:
             taken += 1
         del self._waiting[:taken]
 
-    def drop(self, ops: tuple[Op, ...]) -> None:
-        """Forget waiting commands of these kinds (a panic overtakes them)."""
+    def drop(self, ops: tuple[Op, ...]) -> list[Command]:
+        """Forget waiting commands of these kinds (a panic overtakes them); returns them."""
+        dropped = [waiting for waiting in self._waiting if waiting.op in ops]
         self._waiting = [waiting for waiting in self._waiting if waiting.op not in ops]
+        return dropped
 
 
 def _replaces(new: Command, old: Command) -> bool:

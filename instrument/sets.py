@@ -152,10 +152,14 @@ class Sets:
             self._asked, place.fault = index, ""
             self._say(f"patch {index}, {place.name}: is being loaded, and comes as soon as it is")
             self._worker.wake()
-        elif index != self.playing or self._controller.silent:
+        elif index != self.playing or self._controller.silent or self._lost(place):
             self._go(index, moment)
         else:
             self._asked = -1
+
+    def _lost(self, place: Place) -> bool:
+        """Whether a panic came before the voices could change to it; where the maturity leads nobody knows anyway."""
+        return None in self._controller.table.asked and not place.patch.history
 
     def _forget(self) -> None:
         """After a panic nothing sounds by itself, a patch that was being loaded neither."""

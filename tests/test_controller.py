@@ -62,6 +62,18 @@ def test_after_a_refused_switch_the_checkpoint_is_what_plays(link, desk):
     assert desk.get("checkpoint") == desk.get("voice/1/checkpoint") == "glass"  # telemetry's
 
 
+def test_a_switch_that_a_panic_came_before_can_be_asked_for_again(link, desk):
+    link.room = 0
+    desk.trigger("checkpoint", "drones")  # waits for room on the ring
+    desk.panic()
+    assert desk.get("checkpoint") == "glass"  # telemetry's
+    desk.trigger("resume")
+    desk.trigger("checkpoint", "drones")
+    link.room = 10
+    desk.pump()
+    assert [c.op for c in link.take()] == [Op.RESUME, Op.SWITCH]
+
+
 def test_a_checkpoint_that_joins_can_be_asked_for(link, desk):
     with pytest.raises(ValueError, match="epoch-4"):
         desk.trigger("checkpoint", "epoch-4")

@@ -404,6 +404,22 @@ def test_in_panics_silence_a_file_waits(folder: Path) -> None:
     check_replay(folder)
 
 
+def test_a_patch_that_a_panic_came_before_can_be_asked_for_again(folder: Path) -> None:
+    with Playing(folder / "set.yaml", latency=500.0) as playing:
+        playing.loaded(4)
+        c = playing.controller
+        c.trigger("patch", "third")
+        c.panic()  # before its sample
+        playing.until(lambda: playing.session.link.telemetry().silent and None in c.table.asked)
+        c.trigger("resume")
+        playing.until(lambda: not playing.session.link.telemetry().silent)
+        playing.go_on(3000)
+        assert (c.get("patch"), c.get("checkpoint")) == ("third", "gru")
+        c.trigger("patch", "third")
+        playing.until(lambda: playing.plays("gru-2"))
+    check_replay(folder)
+
+
 def test_a_patch_ends_panics_silence(folder: Path) -> None:
     with Playing(folder / "set.yaml") as playing:
         playing.loaded(4)
