@@ -47,6 +47,10 @@ from instrument.transport import Transport
 AHEAD = LEAD  # seconds: how early a command for the future goes onto the ring, from where none can be taken back
 FARTHEST = 60.0  # seconds; a wire's clock farther ahead than this disagrees with ours, and means now
 KEPT = 65536  # latencies kept for the report
+MOST_WAITING = 16384  # gestures for the future: a minute of 270 a second, 4 MB
+SLICE = 0.001  # seconds that what is due may keep other threads from their gestures
+SLICES = 50  # in one pump: then events want to be heard
+GIVE_WAY = 0.0002  # seconds between two slices: a lock that is taken again at once is nobody else's
 
 
 class LinkLike(Protocol):
@@ -416,6 +420,13 @@ class Controller:
 
         Call it every few milliseconds, at least five times a second.
         """
+        for _ in range(SLICES):
+            if not self._pump():
+                return
+            time.sleep(GIVE_WAY)
+
+    def _pump(self) -> bool:
+        """The same for a while; whether more is due."""
         with self._lock:
             now = self.now()
             self._time.observe()
@@ -424,11 +435,20 @@ class Controller:
             self._launches.pump(now)
             self._movement.pump()
             self._modulation.pump()
-            while self._future and self._future[0][0] <= now:
-                self._do(heapq.heappop(self._future)[2])
+            more = self._do_due(now)
             self._loops.pump()
             self._movement.forget(now)
             self._macros.forget(now)
+            return more
+
+    def _do_due(self, now: float) -> bool:
+        """Gestures whose time has come, for a slice; whether more of them are there."""
+        until = time.perf_counter() + SLICE
+        while self._future and self._future[0][0] <= now:
+            if time.perf_counter() >= until:
+                return True
+            self._do(heapq.heappop(self._future)[2])
+        return False
 
     def heard(self, events: Iterable[Event]) -> None:
         """Take in what the loop says took effect."""
@@ -479,9 +499,11 @@ class Controller:
         self._outbox.send(command)
 
     def later(self, due: float, act: Callable[[], None]) -> None:
-        """Call ``act`` when ``due`` has come; at once if it has."""
+        """Call ``act`` when ``due`` has come; at once if it has. Raises ValueError if too much waits already."""
         if due <= self.now():
             act()
+        elif len(self._future) >= MOST_WAITING:
+            raise ValueError(f"{MOST_WAITING} gestures wait for their time already: there is no room for more")
         else:
             heapq.heappush(self._future, (due, next(self._serials), act))
 

@@ -2,12 +2,14 @@
 
 import math
 import threading
+import time
 
 import pytest
 from fake_link import LATENCY, RATE, FakeLink, make_controller
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from instrument import controller
 from instrument.clock import SampleClock
 from instrument.controls import DEFAULTS, OVERTAKEN, REFUSED, Command, Event, Op
 from instrument.movement import LEAD
@@ -144,6 +146,39 @@ def test_what_is_offered_is_done_for_gestures_only(desk):
     assert len(done) < 2 + 10
     with pytest.raises(ValueError, match="resend"):
         desk.trigger("resend", "x")
+
+
+def test_what_waits_for_its_time_is_bounded(link, desk, monkeypatch):
+    monkeypatch.setattr(controller, "MOST_WAITING", 3)
+    for k in range(3):
+        desk.set("gain", -k, when=link.now + 1.0)
+    with pytest.raises(ValueError, match="^3 gestures wait for their time already[^\n]*$"):
+        desk.set("gain", -9.0, when=link.now + 1.0)
+    desk.set("gain", -8.0)  # now
+    wait(link, desk, 1.0)
+    assert [c.value for c in link.take()] == [-8.0, 0.0, -1.0, -2.0]
+
+
+def test_what_is_due_at_once_leaves_the_others_room(link, desk):
+    for k in range(5000):
+        desk.set("gain", -k / 100, when=link.now + 1.0)
+    link.now += 1.0
+    waits, done = [], threading.Event()
+
+    def gestures():
+        while not done.wait(0.002):
+            then = time.perf_counter()
+            desk.set("pan", 0.5)
+            waits.append(time.perf_counter() - then)
+
+    other = threading.Thread(target=gestures)
+    other.start()
+    while desk._future:
+        desk.pump()
+    done.set()
+    other.join()
+    assert [c.value for c in link.take() if c.parameter == 1][-1] == -49.99
+    assert len(waits) > 3
 
 
 def test_a_light_for_what_is_not_there_is_out(link, desk):
