@@ -484,6 +484,8 @@ class Controller:
         self.sweeps = dict(patch.sweeps)
         self._networks.keep_state = patch.switch == "keep"
         self._gestures.adopt(patch.movements, before.movements if before else None, moment)
+        if before is None:
+            self._loops.end(moment)
         if before is None or patch.escape != before.escape:
             self.escape = patch.escape
 

@@ -75,16 +75,18 @@ class Gestures:
                 self.modulation.start(name, moment)
 
     def adopt(self, now: Movements, before: Movements | None, moment: float) -> None:
-        """Another patch's, or another version of ``before``: what is the same in it runs on; values stay."""
+        """Another patch's, or another version of ``before``: what is the same in it runs on; parameters stay."""
         modulation, then = self.modulation, {} if before is None else before.lfos
         for name in modulation.running:
             if before is None or now.lfos.get(name) != then.get(name):
                 modulation.stop(name, moment)
         modulation.lfos = dict(now.lfos)
+        if before is None:
+            modulation.forget()
         for name, lfo in now.lfos.items():
             if lfo.start and lfo != then.get(name):
                 modulation.start(name, moment)
-        self.macros.adopt(now.macros)
+        self.macros.adopt(now.macros, anew=before is None)
         self.snapshots.adopt(now.snapshots, {} if before is None else before.snapshots)
         if before is None or now.launch != before.launch:
             self._desk.launch = now.launch

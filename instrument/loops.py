@@ -62,6 +62,11 @@ class Loops:
         """After a panic no voice loops."""
         self._asked.clear()
 
+    def end(self, moment: float) -> None:
+        """No voice loops any more."""
+        if self._asked:
+            self._stop(tuple(sorted(self._asked)))(moment)
+
     def pump(self) -> None:
         """Tell loops that play their new length when the tempo is another."""
         changed = [v for v, asked in self._asked.items() if self._desk.beats(asked.beats) != asked.seconds]

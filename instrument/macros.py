@@ -61,9 +61,11 @@ class Macros:
         self._tracks: dict[str, Track] = {}
         self.adopt(macros)
 
-    def adopt(self, macros: Mapping[str, tuple[Aim, ...]]) -> None:
-        """Another patch's; those of the same name are where they were."""
+    def adopt(self, macros: Mapping[str, tuple[Aim, ...]], anew: bool = False) -> None:
+        """Another patch's; those of the same name are where they were, unless all begin ``anew``."""
         self._aims = dict(macros)
+        if anew:
+            self._tracks = {}
         self._tracks = {name: self._tracks.get(name, Track(0.0)) for name in macros}
         self.parameters = {
             f"{PREFIX}{name}": Parameter(f"{PREFIX}{name}", -1, 0.0, 1.0, 0.0, "", _help(aims))

@@ -67,6 +67,10 @@ class Modulation:
         """Which share of its depth an LFO has, or will have."""
         return self._factor(name).value(seconds)
 
+    def forget(self) -> None:
+        """Every LFO has its whole depth again when it starts: those that run keep what they have."""
+        self._factors = {}
+
     def start(self, name: str, moment: float) -> None:
         """From the beginning of its cycle."""
         lfo, at = self.lfos[name], self._desk.sample(moment)

@@ -546,6 +546,27 @@ def test_what_was_stored_lasts_as_long_as_the_set(link):
     assert set(desk.snapshots) == {"here", "other"}
 
 
+def test_another_patch_begins_as_if_it_had_been_started_with(link):
+    sway = Lfo("pan", 0.5, "sine", rate=1.0, start=True)
+    moves = {"lfos": {"sway": sway}, "macros": {"wild": (Aim("gain", (0.0, -12.0)),)}}
+    desk = make_controller(link, movements=Movements(**moves))
+    desk.trigger("lfo", "sway", 0.0)
+    desk.set("macro/wild", 0.5)
+    desk.trigger("loop", 2, voice=2)
+    wait(link, desk, 1.0)
+    link.take()
+    adopted(desk, ["tabla"], Patch("a", (), movements=Movements(**moves)), **moves)
+    wait(link, desk, 1.0)
+    assert link.take() == []  # saved anew, everything goes on as it was
+    desk.still(desk.now())
+    adopted(desk, ["tabla"], None, **moves)
+    assert desk.value("macro/wild") == 0.0
+    wait(link, desk, 1.0)
+    found = link.take()
+    assert max(c.value for c in found if c.op == Op.MODULATE) == pytest.approx(0.5, abs=0.01)
+    assert [c.voice for c in found if c.op == Op.UNLOOP] == [1]
+
+
 # --- who wins
 
 
