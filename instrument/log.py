@@ -19,7 +19,7 @@ import json
 import math
 import queue
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,15 +77,17 @@ class Head:
 
 
 class EventLog:
-    """A log file being written, by a thread of its own; never raises: what went wrong is remembered in ``fault``.
+    """A log file being written, by a thread of its own; never raises: what went wrong is said, and kept in ``fault``.
 
-    One thread at a time hands in lines, and closes it.
+    One thread at a time hands in lines, and closes it. ``complain`` takes the line about what went wrong, once, from
+    whichever thread it is; must not block.
     """
 
-    def __init__(self, path: Path, head: Head) -> None:
+    def __init__(self, path: Path, head: Head, complain: Callable[[str], None] = lambda _line: None) -> None:
         """Raises ValueError if the file cannot be opened."""
         self.path = path
         self.fault = ""
+        self._complain = complain
         try:
             self._claim = Claim(path)  # before anything that was in it is gone
             self._file = path.open("w", encoding="utf-8")
@@ -114,7 +116,13 @@ class EventLog:
         self._lines.put(None)
         self._thread.join(PATIENCE)
         if self._thread.is_alive():
-            self.fault = f"{self.path}: the disk has not answered for {PATIENCE:g} s: the log ends somewhere before"
+            self._fail(f"the disk has not answered for {PATIENCE:g} s: the log ends somewhere before")
+
+    def _fail(self, text: str) -> None:
+        """The first fault is the one that counts."""
+        if not self.fault:
+            self.fault = f"{self.path}: {text}"
+            self._complain(self.fault)
 
     def _run(self) -> None:
         while (line := self._lines.get()) is not None:
@@ -122,7 +130,7 @@ class EventLog:
         try:
             self._file.close()
         except OSError as error:
-            self.fault = self.fault or f"{self.path}: {error.strerror}"
+            self._fail(f"{error.strerror}: the log ends here")
         self._claim.close()
 
     def _write(self, line: Mapping[str, Any]) -> None:
@@ -133,7 +141,7 @@ class EventLog:
             if self._lines.empty():
                 self._file.flush()
         except (OSError, ValueError, TypeError) as error:
-            self.fault = f"{self.path}: {getattr(error, 'strerror', None) or error}: the log ends here"
+            self._fail(f"{getattr(error, 'strerror', None) or error}: the log ends here")
 
 
 def to_line(event: Event) -> dict[str, Any]:

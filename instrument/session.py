@@ -160,7 +160,7 @@ class Session:
                 self._aside.append((kept, path))
                 self.say(f"{path} was there already: it is {kept} now")
         if options.log:
-            self.log = EventLog(options.log, self.head())
+            self.log = EventLog(options.log, self.head(), self.complain)
         if self._recorded():
             self.recorder = Recorder(self._recorded(), self.sample_rate, self.link.tap, self.complain)
 
@@ -455,8 +455,6 @@ class Session:
             self.recorder.finish(self.performance.report()["samples"])
         if self.log:
             self.log.close()
-            if self.log.fault:
-                self.complain(self.log.fault)
         if self._refused:
             self._put_back()
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from test_session import wait_until
 
 from instrument import bank, log
 from instrument.audio.timing import Timing
@@ -237,11 +238,13 @@ def test_a_damaged_log_is_one_line(tmp_path: Path, text: str, words: str) -> Non
 def test_a_full_disk_ends_the_log_and_nothing_else() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
-    full = log.EventLog(Path("/dev/full"), HEAD)
+    said: list[str] = []
+    full = log.EventLog(Path("/dev/full"), HEAD, said.append)
     full.events([Event(1, Op.SET)])
+    wait_until(lambda: said)  # while the set plays, not after it
     full.mark(3)
     full.close()
-    assert "No space left" in full.fault
+    assert said == [full.fault] == ["/dev/full: No space left on device: the log ends here"]
 
 
 def test_what_is_asked_for_again() -> None:
