@@ -7,6 +7,7 @@ Where beats fall is left to :mod:`instrument.transport`.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -68,15 +69,21 @@ class LinkSession:
             session.startStopSyncEnabled = True
             session.enabled = True
         except Exception as error:  # a system without network interfaces, and what else its library may meet
-            self._say(f"Ableton Link: {' '.join(str(error).split())[:200]}; the tempo is one's own")
+            self._fail(error)
             return
         self._transport.propose = self._wanted.append
         try:
             self._follow(session)
+        except Exception as error:  # its library is not ours: the tempo stays as it was last
+            self._fail(error)
         finally:
             if self._transport.propose == self._wanted.append:  # else that of a later session
                 self._transport.propose = None
-            session.enabled = False
+            with contextlib.suppress(Exception):
+                session.enabled = False
+
+    def _fail(self, error: Exception) -> None:
+        self._say(f"Ableton Link: {' '.join(str(error).split())[:200] or type(error).__name__}; the tempo is one's own")
 
     def _follow(self, session: Any) -> None:
         played: bool | None = None

@@ -3,6 +3,7 @@
 import sys
 import threading
 import time
+import types
 
 import pytest
 
@@ -32,6 +33,27 @@ def test_without_the_library_a_line_says_so_and_the_beat_goes_on(monkeypatch):
     assert made.running
     made.set_tempo(90.0, 1.0)
     assert made.tempo == 90.0
+
+
+def test_a_fault_of_the_library_is_a_line(monkeypatch):
+    class Broken:
+        def __init__(self, _tempo):
+            self.enabled = False
+
+        def clock(self):
+            raise RuntimeError("no network\nany more")
+
+        captureAppSessionState = clock  # noqa: N815
+
+    monkeypatch.setitem(sys.modules, "link", types.SimpleNamespace(Link=Broken))
+    said, thrown, made = [], [], transport()
+    monkeypatch.setattr(threading, "excepthook", thrown.append)
+    session = LinkSession(made, said.append)
+    session.start()
+    assert until(lambda: said or thrown)
+    session.stop()
+    assert (said, thrown) == (["Ableton Link: no network any more; the tempo is one's own"], [])
+    assert made.propose is None
 
 
 def test_it_is_joined_and_left_as_the_clock_says_and_nobody_is_waited_for(monkeypatch):
