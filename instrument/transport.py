@@ -23,11 +23,16 @@ LEAP = 0.05  # beats by which a clock from outside may correct the position; mor
 
 @dataclass(frozen=True)
 class Piece:
-    """From ``start`` (session seconds) the count is ``count`` and grows by ``rate`` beats a second."""
+    """From ``start`` (session seconds) the count is ``count`` and grows by ``tempo`` beats a minute."""
 
     start: float
     count: float
-    rate: float
+    tempo: float
+
+    @property
+    def rate(self) -> float:
+        """Beats a second."""
+        return self.tempo / 60.0
 
     def at(self, seconds: float) -> float:
         """The count there."""
@@ -64,7 +69,7 @@ class Transport:
         self.running = clock != MIDI
         self.propose: Callable[[float], None] | None = None
         self._place, self._lock, self._say = place, lock, say
-        self._pieces = [Piece(0.0, 0.0, tempo / 60.0)]
+        self._pieces = [Piece(0.0, 0.0, tempo)]
         self._steady = tempo
         self._offset = self._held = 0.0  # position = count + offset while it runs, else what is held
         self._taps, self._pulses = Taps(), Pulses()
@@ -77,7 +82,7 @@ class Transport:
     @property
     def tempo(self) -> float:
         """Beats a minute, as last said."""
-        return self._pieces[-1].rate * 60.0
+        return self._pieces[-1].tempo
 
     @property
     def steady_tempo(self) -> float:
@@ -114,7 +119,7 @@ class Transport:
 
     def set_tempo(self, bpm: float, seconds: float) -> None:
         """Another tempo from there on; the beat goes on where it is."""
-        self._lay(seconds, self.count(seconds), bpm / 60.0)
+        self._lay(seconds, self.count(seconds), bpm)
         if self.propose:
             self.propose(bpm)
 
@@ -195,15 +200,15 @@ class Transport:
         with self._lock:
             if self.clock != LINK:  # it has just been left
                 return
-            here, rate = self._place(moment), min(max(bpm, SLOWEST), FASTEST) / 60.0
+            here, tempo = self._place(moment), min(max(bpm, SLOWEST), FASTEST)
             if playing is not None and playing != self.running:
                 self._stop(here) if self.running else self._turn_to(position, here)
             off = position - (self.count(here) + self._offset)
             if abs(off) > LEAP:
                 self._offset += off
                 self.jumps += 1
-            elif abs(off) > 1e-4 * rate or rate != self._pieces[-1].rate:  # a tenth of a millisecond is the wire's
-                self._lay(here, position - self._offset, rate)
+            elif abs(off) > 1e-4 * tempo / 60.0 or tempo != self.tempo:  # a tenth of a millisecond is the wire's
+                self._lay(here, position - self._offset, tempo)
 
     # --- how
 
@@ -217,18 +222,18 @@ class Transport:
         here = self._place(self._pulses.place)
         if self._pulses.period:
             bpm = 60.0 / (PER_BEAT * self._pulses.period)
-            self._lay(here, self._base + index, min(max(bpm, SLOWEST), FASTEST) / 60.0)
+            self._lay(here, self._base + index, min(max(bpm, SLOWEST), FASTEST))
         elif self._from is not None or was_gone:
-            self._lay(here, self._base + index, self._pieces[-1].rate)
+            self._lay(here, self._base + index, self.tempo)
         if self._from is not None:
             self._offset = self._from - (self._base + index)
             self.running, self._from = True, None
             self.jumps += 1
 
-    def _lay(self, seconds: float, count: float, rate: float) -> None:
+    def _lay(self, seconds: float, count: float, tempo: float) -> None:
         """The line from there on; the last one stays for what lies before."""
         before = [piece for piece in self._pieces[-1:] if piece.start <= seconds]
-        self._pieces = [*before, Piece(seconds, count, rate)]
+        self._pieces = [*before, Piece(seconds, count, tempo)]
 
     def _turn_to(self, position: float, seconds: float) -> None:
         self.running = True

@@ -93,7 +93,11 @@ def test_what_fails_keeps_back_nothing_else_that_is_due(link):
 def test_what_ends_something_comes_at_once_and_takes_back_what_waits(link):
     desk = desk_of(link, launch="bar")
     wait(link, desk, 0.5)
-    for begin, end in ((("loop", 2), ("loop", 0)), (("loop", 2), ("loop/stop",)), (("partner", 1), ("partner", "none"))):
+    for begin, end in (
+        (("loop", 2), ("loop", 0)),
+        (("loop", 2), ("loop/stop",)),
+        (("partner", 1), ("partner", "none")),
+    ):
         desk.trigger(*begin)
         assert link.take() == []
         desk.trigger(*end)
@@ -135,6 +139,13 @@ def test_changes_of_tempo_leave_the_beat_whole(changes):
         now, count = now + seconds, count + seconds * bpm / 60
         assert made.position(now) == pytest.approx(count, abs=1e-6)
         assert made.seconds(count) == pytest.approx(now, abs=1e-6)
+
+
+@pytest.mark.parametrize("bpm", [31, 62, 76.5, 123, 247])
+def test_a_tempo_is_what_was_asked_for(bpm):  # a fader that picks up looks for just its own value
+    made, _ = transport()
+    made.set_tempo(bpm, 1.0)
+    assert made.tempo == bpm
 
 
 def test_start_stop_and_continue_by_hand(link):
