@@ -292,15 +292,19 @@ class Controller:
                 raise ValueError(f"get: {shorten(name)} is not voice/<n>/<parameter>")
             voice = int(number)
         if rest == "checkpoint":
-            first = self._voices(voice)[0]
-            program = self.table.asked[first]  # unknown when the switch to it was refused: what plays is what stayed
-            playing = self._link.telemetry().voices[first].slot if program is None else self.table.slots[program]
-            return self.table.name(playing)
+            return self._plays(self._voices(voice)[0])
         if rest == "patch" and voice is None:
             return self.patch[1]
         if rest not in PARAMETERS and not (voice is None and rest in self._macros.parameters):
             raise ValueError(f"get: no parameter {shorten(name)}{suggest(rest, (*PARAMETERS, 'checkpoint', 'patch'))}")
         return self.value(rest, voice)
+
+    def _plays(self, voice: int) -> str:
+        """The checkpoint of a voice, from 0."""
+        with self._lock:  # another patch's programs come all at once
+            program = self.table.asked[voice]  # unknown when the switch to it was refused: what plays is what stayed
+            playing = self._link.telemetry().voices[voice].slot if program is None else self.table.slots[program]
+            return self.table.name(playing)
 
     def values(self) -> dict[str, tuple[float, object]]:
         """Every parameter now, and whose gesture it was last: ``gain``, ``voice/2/gain`` -> (natural value, source).
@@ -329,10 +333,11 @@ class Controller:
     def playing(self) -> dict[str, tuple[str, object]]:
         """The checkpoint of voice 1 and of each, and who asked for it: ``checkpoint``, ``voice/2/checkpoint``."""
         found: dict[str, tuple[str, object]] = {}
-        for voice in self._each(None):
-            name = "checkpoint" if voice is None else f"voice/{voice}/checkpoint"
-            plays = str(self.get(name))
-            found[name] = plays, self._authors.of("checkpoint", voice or 1, plays)
+        with self._lock:
+            for voice in self._each(None):
+                name = "checkpoint" if voice is None else f"voice/{voice}/checkpoint"
+                plays = self._plays((voice or 1) - 1)
+                found[name] = plays, self._authors.of("checkpoint", voice or 1, plays)
         return found
 
     @property

@@ -76,6 +76,23 @@ def test_a_switch_that_a_panic_came_before_can_be_asked_for_again(link, desk):
     assert [c.op for c in link.take()] == [Op.RESUME, Op.SWITCH]
 
 
+def test_nobody_is_answered_while_another_patch_comes(desk):
+    """Programs asked for and their slots change one after the other, under the lock."""
+    answers = []
+    with desk.lock:
+        desk.table.asked[:] = [2, 2]
+        desk.table.slots[:] = [0]
+        others = [threading.Thread(target=lambda: answers.append(desk.get("checkpoint")))]
+        others += [threading.Thread(target=lambda: answers.append(desk.playing()["voice/2/checkpoint"][0]))]
+        for other in others:
+            other.start()
+            other.join(0.1)
+        desk.table.slots[:] = [0, 1, 2]
+    for other in others:
+        other.join(5)
+    assert answers == ["drones", "drones"]
+
+
 def test_a_checkpoint_that_joins_can_be_asked_for(link, desk):
     with pytest.raises(ValueError, match="epoch-4"):
         desk.trigger("checkpoint", "epoch-4")
@@ -152,7 +169,7 @@ def test_what_waits_for_its_time_is_bounded(link, desk, monkeypatch):
     monkeypatch.setattr(controller, "MOST_WAITING", 3)
     for k in range(3):
         desk.set("gain", -k, when=link.now + 1.0)
-    with pytest.raises(ValueError, match="^3 gestures wait for their time already[^\n]*$"):
+    with pytest.raises(ValueError, match=r"^3 gestures wait for their time already[^\n]*$"):
         desk.set("gain", -9.0, when=link.now + 1.0)
     desk.set("gain", -8.0)  # now
     wait(link, desk, 1.0)
