@@ -74,6 +74,7 @@ class Loading:
         self._performance, self._send, self._complain = performance, send, complain
         self._backend, self._precision = backend, precision
         self._there: dict[Key, _There] = {}
+        self._orphans: set[int] = set()  # slots that the loop has not answered about in time
         self._hashes: dict[Path, tuple[tuple[int, ...], str]] = {}
         self._coming: dict[int, tuple[Entry, str, Rules]] = {}  # what the log must know, by slot
         self._told: dict[tuple[int, int], bool] = {}  # whether the loop did it, by op and slot
@@ -113,6 +114,7 @@ class Loading:
         """Give up what is not kept and nobody plays. Raises Stopped."""
         from instrument.controls import Op
 
+        self._settle()
         voices = self._performance.link.telemetry().voices
         busy = {voice.slot for voice in voices}
         if any(voice.phase in (1, 2) for voice in voices):
@@ -122,12 +124,27 @@ class Loading:
             slot = self._there[key].slot
             if slot in busy or now < self._not_before.get(key, 0.0):
                 continue
-            if self._ask(Op.DROP, slot):
-                self._performance.unload(slot)
-                del self._there[key]
-                self._not_before.pop(key, None)
-            else:
+            done = self._ask(Op.DROP, slot)
+            if done is False:
                 self._not_before[key] = now + AGAIN_S
+                continue
+            del self._there[key]
+            self._not_before.pop(key, None)
+            if done:
+                self._performance.unload(slot)
+
+    def _settle(self) -> None:
+        """Give up what the loop has answered about after all; what it then has is dropped."""
+        from instrument.controls import Op
+
+        for slot in list(self._orphans):
+            with self._answer:
+                loaded, dropped = self._told.pop((Op.LOAD, slot), None), self._told.pop((Op.DROP, slot), None)
+            if dropped or loaded is False:
+                self._orphans.discard(slot)
+                self._performance.unload(slot)
+            elif loaded or dropped is False:
+                self._send(Op.DROP, slot)
 
     def noted(self, events: Sequence[Event]) -> list[Event]:
         """``events``, every LOAD among them with what was loaded: for the log."""
@@ -180,21 +197,27 @@ class Loading:
         overloaded = self._performance.overload
         k, rules = self._performance.load(slot)
         self._coming[k] = entry, checkpoint.sha256, rules
-        if not self._ask(Op.LOAD, k):
+        done = self._ask(Op.LOAD, k)
+        if done is None:
+            raise ValueError(f"{entry.path}: the render loop has not answered for {PATIENCE_S:g} s")
+        if not done:
             self._performance.unload(k)
             raise ValueError(f"{entry.path}: the loop refused it")
         self._there[key] = _There(k, _moments(checkpoint))
         if (line := self._performance.overload) and line != overloaded:
             self._complain(line)
 
-    def _ask(self, op: int, slot: int) -> bool:
-        """Whether the loop did it. Raises Stopped."""
+    def _ask(self, op: int, slot: int) -> bool | None:
+        """Whether the loop did it; None if it has not answered, and the slot is an orphan. Raises Stopped."""
         self._told.pop((op, slot), None)
         self._send(op, slot)
         with self._answer:
             done = self._answer.wait_for(lambda: self._stopped or (op, slot) in self._told, PATIENCE_S)
-            if self._stopped or not done:
+            if self._stopped:
                 raise Stopped
+            if not done:
+                self._orphans.add(slot)
+                return None
             return self._told.pop((op, slot))
 
     def _bank(self, entries: Sequence[Entry], keys: Sequence[Key]) -> Bank:

@@ -3,7 +3,7 @@
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace as changed
 from pathlib import Path
 
@@ -16,8 +16,8 @@ from test_following import check_replay
 from test_session import ROOT, options, wait_until
 
 from engine.checkpoint import Checkpoint, save
-from instrument import log, plan, saved, setlist, sets, watching
-from instrument.controls import Loaded, Op
+from instrument import loading, log, plan, saved, setlist, sets, watching
+from instrument.controls import Event, Loaded, Op
 from instrument.patch_text import line_of
 from instrument.session import Session
 from instrument.watching import Watched
@@ -198,6 +198,34 @@ def test_a_panic_forgets_the_patch_that_is_being_loaded(folder: Path, monkeypatc
         playing.controller.trigger("patch/next")  # asked for anew it comes
         playing.until(lambda: playing.plays("lstm") and not playing.session.link.telemetry().silent)
     check_replay(folder)
+
+
+def test_a_loop_that_does_not_answer_costs_a_line_and_no_slot(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mute, kept = threading.Event(), []
+    noted = loading.Loading.noted
+
+    def late(self: loading.Loading, events: Sequence[Event]) -> list[Event]:
+        if mute.is_set():
+            kept.extend(event for event in events if event.op == Op.LOAD)
+            return [event for event in events if event.op != Op.LOAD]
+        return noted(self, events)
+
+    mute.set()
+    monkeypatch.setattr(loading, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(loading.Loading, "noted", late)
+    with Playing(folder / "a.yaml") as playing:
+        playing.save("a.yaml", FIRST.replace("one-tier", "lstm"))
+        playing.hear("lstm.safetensors: the render loop has not answered for 0.2 s; what played goes on")
+        playing.until(lambda: kept)
+        slots = playing.session.performance.table.slots
+        assert len(slots) == 3
+        monkeypatch.setattr(loading, "PATIENCE_S", 30.0)
+        mute.clear()
+        noted(playing.session.loading, kept)
+        playing.until(lambda: len(slots) == 2)
+        playing.save("a.yaml", FIRST.replace("one-tier", "gru-2"))
+        playing.hear("read again")
+        playing.loaded(2)
 
 
 def test_only_what_has_room_is_loaded_and_the_rest_is_let_go(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
