@@ -43,7 +43,7 @@ def test_a_fault_of_the_library_is_a_line(monkeypatch):
         def clock(self):
             raise RuntimeError("no network\nany more")
 
-        captureAppSessionState = clock  # noqa: N815
+        captureAppSessionState = clock
 
     monkeypatch.setitem(sys.modules, "link", types.SimpleNamespace(Link=Broken))
     said, thrown, made = [], [], transport()
