@@ -18,6 +18,7 @@ STDOUT, STDERR = 1, 2
 _MAX_LINE = 1000  # bytes; a pipe that polls writable takes at least PIPE_BUF (512 or more) without blocking
 _lock = threading.RLock()
 _status_drawn = False
+_own: dict[int, tuple[tuple[int, int, int], int]] = {}  # stream -> (which terminal it is, our descriptor of that)
 
 
 def occupy_standard_streams() -> None:
@@ -131,7 +132,30 @@ def _write(stream: int, text: str) -> None:
 def _put(stream: int, data: bytes) -> None:
     with contextlib.suppress(OSError, ValueError):
         if _writable(stream):
-            os.write(stream, data)
+            os.write(_unblocked(stream), data)
+
+
+def _unblocked(stream: int) -> int:
+    """What to write to: of a terminal a descriptor of our own that never blocks.
+
+    A terminal that polls writable may have less room than a line needs. Its own descriptor is shared with the shell and
+    others, who would find it non-blocking, too.
+    """
+    if sys.platform == "win32" or not os.isatty(stream):
+        return stream
+    found = os.fstat(stream)
+    which = found.st_dev, found.st_ino, found.st_rdev
+    known, opened = _own.get(stream, ((), -1))
+    if known != which:
+        if opened >= 0:
+            os.close(opened)
+        _own.pop(stream, None)
+        try:
+            opened = os.open(os.ttyname(stream), os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+        except OSError:  # another user's terminal, or one that has no name here
+            return stream
+        _own[stream] = which, opened
+    return opened
 
 
 def _writable(stream: int) -> bool:

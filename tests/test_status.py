@@ -12,6 +12,7 @@ import pytest
 from instrument import console, report, status
 from instrument.controls import Telemetry, VoiceTelemetry
 
+ROOT = Path(__file__).parent.parent
 FIXED = status.Fixed(("tabla", "glass"), 20.0, 512, 44100)
 
 
@@ -79,3 +80,37 @@ def test_a_pipe_that_nobody_reads_blocks_nobody(monkeypatch: pytest.MonkeyPatch)
 def test_a_line_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
     console.say("two\nlines")
     assert capfd.readouterr().out == "two lines\n"
+
+
+UNREAD = """
+import sys, threading
+from instrument import console
+def speak():
+    for i in range(3000):
+        console.draw(f"{i} {'x' * 200}")
+        console.complain(f"{i} {'y' * 700}")
+thread = threading.Thread(target=speak, daemon=True)
+thread.start()
+thread.join(10)
+print("blocked" if thread.is_alive() else "spoke", file=open(sys.argv[1], "w"), flush=True)
+import os
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs pseudo-terminals")
+def test_a_terminal_that_nobody_reads_holds_up_nobody(tmp_path: Path) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    told = tmp_path / "told"
+    child = subprocess.Popen([sys.executable, "-c", UNREAD, str(told)], stdout=theirs, stderr=theirs, cwd=ROOT)
+    try:
+        assert child.wait(60) == 0
+        assert told.read_text() == "spoke\n"
+        assert b"xxx" in os.read(ours, 4096)
+        assert os.get_blocking(theirs)  # what the shell shares with us is as it was
+    finally:
+        child.kill()
+        os.close(theirs)
+        os.close(ours)
