@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from instrument.controls import Command, Op
 from instrument.loading import Bank
-from instrument.parameters import PARAMETERS
+from instrument.parameters import MAX_VOICES, PARAMETERS
 from instrument.patch import DEFAULT_CROSSFADE, Patch
 from instrument.plan import starting_values
 
@@ -123,10 +123,19 @@ def restarts(before: Patch, now: Patch, voices: int | None) -> list[str]:
         "voices": voices is not None and now.voices > voices and now.voices != before.voices,
         "seed": now.seed != before.seed,
         "output": now.output != before.output,
+        "stereo": _sides(now) != _sides(before),
         "osc.listen": now.osc.listen != before.osc.listen,
+        "osc.announce": now.osc.announce != before.osc.announce,
+        "midi_out": now.midi_out != before.midi_out,
+        "midi_port": now.midi_port != before.midi_port,
         "history": now.history != before.history,
     }
     return [name for name, changed in fields.items() if changed]
+
+
+def _sides(patch: Patch) -> tuple[bool, ...]:
+    """Which voices have a right side of their own, or would have."""
+    return tuple(patch.is_stereo(voice) for voice in range(1, MAX_VOICES + 1))
 
 
 def _moved(before: Patch, now: Patch, voice: int) -> bool:

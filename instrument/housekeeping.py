@@ -61,12 +61,13 @@ class Ears:
         self._session = session
 
     def patch(self, patch: Patch, renewed: bool) -> None:
-        """Its map and its endpoint hold from now on."""
+        """Its map, its endpoint and whom it hears hold from now on."""
         from instrument.changing import values_of
 
         session = self._session
         if session.osc_server:
             session.osc_server.send_to(patch.osc.send)
+            session.osc_server.allow(patch.osc.allow)
         if session.midi:
             session.midi.change(patch, values_of(patch, session.plan.voices), renewed)
         if session.joining:

@@ -319,6 +319,16 @@ def test_who_may_speak(networks, host, expected):
     assert Allowed(networks)(host) is expected
 
 
+def test_the_list_can_be_changed_while_it_is_asked():
+    allowed = Allowed([])
+    assert not allowed("10.0.0.7")
+    allowed.change(["10.0.0.0/24"])
+    assert allowed("10.0.0.7")
+    with pytest.raises(ValueError, match="nonsense"):
+        allowed.change(["nonsense"])
+    assert allowed("10.0.0.7")
+
+
 def test_a_stranger_is_one_line_and_gets_no_answer(stage):  # noqa: F811
     stage.server._allowed = Allowed([])
     sent = []

@@ -16,7 +16,8 @@ from test_following import check_replay
 from test_session import ROOT, options, wait_until
 
 from engine.checkpoint import Checkpoint, save
-from instrument import loading, log, plan, saved, setlist, sets, watching
+from instrument import loading, log, patch, plan, saved, setlist, sets, watching
+from instrument.changing import restarts
 from instrument.controls import Event, Loaded, Op
 from instrument.patch_text import line_of
 from instrument.session import Session
@@ -337,6 +338,36 @@ def test_another_clock_leads_as_soon_as_the_patch_says_so(folder: Path) -> None:
             assert c.transport.running
         playing.hear("MIDI")  # it was listened for: nothing of this patch is mapped
         assert not any("next start" in line for line in playing.said)
+
+
+def test_what_waits_for_the_next_start_is_named(folder: Path) -> None:
+    before = patch.load(folder / "a.yaml")
+    for text, named in (
+        ("midi_out: same", ["midi_out"]),
+        ("midi_port: ours", ["midi_port"]),
+        ("stereo: true", ["stereo"]),
+        ("voice: {1: {stereo: true}}", ["stereo"]),
+        ("voice: {1: {stereo: false}}", []),
+        ("crossfade: 2", []),
+    ):
+        (folder / "a.yaml").write_text(f"{FIRST}{text}\n")
+        assert restarts(before, patch.load(folder / "a.yaml"), 1) == named, text
+    for text, named in (("announce: true", ["osc.announce"]), ("allow: [10.0.0.7]", []), ("send: a.b:9", [])):
+        (folder / "a.yaml").write_text(FIRST.replace("{listen: none}", f"{{listen: none, {text}}}"))
+        assert restarts(before, patch.load(folder / "a.yaml"), 1) == named, text
+
+
+def test_whom_a_saved_patch_hears_is_heard_at_once(folder: Path) -> None:
+    listening = FIRST.replace("listen: none", "listen: '127.0.0.1:0', allow: [10.0.0.7]")
+    (folder / "a.yaml").write_text(listening)
+    with Playing(folder / "a.yaml") as playing:
+        server = playing.session.osc_server
+        assert server is not None
+        assert not server._allowed("10.0.0.8")
+        playing.save("a.yaml", listening.replace("[10.0.0.7]", "[10.0.0.8]"))
+        playing.until(lambda: server._allowed("10.0.0.8"))
+        assert not server._allowed("10.0.0.7")
+        assert playing.hear("read again").endswith("a.yaml: read again")
 
 
 def test_another_start_is_switched_to_and_voices_are_parked(folder: Path) -> None:

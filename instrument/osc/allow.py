@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -26,20 +26,25 @@ class Allowed:
     """
 
     def __init__(self, networks: Iterable[str] | None = None) -> None:
+        self.change(networks)
+
+    def change(self, networks: Iterable[str] | None) -> None:
+        """Another list, from now on. Any thread. Raises ValueError like the first."""
         listed = PRIVATE if networks is None else networks
-        self._networks = [ipaddress.ip_network(text, strict=False) for text in (*LOOPBACK, *listed)]
-        self._known = lru_cache(1024)(self._look)
+        read = tuple(ipaddress.ip_network(text, strict=False) for text in (*LOOPBACK, *listed))
+        self._known = lru_cache(1024)(partial(_among, read))
 
     def __call__(self, host: str) -> bool:
         """Whether ``host``, an address in digits, may speak."""
         return self._known(host)
 
-    def _look(self, host: str) -> bool:
-        try:
-            address = plain(host)
-        except ValueError:
-            return False
-        return any(address in network for network in self._networks if network.version == address.version)
+
+def _among(networks: tuple[Network, ...], host: str) -> bool:
+    try:
+        address = plain(host)
+    except ValueError:
+        return False
+    return any(address in network for network in networks if network.version == address.version)
 
 
 def plain(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

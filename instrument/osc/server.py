@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from pythonosc.osc_message import OscMessage
@@ -116,6 +116,10 @@ class OscServer:
         if endpoint != self._meant:
             self._meant = endpoint
             threading.Thread(target=self._resolve, args=(endpoint,), name="osc-send", daemon=True).start()
+
+    def allow(self, networks: Iterable[str] | None) -> None:
+        """Whose messages are taken from now on, besides this machine's. Any thread."""
+        self._allowed.change(networks)
 
     def _resolve(self, endpoint: Endpoint | None) -> None:
         if inlet := self._inlet:
