@@ -20,8 +20,8 @@ from instrument import saved
 from instrument.patch_text import compose, parse
 
 
-def save_line(path: Path, line: Mapping[str, Any], old: Mapping[str, Any] | None = None) -> None:
-    """Put ``line`` into the map of the patch in ``path``, where ``old`` stands or at the end.
+def save_line(path: Path, line: Mapping[str, Any], old: Mapping[str, Any] | None = None) -> bool:
+    """Put ``line`` into the map of the patch in ``path``, where ``old`` stands or at the end; whether ``old`` did.
 
     Raises OSError or ValueError, one line, and leaves the file as it was.
     """
@@ -31,6 +31,8 @@ def save_line(path: Path, line: Mapping[str, Any], old: Mapping[str, Any] | None
     changed = with_line(text, line, old)
     marked = b"\xef\xbb\xbf" if content.startswith(b"\xef\xbb\xbf") else b""
     replace(target, marked + changed.encode())
+    before = parse(text.encode())
+    return old is not None and isinstance(before, dict) and dict(old) in before.get("midi", [])
 
 
 def with_line(text: str, line: Mapping[str, Any], old: Mapping[str, Any] | None = None) -> str:

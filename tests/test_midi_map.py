@@ -1,5 +1,7 @@
 """What a line of the MIDI map does: pairs, encoders, bends, pressure, gates, curves, takeover, learning."""
 
+import threading
+
 import mido
 import pytest
 import yaml
@@ -8,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_midi import FakePorts
 
-from instrument import patch
+from instrument import patch, setlist
 from instrument.changing import values_of
 from instrument.controls import Op
 from instrument.midi.curves import natural, way_of
@@ -310,23 +312,25 @@ def test_reset_goes_where_the_patch_starts_each_voice():
 class Learning:
     """A patch in a file, one or two inputs, and a set that learns."""
 
-    def __init__(self, folder, text, devices=("knobs 20:0",)):
+    def __init__(self, folder, text, devices=("knobs 20:0",), found=None):
         self.path = folder / "mine.yaml"
         self.path.write_text(text, encoding="utf-8")
         self.link, self.said, self.time = FakeLink(), [], 0.0
         self.desk = make_controller(self.link)
         self.ports = FakePorts(*devices)
-        self.midi = Midi(self.desk, patch.load(self.path), self.said.append, ports=self.ports)
+        self.midi = Midi(self.desk, found or patch.load(self.path), self.said.append, ports=self.ports)
         self.midi._running = True  # the test is the thread
         self.midi.start()
         self.midi.input.learner._now = lambda: self.time
         self.midi.input.look()
         self.said.clear()
-        self.devices = devices
+        self.devices, self.saves = devices, True
 
     def play(self, kind, *, on=0, **fields):
         self.ports.opened[self.devices[on]](mido.Message(kind, **fields))
         self.midi.input.drain()
+        if self.saves:
+            self.midi._saving.finish(30)
 
     def cc(self, control, *values, on=0):
         for value in values:
@@ -336,6 +340,7 @@ class Learning:
         self.time += 1
         if (line := self.midi.input.learner.verdict()) is not None:
             self.midi.input._learn(line)
+            self.midi._saving.finish(30)
 
     @property
     def lines(self):
@@ -386,6 +391,36 @@ def test_a_learned_control_takes_the_place_of_its_line_and_keeps_what_is_said_th
     assert found.lines == [{"cc": 1, "to": "pan", "voice": 1, "channel": 1}, {"note": "C2", "to": "reseed"}]
     assert found.said[-1].startswith("MIDI: {cc: 1, to: pan, voice: 1, channel: 1} learned (was temperature), in ")
     assert "  # careful\n" in found.path.read_text()
+
+
+def test_a_slow_disk_holds_no_notes_up(tmp_path, monkeypatch):
+    found, awake = Learning(tmp_path, TEXT), threading.Event()
+    monkeypatch.setattr("os.fsync", lambda _: awake.wait(30))
+    found.saves = False
+    found.desk.trigger("learn", "gain")
+    found.cc(20, *range(9))
+    found.cc(20, 0, 127)
+    assert found.desk.value("gain") == 12.0  # it plays while it is being saved
+    assert found.path.read_text() == TEXT
+    assert found.said[-1].startswith("MIDI: learning gain")
+    found.desk.trigger("learn", "pan")
+    found.cc(21, *range(9))
+    awake.set()
+    found.midi.stop()  # waits for both
+    assert [line["to"] for line in found.lines] == ["temperature", "reseed", "gain", "pan"]
+    assert all(line.endswith(f"learned, in {found.path}") for line in found.said[-2:])
+
+
+def test_a_line_of_the_sets_file_is_said_to_stay(tmp_path):
+    own = tmp_path / "mine.yaml"
+    own.write_text(TEXT)
+    whole = setlist.patch_of(yaml.safe_load(TEXT), own, {"midi": [{"cc": 7, "to": "pan"}]})
+    found = Learning(tmp_path, TEXT, found=whole)
+    found.desk.trigger("learn", "gain")
+    found.cc(7, *range(9))
+    assert found.lines[-1] == {"cc": 7, "to": "gain", "channel": 1}
+    assert "(was pan)" in found.said[-1]
+    assert "{cc: 7, to: pan} is not there but in the set's file: take it out" in found.said[-1]
 
 
 def test_what_midi_itself_means_is_never_learned_and_still_does_what_it_means(tmp_path):

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 from instrument import patch_edit
 from instrument.arguments import Value
+from instrument.faults import words
 from instrument.midi import feedback, learning, mapping
 from instrument.midi.feedback import Feedback
 from instrument.midi.input import Clock, MidiInput
 from instrument.midi.learning import Line
 from instrument.midi.mapping import Start
 from instrument.midi.ports import Ports
+from instrument.midi.saving import Saving
 from instrument.parameters import MIDI
 from instrument.patch import Patch
 from instrument.patch_midi import Binding, Known
@@ -57,6 +60,7 @@ class Midi:
     ) -> None:
         self._desk, self._patch, self._say, self._outputs = desk, patch, say, outputs
         self._lines, self._asked = _lines(patch), device is not None
+        self._saving = Saving()
         self._starting, self._running = threading.Lock(), False
         self.input = MidiInput(
             desk,
@@ -98,6 +102,7 @@ class Midi:
         with self._starting:
             self._running = True  # nobody begins any more
         self.input.stop()
+        self._saving.finish()
         if self.feedback is not None:
             self.feedback.stop()
 
@@ -137,7 +142,7 @@ class Midi:
         return Feedback(self._desk, ear.mapper, ear.latest, lambda: ear.inputs, self._say, where, self._outputs)
 
     def _learned(self, line: Line, device: str) -> None:
-        """Put it into the map, at once, and into the file."""
+        """Put it into the map, at once, and into the file, behind that."""
         if len(self.input.inputs) > 1:
             line = {**line, "device": device.split(":")[0]}
         bindings = list(self.input.mapper.bindings)
@@ -155,7 +160,8 @@ class Midi:
             what = ""
         self.input.mapper.change(bindings)
         self.resend()
-        self._say(f"MIDI: {patch_edit.flow(line)} learned{what}{self._save(line, old)}")
+        path = self._patch.path
+        self._saving.put(lambda: self._say(f"MIDI: {patch_edit.flow(line)} learned{what}{_save(path, line, old)}"))
 
     def _merged(self, line: Line, old: Line, new: Binding) -> tuple[Line, Binding]:
         both = learning.merged(line, old)
@@ -164,19 +170,24 @@ class Midi:
         except ValueError:
             return line, new
 
-    def _save(self, line: Line, old: Line | None) -> str:
-        """Where it is kept, to be said."""
-        path = self._patch.path
-        if path is None:
-            return ", for this set only: there is no patch file"
-        if is_shipped(path):
-            return f", for this set only: {path.name} came with the program; copy it to change it"
-        try:
-            patch_edit.save_line(path, line, old)
-        except (OSError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            return f", for this set only: {path}: {why}"
-        return f", in {path}"
+
+def _save(path: Path | None, line: Line, old: Line | None) -> str:
+    """Where it is kept, to be said. Never raises."""
+    if path is None:
+        return ", for this set only: there is no patch file"
+    if is_shipped(path):
+        return f", for this set only: {path.name} came with the program; copy it to change it"
+    try:
+        replaced = patch_edit.save_line(path, line, old)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        return f", for this set only: {path}: {why}"
+    except Exception as error:  # the next line that is learned needs this thread
+        return f", for this set only: {path}: {words(error)}"
+    if old is not None and not replaced:
+        there = patch_edit.flow(old)
+        return f", in {path}; {there} is not there but in the set's file: take it out, or both act next time"
+    return f", in {path}"
 
 
 def known(patch: Patch, desk: Desk) -> Known:
