@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from jackserver import jack, missing, prompt_jack  # noqa: F401
+from jackserver import missing, prompt_jack  # noqa: F401
 
 HERE = Path(__file__).parent
 pytestmark = [pytest.mark.device, pytest.mark.skipif(bool(missing()), reason=missing())]
@@ -63,7 +63,7 @@ def a_set(*lines, **more):
 """
 
 
-def run(jack, program, timeout=60):  # noqa: F811
+def run(jack, program, timeout=60):
     """What a child that runs ``program`` prints, as JSON."""
     environment = jack.environment | {"PYTHONPATH": str(HERE.parent), "PYTHONWARNINGS": "error"}
     done = subprocess.run(
@@ -127,8 +127,8 @@ print(json.dumps([first is not None, second is not None, back, heard, again, mid
 """
 
 
-def test_faders_are_told_and_told_again_when_they_return(jack):  # noqa: F811
-    first, second, back, heard, again, _, said = run(jack, FEEDBACK)
+def test_faders_are_told_and_told_again_when_they_return(prompt_jack):  # noqa: F811
+    first, second, back, heard, again, _, said = run(prompt_jack, FEEDBACK)
     assert first
     assert second
     assert back is not None
@@ -151,8 +151,8 @@ print(json.dumps([there is not None, said]))
 """
 
 
-def test_a_port_of_our_own(jack):  # noqa: F811
-    there, said = run(jack, VIRTUAL)
+def test_a_port_of_our_own(prompt_jack):  # noqa: F811
+    there, said = run(prompt_jack, VIRTUAL)
     assert there
     assert "MIDI: our own port samplernn is open" in said
 
@@ -188,21 +188,21 @@ print(json.dumps([slowest, after[1], after[-1], said[-3:]]))
 """
 
 
-def plugged(jack, times):  # noqa: F811
-    slowest, early, late, said = run(jack, PLUGS.replace("TIMES", str(times)), timeout=60 + 6 * times)
+def plugged(prompt_jack, times):  # noqa: F811
+    slowest, early, late, said = run(prompt_jack, PLUGS.replace("TIMES", str(times)), timeout=60 + 6 * times)
     assert slowest < 2.0, said
     assert all(b <= a + 2 for a, b in zip(early, late, strict=True)), (early, late)
     assert late[3] == early[3]
     return slowest, early, late
 
 
-def test_a_port_that_vanishes_and_returns(jack):  # noqa: F811
-    plugged(jack, 5)
+def test_a_port_that_vanishes_and_returns(prompt_jack):  # noqa: F811
+    plugged(prompt_jack, 5)
 
 
 @pytest.mark.soak
-def test_a_port_that_vanishes_and_returns_fifty_times(jack):  # noqa: F811
-    slowest, early, late = plugged(jack, 50)
+def test_a_port_that_vanishes_and_returns_fifty_times(prompt_jack):  # noqa: F811
+    slowest, early, late = plugged(prompt_jack, 50)
     print(
         f"50 times: back within {slowest:.2f} s; threads, files, tasks, ports {early} after the 2nd, {late} at the end"
     )
