@@ -8,11 +8,11 @@ the controller. The fields' rules are in :mod:`instrument.patch_rules`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from instrument import patch_osc, patch_rules
+from instrument import patch_osc, patch_rules, saved
 from instrument.parameters import shorten
 from instrument.patch_midi import Binding as Binding  # how others reach it
 from instrument.patch_midi import Known, read_binding
@@ -21,7 +21,7 @@ from instrument.patch_midi import partner_index as partner_index
 from instrument.patch_movement import Movements, read_movements, read_sweep
 from instrument.patch_osc import Osc as Osc
 from instrument.patch_osc import endpoint as endpoint
-from instrument.patch_text import read_yaml
+from instrument.patch_text import parse, read_bytes
 from instrument.places import EPOCH, epochs, latest_epoch
 from instrument.places import find as find  # how others reach it
 from instrument.sweeps import Sweep as Sweep  # how others reach it
@@ -66,7 +66,7 @@ class Patch:
     """Everything a set starts from. ``data`` is the same as plain JSON-able tables, for the log's head.
 
     ``switch`` is what another checkpoint begins with: ``prime``, what was just played, or ``keep``, the state as it is.
-    ``path`` is the file it was read from, if it was; what MIDI learns is saved there.
+    ``path`` is the file it was read from, if it was; what MIDI learns is saved there. ``digest`` is of what it held.
     ``history`` says that the bank is a training run's, its epochs in order, for ``maturity`` to move through.
     ``crossfade`` is what it takes to change to the patch, or to what it says once it is saved again; None is the usual.
     """
@@ -91,6 +91,7 @@ class Patch:
     crossfade: float | None = None
     path: Path | None = field(default=None, compare=False)
     data: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    digest: str = field(default="", compare=False, repr=False)
 
     def program(self, voice: int) -> int:
         """Bank index that ``voice`` (from 1) starts with."""
@@ -141,7 +142,8 @@ def load(path: str | Path) -> Patch:
     """The patch in the YAML file ``path``. Raises ValueError: file, field, what is wrong."""
     path = Path(path)
     try:
-        return from_data(read_yaml(path), path)
+        data = read_bytes(path)
+        return replace(from_data(parse(data), path), digest=saved.digest(data))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

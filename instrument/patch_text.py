@@ -47,6 +47,11 @@ class _Loader(yaml.SafeLoader):
 
 def read_yaml(path: Path) -> object:
     """The plain tables in the file ``path``. Raises ValueError, one line without the file's name."""
+    return parse(read_bytes(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """What is in the file ``path``. Raises ValueError, one line without the file's name."""
     try:
         if not path.is_file():
             raise ValueError("no such file" if not path.exists() else "not a file")
@@ -56,7 +61,7 @@ def read_yaml(path: Path) -> object:
         raise ValueError(error.strerror or "cannot be read") from None
     if len(data) > MAX_BYTES:
         raise ValueError(f"larger than {MAX_BYTES // 1024} KiB; a patch is a few lines")
-    return parse(data)
+    return data
 
 
 def parse(data: bytes) -> object:

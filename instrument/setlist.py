@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from instrument import patch as patches
-from instrument import patch_rules
+from instrument import patch_rules, saved
 from instrument.parameters import shorten
 from instrument.patch import Patch
 from instrument.patch_midi import BINDING
-from instrument.patch_text import read_yaml
+from instrument.patch_text import parse, read_bytes
 from instrument.schema import ListOf, Record, Text
 
 SET = Record(
@@ -45,7 +45,7 @@ class SetList:
         name: of the set, or of its only patch.
         patches: in their order.
         names: what they are called, each once.
-        file: the set's own, if there is one.
+        file: the set's own, if there is one; ``digest`` is of what it held.
         shared: its ``midi`` and ``osc``, as tables.
     """
 
@@ -54,6 +54,7 @@ class SetList:
     names: tuple[str, ...]
     file: Path | None = None
     shared: Mapping[str, Any] = field(default_factory=dict)
+    digest: str = ""
 
 
 def open_target(target: str | Path | None = None) -> SetList:
@@ -73,7 +74,8 @@ def is_set(data: object) -> bool:
 
 def read(path: Path) -> SetList:
     """The set in the file ``path``, its patches read. Raises ValueError: file, field, what is wrong."""
-    return from_data(_tables(path), path)
+    data = _bytes(path)
+    return replace(from_data(_parsed(data, path), path), digest=saved.digest(data))
 
 
 def from_data(data: object, path: Path) -> SetList:
@@ -94,7 +96,8 @@ def from_data(data: object, path: Path) -> SetList:
 
 def read_patch(file: Path, shared: Mapping[str, Any] | None = None, owner: Path | None = None) -> Patch:
     """The patch in ``file``, with what its set ``owner`` says for all. Raises ValueError, one line."""
-    return patch_of(_tables(file), file, shared, owner)
+    data = _bytes(file)
+    return replace(patch_of(_parsed(data, file), file, shared, owner), digest=saved.digest(data))
 
 
 def patch_of(data: object, file: Path, shared: Mapping[str, Any] | None = None, owner: Path | None = None) -> Patch:
@@ -156,7 +159,18 @@ def _file(path: Path, i: int, file: str) -> Path:
 
 
 def _tables(path: Path) -> object:
+    return _parsed(_bytes(path), path)
+
+
+def _bytes(path: Path) -> bytes:
     try:
-        return read_yaml(path)
+        return read_bytes(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _parsed(data: bytes, path: Path) -> object:
+    try:
+        return parse(data)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None

@@ -108,8 +108,7 @@ class Sets:
 
     def start(self) -> None:
         """Watch and load from now on."""
-        for path in self._files():
-            self._watched[path] = Watched(path)
+        self._watched = self._watching()
         self._worker.start()
 
     def finish(self) -> None:
@@ -192,9 +191,11 @@ class Sets:
         with self._controller.lock:
             return set(self.changing.bank.keys)
 
-    def _files(self) -> list[Path]:
-        files = [place.patch.path for place in self.places if place.patch.path]
-        return list(dict.fromkeys([*files, *([self._set.file] if self._set.file else [])]))
+    def _watching(self) -> dict[Path, Watched]:
+        """All files, from when they were read: what was written since is news."""
+        files = {place.patch.path: place.patch.digest for place in self.places if place.patch.path}
+        files |= {self._set.file: self._set.digest} if self._set.file else {}
+        return {path: self._watched.get(path) or Watched(path, digest) for path, digest in files.items()}
 
     def _look(self) -> None:
         """Read what was saved; in panic's silence it waits, since another checkpoint would end that."""
@@ -290,9 +291,7 @@ class Sets:
             self.places, self._set, self._asked = places, found, -1
             self._controller.patch = self.playing, self.places[self.playing].name
             self._controller.patches = tuple(place.name for place in places)
-        for path in self._files():
-            self._watched.setdefault(path, Watched(path))
-        self._watched = {path: self._watched[path] for path in self._files()}
+        self._watched = self._watching()
         self._say(f"{found.file}: read again, {len(found.patches)} patches")
         for patch in found.patches:
             index = next(i for i, place in enumerate(self.places) if place.patch.path == patch.path)

@@ -17,13 +17,13 @@ State = tuple[int, int, int]
 
 
 class Watched:
-    """One file, from now on."""
+    """One file, from now on, or from when it held what ``digest`` is of."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, digest: str = "") -> None:
         self.path = path
         self._state = _state(path)
-        self._digest = saved.digest(_read(path) or b"")
-        self._moving, self._looks = False, 0
+        self._digest = digest or saved.digest(_read(path) or b"")
+        self._moving, self._looks = bool(digest), 0
 
     def look(self) -> bytes | None:
         """What is in it, if that is new; None while it is as it was, is being written, or is not there."""

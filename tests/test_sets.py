@@ -550,6 +550,15 @@ def test_a_hundred_edits(folder: Path) -> None:
 # --- files
 
 
+def test_what_is_written_while_a_set_begins_is_news(folder: Path) -> None:
+    playing = Playing(folder / "set.yaml")
+    playing.save("b.yaml", SECOND.replace("1.2", "1.3"))
+    playing.save("set.yaml", SET.replace("a.yaml, ", "a.yaml, a.yaml, "))
+    with playing:
+        playing.hear("b.yaml: read again")
+        playing.hear("set.yaml: read again, 4 patches")
+
+
 def test_a_file_is_news_once_it_rests(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_text("one")
