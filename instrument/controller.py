@@ -486,6 +486,9 @@ class Controller:
     def adopt(self, patch: Patch, before: Patch | None, slots: Sequence[int], moment: float) -> None:
         """The programs, sweeps and movements of another patch, or of another version of ``before``."""
         self.table.adopt([entry.name for entry in patch.bank], slots)
+        for name in self._movement.running():
+            if before is not None and patch.sweeps.get(name) != before.sweeps.get(name):
+                self._movement.stop(name, moment)
         self.sweeps = dict(patch.sweeps)
         self._networks.keep_state = patch.switch == "keep"
         self._gestures.adopt(patch.movements, before.movements if before else None, moment)

@@ -254,6 +254,7 @@ class Sets:
             if patch.name != before.name:
                 place.name = patches.unused(patch.name, [each.name for each in self.places if each is not place])
                 self._controller.patch = self.playing, self.places[self.playing].name
+                self._controller.patches = tuple(each.name for each in self.places)
             if index == self.playing and quiet:
                 self.changing.patch = patch
             elif index == self.playing and bank is not None:

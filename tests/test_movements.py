@@ -546,6 +546,23 @@ def test_what_was_stored_lasts_as_long_as_the_set(link):
     assert set(desk.snapshots) == {"here", "other"}
 
 
+def test_a_sweep_that_a_saved_patch_has_no_longer_or_otherwise_ends_where_it_is(link, desk):
+    up, other = Sweep("gain", ((0.0, -20.0), (4.0, 0.0))), Sweep("pan", ((0.0, 0.0), (4.0, 1.0)))
+    patch = Patch("a", (), sweeps={"up": up, "gone": other, "same": Sweep("drive", ((4.0, 12.0),))})
+    desk.sweeps = dict(patch.sweeps)
+    for name in desk.sweeps:
+        desk.trigger("sweep", name)
+    wait(link, desk, 1.0)
+    sweeps = {"up": Sweep("gain", ((0.0, -20.0), (9.0, 0.0))), "same": patch.sweeps["same"]}
+    with desk.at_one_sample(desk.now()):
+        desk.adopt(Patch("a", (), sweeps=sweeps), patch, [], desk.now())
+    assert desk.moving() == ["same"]
+    wait(link, desk, 2.0)
+    assert desk.value("gain") == pytest.approx(-15.0, abs=0.1)
+    assert desk.value("pan") == pytest.approx(0.25, abs=0.01)
+    assert desk.value("drive") == pytest.approx(9.0, abs=0.1)
+
+
 def test_another_patch_begins_as_if_it_had_been_started_with(link):
     sway = Lfo("pan", 0.5, "sine", rate=1.0, start=True)
     moves = {"lfos": {"sway": sway}, "macros": {"wild": (Aim("gain", (0.0, -12.0)),)}}
