@@ -1,12 +1,14 @@
 """Whose gesture a value is: who asked for it last, as long as that is where it is going.
 
 Whoever holds the controller's lock calls this. A value that a sweep, a macro or a morph has moved since is nobody's,
-and news to everybody. What is made of it (OSC listeners, MIDI feedback: no echo to the author) is left to the adapters.
+and news to everybody, also once it is where it was. What is made of it (OSC listeners, MIDI feedback: no echo to the
+author) is left to the adapters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 
 class Authors:
@@ -20,11 +22,13 @@ class Authors:
         for voice in voices:
             self._asked[name, voice] = source, value
 
-    def asked(self, name: str, voice: int | None) -> tuple[object, float | str | None]:
-        """(who asked last, for what); (None, None) if nobody has."""
-        return self._asked.get((name, voice), (None, None))
+    def of(self, name: str, voice: int | None, leads: Callable[[Any], bool]) -> object:
+        """Who asked last, if ``leads`` says that what he asked for is where things are, or are going.
 
-    def of(self, name: str, voice: int | None, value: float | str) -> object:
-        """Who asked for ``value``; None if nobody did."""
-        source, asked = self.asked(name, voice)
-        return source if asked == value else None
+        Else it is nobody's from now on.
+        """
+        source, asked = self._asked.get((name, voice), (None, None))
+        if source is None or leads(asked):
+            return source
+        del self._asked[name, voice]
+        return None

@@ -13,11 +13,13 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
+import operator
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from instrument import meters, parameters
@@ -140,7 +142,7 @@ class Controller:
         self._networks = Networks(
             self, self.table, link.telemetry, say, misfit=misfit, keep_state=keep_state, history=history
         )
-        self.partners, self.pair, self.switch = self._networks.partners, self._networks.pair, self._networks.switch
+        self.partners, self.pair = self._networks.partners, self._networks.pair
         self._modulation = Modulation(self, moves.lfos)
         self._macros = Macros(self, moves.macros, self._movement, self._modulation)
         self._gestures = Gestures(
@@ -205,8 +207,12 @@ class Controller:
             now = self.now()
             if source is not None and self._held.repeats(source, (name, voice), (natural, seconds), now):
                 return
-            self._authors.sign(name, self._each(voice), source, natural)
-            self._at(when, now, AHEAD, lambda moment: self._movement.set(found, natural, voices, seconds, moment))
+
+            def act(moment: float) -> None:
+                self._authors.sign(name, self._each(voice), source, natural)
+                self._movement.set(found, natural, voices, seconds, moment)
+
+            self._at(when, now, AHEAD, act)
 
     def set_norm(
         self, name: str, norm: object, ramp: object = 0.0, when: float | None = None, source: object = None
@@ -244,11 +250,10 @@ class Controller:
         act = self._actions[name](arguments, self._voices(voice))
         with self._lock:
             now = self.now()
+            if name == "checkpoint":
+                act = self._signed(arguments[0], voice, source, act)
             act = self._launched(name, arguments, voice, launch or self.launch, act)
             if self._is_new(name, arguments, source, voice, now):
-                if name == "checkpoint":
-                    entry = self.bank[bank_index(arguments[0], self.bank, name)]
-                    self._authors.sign(name, self._each(voice), source, entry)
                 ahead = 0.0 if name == "panic" else AHEAD  # its flag acts at once
                 self._at(when, now, ahead, act)
 
@@ -317,18 +322,16 @@ class Controller:
                 for voice in self._each(None):
                     name = p.name if voice is None else f"voice/{voice}/{p.name}"
                     value = self._movement.value(p, None if voice is None else voice - 1, now)
-                    found[name] = value, self._author(p, voice, value, now)
+                    found[name] = value, self._author(p, voice, now)
             for name in self._macros.parameters:
-                value = self._macros.track(name).value(now)
-                found[name] = value, self._authors.of(name, None, value)
+                track = self._macros.track(name)
+                found[name] = track.value(now), self._authors.of(name, None, partial(track.leads_to, moment=now))
             return found
 
-    def _author(self, p: Parameter, voice: int | None, value: float, now: float) -> object:
+    def _author(self, p: Parameter, voice: int | None, now: float) -> object:
         """Who has led the value here, or leads it."""
-        source, asked = self._authors.asked(p.name, voice)
-        if source is None or asked == value:
-            return source
-        return source if asked == self._movement.target(p, None if voice is None else voice - 1, now) else None
+        track = None if voice is None else voice - 1
+        return self._authors.of(p.name, voice, lambda asked: self._movement.leads_to(p, track, asked, now))
 
     def playing(self) -> dict[str, tuple[str, object]]:
         """The checkpoint of voice 1 and of each, and who asked for it: ``checkpoint``, ``voice/2/checkpoint``."""
@@ -337,7 +340,7 @@ class Controller:
             for voice in self._each(None):
                 name = "checkpoint" if voice is None else f"voice/{voice}/checkpoint"
                 plays = self._plays((voice or 1) - 1)
-                found[name] = plays, self._authors.of("checkpoint", voice or 1, plays)
+                found[name] = plays, self._authors.of("checkpoint", voice or 1, partial(operator.eq, plays))
         return found
 
     @property
@@ -548,6 +551,11 @@ class Controller:
         """What each voice plays, by bank index; None where that is for the loop to say."""
         return self.table.asked
 
+    def switch(self, index: int, voices: Voices, seconds: float | None, moment: float) -> None:
+        """Play another checkpoint of the bank, unless the maturity says what plays: nobody's gesture by itself."""
+        self._authors.sign("checkpoint", [voice + 1 for voice in voices], None, self.bank[index])
+        self._networks.switch(index, voices, seconds, moment)
+
     def move_macro(self, name: str, value: float, seconds: float, moment: float) -> None:
         """Turn a macro."""
         self._macros.set(name, value, seconds, moment)
@@ -584,8 +592,22 @@ class Controller:
         with self._lock:
             now = self.now()
             if source is None or not self._held.repeats(source, name, (value, seconds), now):
-                self._authors.sign(name, (None,), source, value)
-                self._at(when, now, AHEAD, lambda moment: self.move_macro(name, value, seconds, moment))
+
+                def act(moment: float) -> None:
+                    self._authors.sign(name, (None,), source, value)
+                    self.move_macro(name, value, seconds, moment)
+
+                self._at(when, now, AHEAD, act)
+
+    def _signed(self, entry: Value, voice: int | None, source: object, act: Act) -> Act:
+        """The act of a switch, whose author is known from when it happens."""
+        name = self.bank[bank_index(entry, self.bank, "checkpoint")]
+
+        def signed(moment: float) -> None:
+            self._authors.sign("checkpoint", self._each(voice), source, name)
+            act(moment)
+
+        return signed
 
     def _launched(self, name: str, arguments: list[Value], voice: int | None, launch: str, act: Act) -> Act:
         """The act, or what waits for a line to do it; a later one of its kind and voice comes instead.

@@ -105,6 +105,10 @@ class Movement:
         """Where it is going."""
         return self._tracks[parameter.name][-1 if voice is None else voice].target(moment)
 
+    def leads_to(self, parameter: Parameter, voice: int | None, value: float, moment: float) -> bool:
+        """Whether it is there, or going there."""
+        return self._tracks[parameter.name][-1 if voice is None else voice].leads_to(value, moment)
+
     def running(self) -> set[str]:
         """Names of the sweeps that lead anything."""
         return {run.name for run in self._runs if run.voices}

@@ -66,6 +66,12 @@ class Track:
         """Where the value is going at ``moment``: the end of what began last."""
         return next((m.target for m in reversed(self._motions) if m.start <= moment), self._base)
 
+    def leads_to(self, value: float, moment: float) -> bool:
+        """Whether it is at ``value``, or on the way to it, or will be."""
+        if self.value(moment) == value or self.target(moment) == value:
+            return True
+        return any(m.target == value and m.start > moment for m in self._motions)
+
     def gliding(self, moment: float) -> float:
         """Seconds that the loop's glide of the last jump goes on from ``moment``."""
         latest = next((m for m in reversed(self._motions) if m.start <= moment), None)

@@ -57,6 +57,31 @@ def test_every_value_comes_with_whose_gesture_it_was(link, desk):
     assert desk.values()["voice/2/gain"] == (-9.0, None)
 
 
+def test_what_others_led_back_is_news_to_its_first_author(link, desk):
+    desk.trigger("snapshot", "before")
+    desk.set("gain", -6, source="page")
+    desk.trigger("checkpoint", "tabla", source="page")
+    desk.trigger("snapshot", "here")
+    desk.trigger("checkpoint", "drones", source="page")
+    desk.trigger("checkpoint", "tabla", source="page")
+    assert (desk.values()["gain"], desk.playing()["checkpoint"]) == ((-6.0, "page"), ("tabla", "page"))
+    desk.trigger("recall", "before")
+    assert desk.values()["gain"] == (0.0, None)
+    desk.trigger("checkpoint", "drones")
+    desk.trigger("recall", "here")
+    assert (desk.values()["gain"], desk.playing()["checkpoint"]) == ((-6.0, None), ("tabla", None))
+
+
+def test_what_waits_for_its_time_is_its_authors_then(link, desk):
+    desk.set("gain", -6, when=link.now + 1.0, source="page")
+    desk.trigger("checkpoint", "drones", when=link.now + 1.0, source="page")
+    for _ in range(12):
+        wait(link, desk, 0.1)
+        authors = {desk.values()["gain"], desk.playing()["checkpoint"]}
+        assert authors <= {(0.0, None), (0.0, "page"), (-6.0, "page"), ("tabla", None), ("drones", "page")}
+    assert authors == {(-6.0, "page"), ("drones", "page")}
+
+
 def test_after_a_refused_switch_the_checkpoint_is_what_plays(link, desk):
     desk.trigger("checkpoint", "drones", voice=1)
     assert desk.get("checkpoint") == "drones"
