@@ -503,10 +503,9 @@ def test_a_set_file_that_is_saved_has_other_patches(folder: Path) -> None:
         playing.save("set.yaml", "set: [b.yaml, x.yaml]\n")
         assert "set[1]: 'x.yaml' is not there" in playing.hear("what played goes on")
         playing.save("b.yaml", SECOND.replace("1.2", "1.3").replace("name: second", "name: renamed"))
-        playing.hear("b.yaml: read again")
-        assert "renamed" in playing.controller.patches
+        playing.until(lambda: "renamed" in playing.controller.patches)
         playing.save("b.yaml", SECOND.replace("1.2", "1.3"))
-        playing.hear("b.yaml: read again", 2)
+        playing.until(lambda: "second" in playing.controller.patches)
         playing.controller.trigger("patch/previous")
         playing.controller.trigger("patch", "second")
         playing.until(lambda: playing.controller.get("temperature") == 1.3)
