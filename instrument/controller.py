@@ -441,7 +441,7 @@ class Controller:
             self._outbox.flush()
             self.transport.look(now)
             self._launches.pump(now)
-            self._movement.pump()
+            self._movement.pump(now)
             self._modulation.pump()
             more = self._do_due(now)
             self._loops.pump()

@@ -145,14 +145,14 @@ class Movement:
         )
         run.line = next(run.lines)
         self._runs.append(run)
-        self._draw(run)
+        self._draw(run, self._desk.now())
         self._overtake(parameter, voices, overtaken)
 
-    def pump(self) -> None:
-        """Push what has come near; end what is over."""
+    def pump(self, now: float) -> None:
+        """Push what has come near at ``now``, when launches were looked at as well; end what is over."""
         for run in self._runs:
-            self._draw(run)
-            if run.line is None and run.end <= self._desk.now():
+            self._draw(run, now)
+            if run.line is None and run.end <= now:
                 run.voices.clear()
 
     def stop(self, name: str | None, moment: float) -> None:
@@ -171,11 +171,11 @@ class Movement:
             begun = self._desk.sample(moment) - round(DOUBT * self._desk.sample_rate)
             self._pushed = [segment for segment in self._pushed if segment.at > begun]
 
-    def _draw(self, run: Run) -> None:
+    def _draw(self, run: Run, now: float) -> None:
         """Push the run's lines that begin within LEAD."""
         while run.line is not None and run.voices:
             start, at, seconds = self._place(run, run.line)
-            if start - LEAD > self._desk.now():
+            if start - LEAD > now:
                 return
             voices = tuple(sorted(run.voices))
             for track in self._touched(run.parameter, voices):
@@ -195,7 +195,8 @@ class Movement:
             at, seconds = round(begin * rate), transport.seconds(run.count + line.start + line.length) - begin
         else:
             at, seconds = run.first + round(line.start * rate), line.length
-        start = self._desk.moment_of(at / rate) if line.start else run.moment  # behind what else happened then
+            begin = at / rate
+        start = self._desk.moment_of(begin) if line.start else run.moment  # behind what else happened then
         return start, at, seconds
 
     def _rest_of_jump(self, tracks: Sequence[Track], moment: float, seconds: float) -> int:
