@@ -93,6 +93,7 @@ def test_every_parameter_address(stage):
         stage.send(message(f"/samplernn/{name}", p.low))  # wherever it begins
         stage.link.take()
         assert stage.send(message(f"/samplernn/{name}", p.high)) == []
+        stage.link.now += 0.1  # a ramp begins where a value has gone to
         assert stage.send(message(f"/samplernn/voice/2/{name}", target, 0.5)) == []
         assert stage.send(message(f"/samplernn/norm/{name}", 0.0)) == []
         taken = stage.link.take()
