@@ -21,6 +21,7 @@ SLOWEST, FASTEST = 20.0, 300.0  # beats a minute
 TURNS = ("start", "stop", "continue")  # of the transport
 ESCAPES = ("off", "warn", "moment", "temperature")
 PREFIX = "/samplernn"
+COMPARED, CANDIDATES = 24, 24  # letters and names that are looked at for the nearest
 
 
 @dataclass(frozen=True)
@@ -352,10 +353,11 @@ def targets() -> tuple[str, ...]:
 
 def suggest(word: object, known: Iterable[object]) -> str:
     """``; did you mean ...?`` or, when nothing is near, ``; there is ...``; empty without candidates."""
-    names = [str(name) for name in known]
-    near = difflib.get_close_matches(str(word)[:80].lower(), names, n=1, cutoff=0.6)
-    if near:
-        return f"; did you mean {near[0]!r}?"
+    names, meant = [str(name) for name in known], str(word)[:COMPARED].lower()
+    # what takes difflib long (many names of one letter, as long as the word) must not keep others waiting
+    likely = sorted(names, key=lambda name: abs(len(name) - len(meant)))[:CANDIDATES]
+    if near := difflib.get_close_matches(meant, [name[:COMPARED] for name in likely], n=1, cutoff=0.6):
+        return f"; did you mean {next(name for name in likely if name[:COMPARED] == near[0])!r}?"
     return f"; there is {', '.join(names[:12])}{' ...' if len(names) > 12 else ''}" if names else ""
 
 

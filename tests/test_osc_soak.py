@@ -203,6 +203,15 @@ def test_no_generated_datagram_raises_or_takes_long():
     assert link.count[Op.SET] > 100  # good ones among them still do what they say
 
 
+def test_a_name_like_many_others_takes_no_longer():
+    server = OscServer(make_controller(Counting()), ("127.0.0.1", 0), None, [].append)
+    for n in range(256):
+        server.receive(message("/samplernn/snapshot", f"{n:03}" + "x" * 77), SENDER, time.monotonic())
+        while server.work():
+            pass
+    assert cost(server, message("/samplernn/recall", "x" * 60_000)) < LONGEST / 2
+
+
 @pytest.mark.soak
 def test_a_million_generated_datagrams():
     worst = 0.0
