@@ -673,7 +673,7 @@
       360.0,
       22.0
      ],
-     "text": "jump to a place of the sound that the network learned from (from 0); checkpoints hold up to 64"
+     "text": "jump to a place of the sound that the network learned from (from 0); `samplernn info` says how many"
     }
    },
    {

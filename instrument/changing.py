@@ -86,8 +86,10 @@ class Changing:
                 c.switch(program, (voice,), seconds, moment)
             c.table.asked[voice] = program
         for voice in range(c.voices):
-            partner = patch.partner(voice + 1)
-            c.pair(voice, c.table.slots[partner] if partner >= 0 else -1, moment)
+            gone = c.partners[voice] not in (-1, *bank.slots)
+            if gone or before is None or _partner(before, voice + 1) != _partner(patch, voice + 1):
+                partner = patch.partner(voice + 1)
+                c.pair(voice, c.table.slots[partner] if partner >= 0 else -1, moment)
         self._rest(self.sounding(patch), moment)
         self._told(patch, before is not None)
 
@@ -110,6 +112,12 @@ class Changing:
             for voice, value in enumerate(column):
                 if changed[voice]:
                     c.set(parameter.name, value, voice + 1, seconds, moment)
+
+
+def _partner(patch: Patch, voice: int) -> str:
+    """Whom a patch blends voice ``voice`` (from 1) with at the start, by name; nothing for nobody."""
+    index = patch.partner(voice)
+    return patch.bank[index].name if index >= 0 else ""
 
 
 def values_of(patch: Patch, voices: int) -> Values:

@@ -341,14 +341,17 @@ def _file(text: str) -> Path:
 def _positive(text: str) -> float:
     value = _number(text)
     if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(f"{text!r}: a number above 0 expected")
+        raise argparse.ArgumentTypeError(f"{text!r}: a finite number above 0 expected")
     return value
 
 
 def _duration(text: str) -> float:
     """``30s``, ``10m``, ``1h``, or a number of seconds."""
     units = {"s": 1.0, "m": 60.0, "h": 3600.0}
-    seconds = _positive(text[:-1] if text[-1:] in units else text) * units.get(text[-1:], 1.0)
+    try:
+        seconds = _positive(text[:-1] if text[-1:] in units else text) * units.get(text[-1:], 1.0)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text!r}: a time like 30s, 10m or 1h expected") from None
     if seconds < 2.0:
         raise argparse.ArgumentTypeError(f"{text!r}: at least 2s expected")
     return seconds

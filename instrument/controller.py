@@ -706,12 +706,24 @@ class Controller:
         if event.op in (Op.LOAD, Op.DROP):
             return  # whoever asked for it looks at the answer
         if not event.flags & OVERTAKEN:
-            self._say(f"the engine refused {Op(event.op).name.lower()} at sample {event.at}")
+            self._say(_refusal(event))
 
     def _lost_switch(self, voice: int) -> None:
         """It will not come: what that voice plays (-1: what all do) is what it did."""
         for each in range(self.voices) if voice < 0 else (voice,):
             self.table.asked[each] = None
+
+
+def _refusal(event: Event) -> str:
+    """What the loop could not do, in words."""
+    who = "the network that plays" if event.voice < 0 else f"what voice {event.voice + 1} plays"
+    match event.op:
+        case Op.MOMENT:
+            return f"moment: {who} has no moment {event.number} (samplernn info says how many a checkpoint has)"
+        case Op.PARTNER:
+            return f"partner: {who} cannot be blended with the checkpoint asked for"
+        case _:
+            return f"the engine refused {Op(event.op).name.lower()} at sample {event.at}"
 
 
 def _ends(name: str, first: Value) -> bool:

@@ -17,6 +17,8 @@ def describe(path: Path) -> str:
     lines = [f"{checkpoint.name}  {size:.1f} MB  sha256 {checkpoint.sha256}", *_model(checkpoint)]
     for section in ("training", "source", "playing"):
         lines += _section(section, getattr(checkpoint, section))
+    count = len(next(iter(checkpoint.moments.values()), ()))
+    lines += [f"  moments   {count}"] * (count > 0)
     return "\n".join(map(printable, lines))
 
 

@@ -174,7 +174,7 @@ TRIGGERS: dict[str, Trigger] = {
         Trigger(
             "moment",
             (Argument("index", "index"),),
-            "jump to a place of the sound that the network learned from (from 0); checkpoints hold up to 64",
+            "jump to a place of the sound that the network learned from (from 0); `samplernn info` says how many",
             voice=True,
             mapped=True,
             launched=True,

@@ -25,6 +25,7 @@ from instrument.housekeeping import Ears, Housekeeping
 from instrument.interrupts import Interrupts
 from instrument.keeping import check_free, set_aside
 from instrument.news import News
+from instrument.parameters import shorten
 from instrument.plan import Options, Plan
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 POLL_S = 0.05  # the main thread's look at the render thread
 NOTHING = "none"
 NAMED = 8  # checkpoints whose names are all said
+MARKED = 200  # characters of a marker that are kept
 SWITCH_S = 0.0005  # how long one Python thread may keep the others waiting; a gesture has 2 ms to reach the ring
 PATIENCE_S = 3.0  # what the end may take beyond the ring's length
 
@@ -315,7 +317,7 @@ class Session:
 
     def mark(self, sample: int, text: str) -> None:
         """A marker at session sample ``sample``, in the recording's labels and the log. Any thread."""
-        heard = max(0, sample - round(self.output.latency * self.sample_rate))
+        heard, text = max(0, sample - round(self.output.latency * self.sample_rate)), text[:MARKED]
         if self.recorder:
             self.recorder.mark(heard, text)
         if self.log:
@@ -323,7 +325,7 @@ class Session:
         kept = "" if self.recorder or self.log else ": nothing is recorded"
         from instrument.status import clock
 
-        self.say(f"marker{f' {text!r}' if text else ''} at {clock(heard / self.sample_rate)}{kept}")
+        self.say(f"marker{f' {shorten(text)}' if text else ''} at {clock(heard / self.sample_rate)}{kept}")
 
     def _end_at(self, samples: int) -> None:
         from instrument.controls import Command, Op

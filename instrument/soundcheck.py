@@ -86,8 +86,10 @@ def run(options: Options, seconds: float, perform: Perform, say: Say) -> int:
     fit = min(fit, found["voices"] - 1) if broken else fit
     if seconds >= SHORTEST and fit and (fit != found["voices"] or broken):
         fit, proof, code = _prove(options, fit, seconds * SHARE, perform, say)
+        broken += fit < found["voices"]
     elif not broken and fit:
         proof = ", as they just played" if fit == found["voices"] else ", reckoned from what they cost"
+    proof = proof or ", as busy as it is now" * (not fit)
     say(f"this machine holds {fit} voice{'s' * (fit != 1)} of this patch{proof}")
     return code or int(broken > 0)
 
@@ -198,11 +200,12 @@ def _prove(options: Options, fit: int, seconds: float, perform: Perform, say: Sa
             return fit, ", not played to the end", code
         if not found["underruns"] + found["xruns"]:
             return fit, f", played for {found['seconds']:.0f} s", 0
-        say(f"{fit:<11} voices broke off {found['underruns'] + found['xruns']} times")
+        breaks = found["underruns"] + found["xruns"]
+        say(f"proof       {fit} voice{'s' * (fit != 1)} broke off {breaks} time{'s' * (breaks != 1)}")
         fit -= 1
         if not fit:
             break
-    return fit, ", reckoned", 0
+    return fit, ", reckoned" if fit else "", 0
 
 
 def _typical(found: dict[str, Any], watched: Watched) -> float:

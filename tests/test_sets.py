@@ -329,6 +329,26 @@ def test_a_patch_that_is_saved_takes_over_what_changed(folder: Path) -> None:
     check_replay(folder)
 
 
+def test_a_partner_that_a_hand_has_dropped_stays_away(folder: Path) -> None:
+    text = FIRST.replace("one-tier.safetensors", "gru-2.safetensors") + "voice: {1: {partner: gru-2}}\n"
+    (folder / "a.yaml").write_text(text)
+    with Playing(folder / "a.yaml") as playing:
+        c = playing.controller
+        assert c.partners[0] >= 0
+        c.trigger("partner", "none", voice=1)
+        playing.save("a.yaml", text.replace("gain: -6", "gain: -7"))
+        playing.hear("a.yaml: read again")
+        assert (c.partners[0], c.get("gain")) == (-1, -7.0)
+        playing.save("a.yaml", text.replace("partner: gru-2", "partner: gru"))
+        playing.hear("a.yaml: read again", 2)
+        assert c.partners[0] == c.table.slots[c.bank.index("gru")]
+        c.trigger("partner", "gru-2", voice=1)
+        playing.save("a.yaml", text.replace("gru-2", "gru").replace("gru.safetensors, gru.", "gru.safetensors, lstm."))
+        playing.hear("a.yaml: read again", 3)
+        assert c.partners[0] == c.table.slots[c.bank.index("gru")]  # the one by hand is not there any more
+    check_replay(folder)
+
+
 def test_another_clock_leads_as_soon_as_the_patch_says_so(folder: Path) -> None:
     with Playing(folder / "a.yaml", midi=None) as playing:
         c = playing.controller

@@ -73,7 +73,7 @@ def test_the_lines_say_it_all() -> None:
         ([0, 1, 0], 60.0, "this machine holds 2 voices of this patch, played for 15 s", 0),
         ([0, 1, 1], 60.0, "this machine holds 1 voice of this patch, reckoned", 0),
         ([0], 5.0, "this machine holds 3 voices of this patch, reckoned from what they cost", 0),
-        ([7], 5.0, "this machine holds 0 voices of this patch", 1),
+        ([7], 5.0, "this machine holds 0 voices of this patch, as busy as it is now", 1),
     ],
 )
 def test_what_is_promised_was_played(broken: list[int], seconds: float, last: str, code: int) -> None:
