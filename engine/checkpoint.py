@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from engine.blocks import WORTH, density
 from engine.config import ModelConfig
 
 FORMAT = 1
@@ -60,6 +61,30 @@ class Checkpoint:
     name: str = ""
     sha256: str = ""
     moments: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    @property
+    def apart(self) -> bool:
+        """Whether the first layers' input matrices are multiplied by themselves: always with skip connections, and
+        where the bottom tier's was pruned (engine.folding)."""
+        if self.config.skip:
+            return True
+        name = "tier.0.rnn.0.ih.weight"
+        return density(self.tensors[name if name in self.tensors else f"{name}_v"]) <= WORTH
+
+    @property
+    def range_names(self) -> list[str]:
+        """Activations whose range precision ``int8`` must know."""
+        names = self.config.range_names
+        if self.apart and not self.config.skip:
+            names += [f"tier.{i}.input" for i in range(self.config.n_tiers)]
+        return names
+
+    @property
+    def ranges_known(self) -> bool:
+        """Whether ``playing.ranges`` is there, and has what this network needs beside what any of its shape does."""
+        ranges = self.playing.get("ranges", {})
+        more = set(self.range_names) - set(self.config.range_names)
+        return "ranges" in self.playing and not (isinstance(ranges, dict) and more - ranges.keys())
 
     def weight(self, name: str) -> NDArray[np.float64]:
         """Matrix ``name`` in float64 with weight norm baked: g v / |v|, norms over the last axis (axes)."""
@@ -242,7 +267,7 @@ def _parse(blob: bytes) -> Checkpoint:
     if moments:
         check_moments(moments, config)
     training, source, playing = (_section(head, name) for name in ("training", "source", "playing"))
-    check_playing(playing, config)
+    check_playing(playing, config.range_names)
     return Checkpoint(config, tensors, training, source, playing, moments=moments)
 
 
@@ -291,8 +316,9 @@ def _section(head: Mapping[str, Any], name: str) -> dict[str, Any]:
     return value
 
 
-def check_playing(playing: Mapping[str, Any], config: ModelConfig) -> None:
-    """Raise ValueError for ranges, a loudness or a recurrence that nothing can be played with; all may be absent."""
+def check_playing(playing: Mapping[str, Any], range_names: Sequence[str]) -> None:
+    """Raise ValueError for ranges (those of ``range_names``), a loudness or a recurrence that nothing can be played
+    with; all may be absent."""
     if "loudness" in playing:
         _check_number("playing.loudness", playing["loudness"], -200.0, 20.0)
     if "recurrence" in playing:
@@ -302,7 +328,7 @@ def check_playing(playing: Mapping[str, Any], config: ModelConfig) -> None:
     ranges = playing["ranges"]
     if not isinstance(ranges, dict):
         raise ValueError(f"playing.ranges: {ranges!r}: a table of numbers expected")
-    for name in config.range_names:
+    for name in range_names:
         _check_number(f"playing.ranges.{name}", ranges.get(name), 1e-6, LARGEST_RANGE)
 
 

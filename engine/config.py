@@ -126,7 +126,7 @@ class ModelConfig:
 
     @property
     def range_names(self) -> list[str]:
-        """Activations whose range precision ``int8`` must know."""
+        """Activations whose range precision ``int8`` must know of any network of this shape; see Checkpoint."""
         names = ["mlp.1", "mlp.2"][: self.mlp_layers]
         if self.skip:
             names += [f"tier.{i}.{what}" for i in range(self.n_tiers) for what in ("input", "output")]

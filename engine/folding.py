@@ -3,7 +3,8 @@
 Two exact folds make the sample step cheap. Embedding times first dense layer of the sample level is a table of
 ``mlp_dim`` numbers for each position in the frame and each level. And without skip connections, the tier's input (a
 linear of raw samples plus the conditioning of the tier above) goes straight into the first recurrent layer, so
-``W_ih W_in`` and ``W_ih U`` are single matrices.
+``W_ih W_in`` and ``W_ih U`` are single matrices. Not where W_ih has been pruned (``Checkpoint.apart``): the product of
+two matrices with few blocks has nearly all, so there it is multiplied by itself.
 
 Precision ``int8`` says where values round:
 
@@ -63,8 +64,8 @@ class Dense:
 class Layer:
     """One recurrent layer: gates from below, from the tier's input (skip), and from its own past.
 
-    ``below`` is None in the first layer; ``entry`` is None but with skip connections; ``skip`` is its share of the
-    tier's output.
+    ``below`` is None in the first layer; ``entry`` is None but with skip connections, and in the first layer of a
+    network kept apart; ``skip`` is its share of the tier's output.
     """
 
     below: Dense | None
@@ -81,8 +82,8 @@ class FoldedTier:
         frames: (entry_rows, frame_size) fp32; x = 2 (q / (Q/2) - 1) of the frame's samples.
         entry_bias: (slots of the tier above or 1, entry_rows).
         cond: a Dense for each slot of the tier above, without bias; empty for the top tier.
-        layers: the recurrent layers. Without skip connections the entry vector is the first layer's gates (rows
-            gates*dim); with them it is the tier's input (rows dim).
+        layers: the recurrent layers. The entry vector is the first layer's gates (rows gates*dim); where that layer
+            has an ``entry``, it is the tier's input (rows dim).
         up: a Dense for each slot this tier gives the sample level; empty above the bottom tier (folded into cond).
         h0, c0: (n_rnn, dim); c0 is zeros for a GRU.
     """
@@ -165,14 +166,14 @@ class _Rounding:
 
 def _fold_tier(checkpoint: Checkpoint, i: int, rounding: _Rounding) -> FoldedTier:
     c = checkpoint.config
-    name, top = f"tier.{i}", i == c.n_tiers - 1
+    name, top, apart = f"tier.{i}", i == c.n_tiers - 1, checkpoint.apart
     above = f"tier.{i + 1}.output" if c.skip else "h"
     entry, bias = checkpoint.weight(f"{name}.input"), checkpoint.vector(f"{name}.input.bias")[None]
     up = np.empty((0, c.dim, c.dim))
     if not top:
         up = checkpoint.weight(f"tier.{i + 1}.up")
         bias = bias + checkpoint.vector(f"tier.{i + 1}.up.bias")
-    if not c.skip:
+    if not apart:
         ih = checkpoint.weight(f"{name}.rnn.0.ih")
         entry, up = ih @ entry, ih @ up
         bias = bias @ ih.T + checkpoint.vector(f"{name}.rnn.0.bias_ih")
@@ -205,8 +206,9 @@ def _fold_layer(checkpoint: Checkpoint, name: str, k: int, rounding: _Rounding) 
     below = entry = skip = None
     if k:
         below = rounding.dense(ih[:, : c.dim], bias_ih, "h")
-    if c.skip:
+    if c.skip or (checkpoint.apart and k == 0):
         entry = rounding.dense(ih[:, c.dim * (k > 0) :], None if k else bias_ih, f"{name}.input")
+    if c.skip:
         bias = checkpoint.vector(f"{name}.skip.bias") if k == 0 else None
         skip = rounding.dense(checkpoint.weight(f"{name}.skip.{k}"), bias, "h")
     return Layer(below, entry, hh, skip)
@@ -216,9 +218,8 @@ def _scales(checkpoint: Checkpoint) -> dict[str, np.float32]:
     """Byte scales from ``playing.ranges``: 255 over the range of what is never negative, 127 over the others'."""
     if "ranges" not in checkpoint.playing:
         raise ValueError("playing.ranges: missing; int8 needs activation ranges (make_generator measures them)")
-    check_playing(checkpoint.playing, checkpoint.config)
+    check_playing(checkpoint.playing, checkpoint.range_names)
     ranges = checkpoint.playing["ranges"]
     return {
-        name: np.float32((255.0 if name.startswith("mlp") else 127.0) / ranges[name])
-        for name in checkpoint.config.range_names
+        name: np.float32((255.0 if name.startswith("mlp") else 127.0) / ranges[name]) for name in checkpoint.range_names
     }

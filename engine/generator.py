@@ -167,7 +167,7 @@ def make_generator(
         raise ValueError(f"voices: {voices!r}: an integer from 1 to 64 expected")
     sides = checked_stereo(stereo, voices)
     precision = precision or ("int8" if backend == "cpu" else "fp32")
-    if precision == "int8" and "ranges" not in checkpoint.playing:
+    if precision == "int8" and not checkpoint.ranges_known:
         from engine.playing import with_ranges
 
         checkpoint = with_ranges(checkpoint)

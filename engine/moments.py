@@ -160,5 +160,5 @@ def anew(path: Path, sounds: Sequence[Path], count: int) -> Checkpoint:
     checkpoint = load(path)
     heard = as_trained(sounds, checkpoint.config.sample_rate, checkpoint.training.get("settings"))
     found = take(checkpoint, heard, count)
-    ready = checkpoint if "ranges" in checkpoint.playing else with_ranges(checkpoint)
+    ready = checkpoint if checkpoint.ranges_known else with_ranges(checkpoint)
     return with_moments(with_recurrence(ready, heard), found)

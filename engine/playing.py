@@ -32,7 +32,7 @@ def with_ranges(checkpoint: Checkpoint) -> Checkpoint:
     kept = user_cache() / "ranges" / f"{checkpoint.sha256}.json"
     try:
         known = _with(checkpoint, json.loads(kept.read_bytes()))
-        check_playing(known.playing, checkpoint.config)
+        check_playing(known.playing, checkpoint.range_names)
         return known
     except (OSError, ValueError, RecursionError):  # not measured yet, or damaged
         ranges = measured_ranges(checkpoint)
@@ -53,7 +53,7 @@ def measured_ranges(checkpoint: Checkpoint) -> dict[str, float]:
     generator = CpuGenerator(fold(checkpoint, "fp32"), LANES)
     generator.seed(SEED)
     generator.generate(SETTLE)
-    peaks = dict.fromkeys(checkpoint.config.range_names, 1e-3)
+    peaks = dict.fromkeys(checkpoint.range_names, 1e-3)
     for _ in range(STEPS):
         generator.generate(1)
         for name, values in generator.activations().items():

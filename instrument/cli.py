@@ -161,6 +161,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_render,
         _add_replay,
         _add_train,
+        _add_prune,
         _add_clips,
         _add_audition,
         _add_moments,
@@ -227,6 +228,27 @@ def _add_train(group: Commands) -> None:
     p.add_argument("sounds", type=_file, nargs="*", metavar="SOUND", help="may be left out with --resume")
     p.add_argument("-o", dest="out", type=_file, required=True, metavar="RUN_DIR")
     p.add_argument("--recipe", default="default", metavar="NAME", help="a named set of choices, or a .yaml file")
+    _add_settings(p)
+    p.add_argument("--resume", action="store_true", help="go on where RUN_DIR was left")
+    p.add_argument("--dry-run", action="store_true", help="only measure what it would take; nothing is written")
+    p.more = _recipes_and_settings
+
+
+def _add_prune(group: Commands) -> None:
+    p = _command(
+        group,
+        "prune",
+        commands.prune,
+        "train on with ever fewer weights, so that a network plays faster (extra 'train')",
+    )
+    p.add_argument("checkpoint", type=_file, metavar="CHECKPOINT")
+    p.add_argument("sounds", type=_file, nargs="+", metavar="SOUND", help="what it has learned")
+    p.add_argument("-o", dest="out", type=_file, required=True, metavar="RUN_DIR")
+    _add_settings(p)
+    p.add_argument("--dry-run", action="store_true", help="only measure what it would take; nothing is written")
+
+
+def _add_settings(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--set",
         dest="overrides",
@@ -236,9 +258,6 @@ def _add_train(group: Commands) -> None:
         metavar="key=value",
         help="change a setting; as often as needed",
     )
-    p.add_argument("--resume", action="store_true", help="go on where RUN_DIR was left")
-    p.add_argument("--dry-run", action="store_true", help="only measure what it would take; nothing is written")
-    p.more = _recipes_and_settings
 
 
 def _recipes_and_settings() -> str:

@@ -39,12 +39,22 @@ def replay(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> int:
+    if not args.sounds and not args.resume:
+        raise ValueError("train: no sound files given")
+    return _train(args, dict(args.overrides))
+
+
+def prune(args: argparse.Namespace) -> int:
+    from engine.training.again import pruning
+
+    args.recipe, args.resume = "default", False
+    return _train(args, pruning(args.checkpoint, dict(args.overrides)))
+
+
+def _train(args: argparse.Namespace, overrides: dict[str, str]) -> int:
     from engine.listening import clips
     from engine.training import runs, sounds
 
-    if not args.sounds and not args.resume:
-        raise ValueError("train: no sound files given")
-    overrides = dict(args.overrides)
     # torch takes seconds to import: what can be wrong without it is said first
     plan = runs.make_plan(args.sounds, args.out, args.recipe, overrides, args.resume)
     t = plan.training

@@ -7,10 +7,12 @@ import torch
 
 from engine import checkpoint as files
 from engine.config import ModelConfig
+from engine.generator import score
 from engine.model import SampleRNN
 from engine.training.pruning import COLUMNS, ROWS, Pruning, density, mask, progress
-from engine.training.recipes import Training
+from engine.training.recipes import Training, resolve
 from engine.training.running import run
+from instrument.cli import main
 
 TINY = {
     "sample_rate": "8000", "q_levels": "16", "frame_sizes": "2,4", "dim": "32", "emb_size": "4", "seq_len": "64",
@@ -38,6 +40,36 @@ def test_the_largest_blocks_stay():
     want[16:32, 4:8] = want[:16, 8:] = want[32:, :4] = 1.0
     assert torch.equal(kept, want)
     assert mask(matrix, 1.0).all()
+
+
+def test_the_diagonal_of_each_gate_stays():
+    torch.manual_seed(1)
+    gates = torch.randn(3 * 256, 256)
+    diagonal = torch.eye(256).repeat(3, 1).bool()
+    gates[diagonal] = 1e-3
+    kept = mask(gates, 0.2, squares=3)
+    assert kept[diagonal].all()
+    assert kept.mean() == pytest.approx(0.2, abs=0.005)
+    assert not mask(gates, 0.1, squares=3)[diagonal].all()  # too much of what would be left
+    assert not mask(gates, 0.2)[diagonal].all()
+
+
+def test_gates_share_what_is_left_as_they_are_told():
+    torch.manual_seed(2)
+    learned = {"tier/0/rnn/0/hh/weight": torch.randn(3 * 256, 256), "tier/0/rnn/0/ih/weight": torch.randn(768, 256)}
+    t = Training(steps=10, density_frames=0.2, density_gates=(1.0, 1.0, 2.0), prune_from=0.0, prune_to=0.1)
+    Pruning(learned, t).apply(9, {})
+    for matrix in learned.values():
+        shares = [float((gate != 0).float().mean()) for gate in matrix.chunk(3)]
+        assert shares == [pytest.approx(left, abs=0.005) for left in (0.15, 0.15, 0.3)]
+    diagonal = torch.eye(256).repeat(3, 1).bool()
+    assert (learned["tier/0/rnn/0/hh/weight"][diagonal] != 0).all()
+
+
+@pytest.mark.parametrize("given", ["1,2", "1,2,0", "1,2,-1"])
+def test_shares_of_gates_that_make_no_sense(given):
+    with pytest.raises(ValueError, match=r"density_gates: \("):
+        resolve("default", {"density_gates": given})
 
 
 def test_they_go_quickly_first_and_slowly_last():
@@ -122,3 +154,26 @@ def test_what_is_gone_stays_gone():
         assert (now | ~gone).all()
         gone = now
     assert pruning.left == pytest.approx(0.25)
+
+
+def test_a_checkpoint_is_pruned_from_its_own_weights(tmp_path, sound, capfd):
+    """`samplernn prune` begins where the checkpoint was, and ends with few blocks that fp32 and int8 both play."""
+    whole = {**TINY, "density_frames": "1", "density_sample": "1", "steps": "20", "title": "Tone"}
+    assert run([sound], tmp_path / "whole", "default", whole, False, lambda _line: None) == 0
+    first = tmp_path / "whole" / "epoch-004.safetensors"
+    out = tmp_path / "pruned"
+    settings = [f"--set={key}={value}" for key, value in {"steps": 20, "epoch_steps": 5, "clips": 0}.items()]
+    assert main(["prune", str(first), str(sound), "-o", str(out), *settings]) == 0
+    begun, pruned = files.load(first), files.load(out / "epoch-004.safetensors")
+    assert pruned.config == begun.config
+    assert pruned.source["title"] == "Tone"
+    assert blocks(pruned.weight("tier.0.rnn.0.hh")).mean() < 0.5
+    kept = blocks(pruned.weight("mlp.hidden"))
+    ours, theirs = begun.tensors["mlp.hidden.weight_v"], pruned.tensors["mlp.hidden.weight_v"]
+    there = kept.repeat(ROWS, 0).repeat(COLUMNS, 1)
+    assert np.corrcoef(ours[there], theirs[there])[0, 1] > 0.8  # moved a little, not drawn anew
+    for precision in ("fp32", "int8"):
+        assert np.isfinite(score(pruned, np.zeros((1, 64), int), "cpu", precision)).all()
+    capfd.readouterr()
+    assert main(["prune", str(first), str(sound), "-o", str(tmp_path / "x"), "--set", "dim=64"]) == 1
+    assert "the shape of a network cannot be changed" in capfd.readouterr().err

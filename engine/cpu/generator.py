@@ -226,16 +226,18 @@ class CpuGenerator:
         return out
 
     def activations(self) -> dict[str, NDArray[np.float32]]:
-        """What the newest sample's activations were under fp32, by the names of ModelConfig.range_names."""
+        """What the newest sample's activations were under fp32, by the names of Checkpoint.range_names."""
         c = self.config
         assert self.precision == "fp32"
         found = {"mlp.1": self._floats(X, c.mlp_dim)}
         if c.mlp_layers == 2:
             found["mlp.2"] = self._floats(GATE, c.mlp_dim)
-        for i in range(c.n_tiers if c.skip else 0):
+        for i, folded in enumerate(self.folded.tiers):
             tier = int(self._packed.words[TIER_WORDS]) + i * TIER_STRIDE
-            found[f"tier.{i}.input"] = self._floats(T_IN + tier, c.dim)
-            found[f"tier.{i}.output"] = self._floats(T_OUT + tier, c.dim)
+            if folded.layers[0].entry:
+                found[f"tier.{i}.input"] = self._floats(T_IN + tier, c.dim)
+            if c.skip:
+                found[f"tier.{i}.output"] = self._floats(T_OUT + tier, c.dim)
         return found
 
     def _floats(self, word: int, n: int) -> NDArray[np.float32]:

@@ -23,7 +23,9 @@ from engine.cpu.packing import (
     CLOCK,
     D_BIAS,
     D_COLS,
+    D_COLUMNS,
     D_FACTOR,
+    D_FIRST,
     D_OFFSET,
     D_TILES,
     D_WEIGHT,
@@ -88,7 +90,7 @@ from engine.cpu.packing import (
     VOICES,
     X,
 )
-from engine.cpu.tiles import ROWS, fp32_tile, int8_tile
+from engine.cpu.tiles import BLOCK, ROWS, STRIP, fp32_strip, fp32_tile, int8_strip, int8_tile
 from engine.reference import SMALLEST
 
 OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
@@ -165,7 +167,9 @@ def dense(ctx, d, ids, n, source, out):
     """y = W a + b for n lanes; ``source`` and ``out`` are offsets in their blocks (bytes or fp32, by precision)."""
     weight, tiles, cols = ctx[d + D_WEIGHT], ctx[d + D_TILES], ctx[d + D_COLS]
     offset, factor, bias = ctx[d + D_OFFSET], ctx[d + D_FACTOR], ctx[d + D_BIAS]
-    if ctx[INT8]:
+    if ctx[d + D_COLUMNS]:
+        sparse(ctx, d, ids, n, source, out)
+    elif ctx[INT8]:
         for t in range(tiles):
             down = t * ROWS * 4
             for i in range(n):
@@ -180,6 +184,27 @@ def dense(ctx, d, ids, n, source, out):
             for i in range(n):
                 lane = lane_at(ctx, ids[i])
                 fp32_tile(weight + down * cols, lane + source, cols, bias + down, lane + out + down)
+
+
+@njit(**OPTIONS)
+def sparse(ctx, d, ids, n, source, out):
+    """dense() of a matrix with few blocks, strip by strip."""
+    weight, strips, columns = ctx[d + D_WEIGHT], ctx[d + D_TILES] * (ROWS // STRIP), ctx[d + D_COLUMNS]
+    offset, factor, bias = ctx[d + D_OFFSET], ctx[d + D_FACTOR], ctx[d + D_BIAS]
+    first = i64(ctx[d + D_FIRST], strips + 1)
+    for s in range(strips):
+        at, count, down = first[s], first[s + 1] - first[s], s * STRIP * 4
+        for i in range(n):
+            lane = lane_at(ctx, ids[i])
+            if ctx[INT8]:
+                int8_strip(
+                    weight + at * BLOCK, columns + at * 2, count, lane + source,
+                    offset + down, factor + down, bias + down, lane + out + down,
+                )  # fmt: skip
+            else:
+                fp32_strip(
+                    weight + at * BLOCK * 4, columns + at * 2, count, lane + source, bias + down, lane + out + down
+                )
 
 
 @njit(**OPTIONS)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine import blocks
 from engine.config import H0S
 from engine.cpu.memory import ALIGN, address, aligned
 from engine.cpu.tiles import ROWS
@@ -39,7 +40,9 @@ from engine.folding import Dense, Folded, FoldedTier
 L_BELOW, L_ENTRY, L_HH, L_SKIP, LAYER_STRIDE = range(5)
 
 # Words of one matrix.
-D_WEIGHT, D_OFFSET, D_FACTOR, D_BIAS, D_TILES, D_COLS, DENSE_STRIDE = range(7)
+# Of one with few blocks D_COLUMNS (else 0) and
+# D_FIRST are the column group of each block, and the first block of each strip and the end.
+D_WEIGHT, D_OFFSET, D_FACTOR, D_BIAS, D_TILES, D_COLS, D_COLUMNS, D_FIRST, DENSE_STRIDE = range(9)
 
 # Words of a lane's header (docs/design.md).
 KEY, DICE, CLOCK, RESETS, NUMBER, SPREAD, FRESH_DICE, ENTROPY, HEADER_WORDS = range(9)
@@ -72,7 +75,7 @@ class Packed:
         self._words: list[int] = [0] * CONTEXT_WORDS
         self._offset = HEADER_WORDS * 8
         c = folded.config
-        entry_rows = c.dim if c.skip else c.gates * c.dim
+        entry_rows = len(folded.tiers[0].frames)
         sizes = {
             VOICES: voices, INT8: folded.precision == "int8", LSTM: c.rnn == "lstm", TIERS: c.n_tiers,
             LAYERS: c.n_rnn, DIM: c.dim, MLP: c.mlp_dim, LEVELS: c.q_levels, LOOKBACK: c.lookback, SKIP: c.skip,
@@ -155,10 +158,27 @@ class Packed:
         rows, cols = padded(d.weight.shape[0]), padded(d.weight.shape[1])
         weight = np.zeros((rows, cols), d.weight.dtype)
         weight[: d.weight.shape[0], : d.weight.shape[1]] = d.weight
+        vectors = [self._array(_padded_last(v)) for v in (d.offset, d.factor, d.bias)]
+        if blocks.density(d.weight) <= blocks.WORTH:
+            weights, *places = self._strips(weight)
+            return [weights, *vectors, rows // ROWS, cols, *places]
         group = 4 if weight.dtype == np.int8 else 1
         tiles = weight.reshape(rows // ROWS, ROWS, cols // group, group).transpose(0, 2, 1, 3)
-        vectors = [self._array(_padded_last(v)) for v in (d.offset, d.factor, d.bias)]
-        return [self._array(np.ascontiguousarray(tiles)), *vectors, rows // ROWS, cols]
+        return [self._array(np.ascontiguousarray(tiles)), *vectors, rows // ROWS, cols, 0, 0]
+
+    def _strips(self, weight: NDArray[Any]) -> list[int]:
+        """Addresses of the blocks that are there, of the column group of each, and of each strip's first.
+
+        A block of fp32 lies column by column. A strip of nothing gets one of zeros: no loop runs nought times.
+        """
+        there = blocks.there(weight)
+        there[:, 0] |= ~there.any(axis=1)
+        found = blocks.split(weight)[there]
+        if found.dtype != np.int8:
+            found = found.swapaxes(-1, -2)
+        first = np.concatenate([[0], there.sum(axis=1).cumsum()])
+        arrays = (np.ascontiguousarray(found), np.nonzero(there)[1].astype(np.uint16), first.astype(np.int64))
+        return [self._array(array) for array in arrays]
 
     def _append(self, words: Iterable[int]) -> int:
         at = len(self._words)

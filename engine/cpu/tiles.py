@@ -6,6 +6,9 @@ bytes), and the four activation bytes are broadcast to all rows: one ``pmaddubsw
 make all of them equal to the bit. Under fp32 a tile holds 64 weights for every input.
 
 numba's own vectoriser reached a tenth of this on int8.
+
+Of a matrix with many blocks of nothing (16 rows x 4 columns) a strip of 16 rows holds the others alone, each with the
+number of its column group: one cache line of int8 weights, and one activation group broadcast, a block.
 """
 
 from __future__ import annotations
@@ -22,7 +25,11 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from engine import blocks
+
 ROWS = 64
+STRIP, GROUP = blocks.ROWS, blocks.COLUMNS
+BLOCK = STRIP * GROUP
 VARIANTS = ("avx512", "avx2", "plain")
 
 _I8, _I16, _I32, _I64, _F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
@@ -67,15 +74,20 @@ def build_int8_tile(name: str) -> Builder:
             quad = _load(b, b.add(activations, b.mul(j, ir.Constant(_I64, 4))), _I32, 0, align=4)
             return step(b, at, quad, sums)
 
-        sums = _loop(b, quads, start, body)
-        floats = ir.VectorType(_F32, lanes)
-        for t, total in enumerate(sums):
-            y = b.sitofp(total, floats)
-            y = b.fmul(y, _load(b, factor, floats, t * lanes * 4))
-            y = b.fadd(y, _load(b, bias, floats, t * lanes * 4))
-            _store(b, y, out, t * lanes * 4)
+        _dequantised(b, _loop(b, quads, start, body), factor, bias, out)
 
     return build
+
+
+def _dequantised(b: ir.IRBuilder, sums: list[ir.Value], factor: ir.Value, bias: ir.Value, out: ir.Value) -> None:
+    """out = float(sums) * factor + bias, multiply and add kept apart."""
+    lanes = sums[0].type.count
+    floats = ir.VectorType(_F32, lanes)
+    for t, total in enumerate(sums):
+        y = b.sitofp(total, floats)
+        y = b.fmul(y, _load(b, factor, floats, t * lanes * 4))
+        y = b.fadd(y, _load(b, bias, floats, t * lanes * 4))
+        _store(b, y, out, t * lanes * 4)
 
 
 def build_fp32_tile() -> Builder:
@@ -96,6 +108,66 @@ def build_fp32_tile() -> Builder:
             _store(b, total, out, t * 32)
 
     return build
+
+
+def build_int8_strip(name: str) -> Builder:
+    """IR of one strip: (weights, columns, count, bytes, offset, factor, bias, out), all int64 addresses but ``count``.
+
+    As the tile, for 16 rows and ``count`` blocks, 1 or more; ``columns`` holds each one's first column / 4, uint16.
+    """
+    step = {"avx512": _avx512_step, "avx2": _avx2_step, "plain": _plain_step}[name]
+    lanes = {"avx512": 16, "avx2": 8, "plain": 16}[name]
+
+    def build(b: ir.IRBuilder, args: list[ir.Value]) -> None:
+        weights, columns, count, activations, offset, factor, bias, out = args
+        vector, n = ir.VectorType(_I32, lanes), STRIP // lanes
+        start = [_load(b, offset, vector, t * lanes * 4) for t in range(n)]
+
+        def body(j: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
+            at = b.add(weights, b.mul(j, ir.Constant(_I64, BLOCK)))
+            quad = _load(b, _column(b, activations, columns, j, 1), _I32, 0, align=4)
+            return step(b, at, quad, sums)
+
+        _dequantised(b, _loop(b, count, start, body), factor, bias, out)
+
+    return build
+
+
+def build_fp32_strip() -> Builder:
+    """IR of one strip: (weights, columns, count, inputs, bias, out): out[r] = bias[r] + sum w[r, i] a[i], 16 rows."""
+    vector = ir.VectorType(_F32, 8)
+    halves = STRIP // 8
+
+    def build(b: ir.IRBuilder, args: list[ir.Value]) -> None:
+        weights, columns, count, inputs, bias, out = args
+        muladd = _declare(b, "llvm.fmuladd.v8f32", vector, [vector] * 3)
+
+        def body(j: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
+            at = b.add(weights, b.mul(j, ir.Constant(_I64, BLOCK * 4)))
+            from_ = _column(b, inputs, columns, j, 4)
+            result = []
+            for i in range(GROUP):  # a chain of sums for each column: four blocks are under way at once
+                a = _splat(b, _load(b, from_, _F32, i * 4, align=4), 8)
+                for t in range(halves):
+                    w = _load(b, at, vector, (i * STRIP + t * 8) * 4)
+                    result.append(b.call(muladd, [w, a, sums[i * halves + t]]))
+            return result
+
+        zero = ir.Constant(vector, [0.0] * 8)
+        start = [_load(b, bias, vector, t * 32) for t in range(halves)] + [zero] * (halves * (GROUP - 1))
+        sums = _loop(b, count, start, body)
+        for t in range(halves):
+            low = b.fadd(sums[t], sums[halves + t])
+            high = b.fadd(sums[2 * halves + t], sums[3 * halves + t])
+            _store(b, b.fadd(low, high), out, t * 32)
+
+    return build
+
+
+def _column(b: ir.IRBuilder, vector: ir.Value, columns: ir.Value, j: ir.Value, item: int) -> ir.Value:
+    """Address of the four activations that block j multiplies."""
+    group = _load(b, b.add(columns, b.mul(j, ir.Constant(_I64, 2))), _I16, 0, align=2)
+    return b.add(vector, b.mul(b.zext(group, _I64), ir.Constant(_I64, GROUP * item)))
 
 
 def _avx2_step(b: ir.IRBuilder, at: ir.Value, quad: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
@@ -125,13 +197,14 @@ def _pair_step(
 
 def _plain_step(b: ir.IRBuilder, at: ir.Value, quad: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
     """Each 32-bit word of the tile is one row's four weights: shift each into place, multiply, add."""
-    vector = ir.VectorType(_I32, ROWS)
-    words, (total,) = _load(b, at, vector, 0), sums
+    (total,) = sums
+    rows, vector = total.type.count, total.type
+    words = _load(b, at, vector, 0)
     for i in range(4):
-        left, right = (ir.Constant(vector, [n] * ROWS) for n in (24 - 8 * i, 24))
+        left, right = (ir.Constant(vector, [n] * rows) for n in (24 - 8 * i, 24))
         weight = b.ashr(b.shl(words, left), right)
         byte = b.and_(b.lshr(quad, ir.Constant(_I32, 8 * i)), ir.Constant(_I32, 255))
-        total = b.add(total, b.mul(weight, _splat(b, byte, ROWS)))
+        total = b.add(total, b.mul(weight, _splat(b, byte, rows)))
     return [total]
 
 
@@ -191,13 +264,18 @@ def _as_intrinsic(build: Builder, arguments: int) -> Any:
         build(builder, list(args))
         return _context.get_dummy_value()
 
-    if arguments == 5:
-        return intrinsic(lambda _typing, a, b, c, d, e: (signature, codegen))
-    return intrinsic(lambda _typing, a, b, c, d, e, f, g: (signature, codegen))
+    return {
+        5: lambda: intrinsic(lambda _typing, a, b, c, d, e: (signature, codegen)),
+        6: lambda: intrinsic(lambda _typing, a, b, c, d, e, f: (signature, codegen)),
+        7: lambda: intrinsic(lambda _typing, a, b, c, d, e, f, g: (signature, codegen)),
+        8: lambda: intrinsic(lambda _typing, a, b, c, d, e, f, g, h: (signature, codegen)),
+    }[arguments]()
 
 
 _int8_tile = _as_intrinsic(build_int8_tile(variant()), 7)
 _fp32_tile = _as_intrinsic(build_fp32_tile(), 5)
+_int8_strip = _as_intrinsic(build_int8_strip(variant()), 8)
+_fp32_strip = _as_intrinsic(build_fp32_strip(), 6)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -210,6 +288,20 @@ def int8_tile(weights: int, activations: int, quads: int, offset: int, factor: i
 def fp32_tile(weights: int, inputs: int, cols: int, bias: int, out: int) -> None:
     """out = bias + W a for 64 rows; see :func:`build_fp32_tile`."""
     _fp32_tile(weights, inputs, cols, bias, out)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def int8_strip(
+    weights: int, columns: int, count: int, activations: int, offset: int, factor: int, bias: int, out: int
+) -> None:
+    """out = (offset + W a) * factor + bias for 16 rows of few blocks; see :func:`build_int8_strip`."""
+    _int8_strip(weights, columns, count, activations, offset, factor, bias, out)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def fp32_strip(weights: int, columns: int, count: int, inputs: int, bias: int, out: int) -> None:
+    """out = bias + W a for 16 rows of few blocks; see :func:`build_fp32_strip`."""
+    _fp32_strip(weights, columns, count, inputs, bias, out)
 
 
 def assembly(name: str, triple: str, cpu: str, features: str = "") -> str:

@@ -5,6 +5,9 @@ few at first and ever fewer towards the end (Zhu and Gupta 2017, To prune, or no
 1 - (1 - s)^3 of all that will go, s from 0 at ``prune_from`` to 1 at ``prune_to``). Kalchbrenner et al. 2018 made
 WaveRNN so. Inside weight norm it is the direction v that is pruned. What is gone is exactly zero and stays so, in the
 averaged weights too; nothing has to be remembered to go on with a run.
+
+Of a recurrent matrix the blocks on the diagonal of each gate stay (Valin and Skoglund 2019, LPCNet: a unit must be able
+to remember itself), and gates may have unequal shares of what is left.
 """
 
 from __future__ import annotations
@@ -14,9 +17,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from engine.blocks import COLUMNS, ROWS
 from engine.training.recipes import Training
 
-ROWS, COLUMNS = 16, 4
 EVERY = 10  # steps between two looks at which blocks are the least
 
 
@@ -34,6 +37,7 @@ class Pruning:
         self._training = training
         shares = {name: density(name, training) for name in learned}
         self._matrices = {name: (learned[name].detach(), share) for name, share in shares.items() if share < 1.0}
+        self._gates = next((len(w) // w.shape[1] for name, w in learned.items() if "/rnn/0/hh/weight" in name), 1)
         self._masks = {name: _spread(_sizes(matrix) > 0, matrix) for name, (matrix, _) in self._matrices.items()}
 
     @property
@@ -49,10 +53,21 @@ class Pruning:
         for name, (matrix, share) in self._matrices.items():
             matrix.mul_(self._masks[name])
             if look and (gone := progress(step, self._training)):
-                self._masks[name] = mask(matrix, 1.0 - (1.0 - share) * gone)
+                self._masks[name] = self._mask(name, matrix, share, gone)
                 matrix.mul_(self._masks[name])
             if name in averaged:
                 averaged[name].mul_(self._masks[name])
+
+    def _mask(self, name: str, matrix: Tensor, share: float, gone: float) -> Tensor:
+        """What is left of a matrix of which ``gone`` of all that will go has gone: gate by gate if they differ."""
+        weights = self._training.density_gates
+        square = "/hh/" in name
+        if "/rnn/" not in name or len(set(weights)) == 1:
+            return mask(matrix, 1.0 - (1.0 - share) * gone, self._gates if square else 0)
+        mean = sum(weights) / len(weights)
+        shares = [min(1.0, share * weight / mean) for weight in weights]
+        parts = zip(matrix.chunk(self._gates), shares, strict=True)
+        return torch.cat([mask(part, 1.0 - (1.0 - left) * gone, int(square)) for part, left in parts])
 
 
 def density(name: str, training: Training) -> float:
@@ -73,12 +88,15 @@ def progress(step: int, training: Training) -> float:
     return 1.0 - (1.0 - s) ** 3
 
 
-def mask(matrix: Tensor, left: float) -> Tensor:
+def mask(matrix: Tensor, left: float, squares: int = 0) -> Tensor:
     """Ones where the largest blocks of ``matrix`` (..., columns) lie, a share ``left`` of them, zeros elsewhere.
 
-    Every sixteen rows keep their largest block: a row of nothing has no direction, and no norm.
+    Every sixteen rows keep their largest block: a row of nothing has no direction, and no norm. ``squares``: of so many
+    square matrices one over the other the diagonals stay, unless they would be more than half of what is left.
     """
     sizes = _sizes(matrix)
+    if squares and left * matrix.shape[1] >= 2 * ROWS:  # dim / 4 blocks of dim / 16 times dim / 4
+        sizes = torch.where((sizes > 0) & _diagonals(sizes, squares), sizes + sizes.max(), sizes)
     keep = torch.zeros_like(sizes, dtype=torch.bool)
     keep.view(-1)[sizes.flatten().topk(max(1, round(left * sizes.numel()))).indices] = True
     keep.scatter_(1, sizes.argmax(dim=1, keepdim=True), True)
@@ -90,6 +108,13 @@ def _sizes(matrix: Tensor) -> Tensor:
     flat = matrix.reshape(-1, matrix.shape[-1]).abs()
     padded = torch.nn.functional.pad(flat, (0, -flat.shape[1] % COLUMNS, 0, -flat.shape[0] % ROWS))
     return padded.reshape(padded.shape[0] // ROWS, ROWS, -1, COLUMNS).sum(dim=(1, 3))
+
+
+def _diagonals(sizes: Tensor, squares: int) -> Tensor:
+    """Which blocks hold a piece of a diagonal, in the shape of ``sizes``, (squares * dim / 16, dim / 4)."""
+    strip = torch.arange(sizes.shape[0] // squares, device=sizes.device).repeat(squares)[:, None]
+    group = torch.arange(sizes.shape[1], device=sizes.device)[None]
+    return strip == group // (ROWS // COLUMNS)
 
 
 def _spread(blocks: Tensor, like: Tensor) -> Tensor:

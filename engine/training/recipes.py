@@ -38,6 +38,8 @@ class Training:
             loss is no number any more or nothing has been learned. Later its epochs are kept, and the run ends.
         density_frames, density_sample, density_output: share of the weights of the tiers, of the sample level, of its
             output layer that is left at the end, in blocks of 16 x 4; 1 for all (engine.training.pruning).
+        density_gates: how the gates of a recurrent layer share ``density_frames``, one weight each (r, z, n or i, f, g,
+            o), as 1,1,2; one number for no difference.
         prune_from, prune_to: shares of the run between which the others go.
         forget_bias: initial forget-gate bias of an LSTM.
         stretches: speeds of the copies of the sound (pitch kept); 1.0 is the sound itself.
@@ -63,6 +65,7 @@ class Training:
         clip_seconds: length of each.
         clip_temperatures: at which they are made.
         moments: places of the sound stored in the last checkpoint (engine.moments), 16 to 64; 0 for none.
+        start: a checkpoint whose weights the run begins with, of the same shape; random ones if left out.
         seed: of everything random.
         title, author, licence: of the sound, for the checkpoints.
     """
@@ -83,6 +86,7 @@ class Training:
     density_frames: float = 1.0
     density_sample: float = 1.0
     density_output: float = 1.0
+    density_gates: tuple[float, ...] = (1.0,)
     prune_from: float = 0.1
     prune_to: float = 0.6
     forget_bias: float = 1.0
@@ -107,6 +111,7 @@ class Training:
     clip_seconds: float = 4.0
     clip_temperatures: tuple[float, ...] = (0.9, 0.95, 1.0)
     moments: int = 32
+    start: str = ""
     seed: int = 0
     title: str = ""
     author: str = ""
@@ -124,6 +129,8 @@ class Training:
             raise ValueError(f"test: {self.test!r}: together with valid, the share that epochs are judged by")
         if self.prune_from > self.prune_to:
             raise ValueError(f"prune_from: {self.prune_from!r}: at most prune_to ({self.prune_to!r}) expected")
+        if not all(0.0 < weight <= 100.0 for weight in self.density_gates):
+            raise ValueError(f"density_gates: {self.density_gates!r}: numbers above 0, to 100, expected")
         if 0 < self.moments < 16:
             raise ValueError(f"moments: {self.moments!r}: 16 to 64, or 0 for none, expected")
         if not self.stretches or not all(0.5 <= s <= 2.0 for s in self.stretches):
@@ -266,6 +273,10 @@ def build(values: Mapping[str, Any]) -> tuple[ModelConfig, Training]:
     rest: dict[str, Any] = {key: value for key, value in values.items() if key not in shape}
     rest |= {key: tuple(value) for key, value in rest.items() if isinstance(value, list)}
     training = Training(**rest)
+    if len(training.density_gates) not in (1, config.gates):
+        raise ValueError(
+            f"density_gates: {training.density_gates!r}: one number, or one for each gate of {config.gates}"
+        )
     if training.seq_len % config.hop or training.seq_len == config.hop:
         hop = config.hop
         raise ValueError(f"seq_len: {training.seq_len}: twice the largest frame ({hop}) or a larger multiple expected")

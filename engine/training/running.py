@@ -92,6 +92,8 @@ def _train(plan: Plan, run_dir: Path, again: Callable[[], Plan] | None, say: Say
             if team.told((run_dir / RESUME).exists()):
                 trainer.restore(run_dir / RESUME)
             else:
+                if plan.training.start:
+                    trainer.begin_with(files.load(Path(plan.training.start)))
                 trainer.save(run_dir / RESUME)  # whenever it is killed, it can be gone on with
                 if team.first:
                     _show_material(trainer, run_dir, say)

@@ -96,6 +96,18 @@ class Trainer:
         """The epochs in which a run may still be begun anew."""
         return max(HOPELESS_EPOCHS, -(-HOPELESS_STEPS // self.epoch_steps))
 
+    @torch.no_grad()
+    def begin_with(self, checkpoint: files.Checkpoint) -> None:
+        """Take over a checkpoint's weights. Raises ValueError unless it is a network of this shape."""
+        if checkpoint.config != self.plan.config:
+            raise ValueError(f"start: {checkpoint.name}: a network of another shape than these settings say")
+        there = SampleRNN.from_checkpoint(checkpoint).tensors
+        for name, parameter in self.model.tensors.items():
+            parameter.copy_(there[name])
+        for name, average in self.averaged.items():
+            average.copy_(self.learned[name])
+        self.pruning = Pruning(self.learned, self.plan.training)
+
     def judge(self, bits: float) -> None:
         """Note an epoch's held-out bits. Raises Hopeless if they are no number, or nothing has been learned so far."""
         if not math.isfinite(bits):
