@@ -155,7 +155,8 @@ def test_a_set_is_played_through_and_replayed_bit_for_bit(folder: Path) -> None:
     assert np.abs(soundfile.read(folder / "set.wav")[0]).max() > 0.01
 
 
-def test_what_is_asked_for_while_it_loads_comes_when_it_is_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def held_up(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Nothing more is loaded until this is set."""
     go_on = threading.Event()
     prepare = sets.Loading.prepare
 
@@ -164,6 +165,11 @@ def test_what_is_asked_for_while_it_loads_comes_when_it_is_there(folder: Path, m
         return prepare(self, entries, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(sets.Loading, "prepare", slow)
+    return go_on
+
+
+def test_what_is_asked_for_while_it_loads_comes_when_it_is_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = held_up(monkeypatch)
     with Playing(folder / "set.yaml") as playing:
         playing.controller.trigger("patch", 1)
         playing.controller.trigger("patch/next")
@@ -178,14 +184,7 @@ def test_what_is_asked_for_while_it_loads_comes_when_it_is_there(folder: Path, m
 
 
 def test_a_panic_forgets_the_patch_that_is_being_loaded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    go_on = threading.Event()
-    prepare = sets.Loading.prepare
-
-    def slow(self: object, entries: object, *rest: object) -> object:
-        go_on.wait(20)
-        return prepare(self, entries, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(sets.Loading, "prepare", slow)
+    go_on = held_up(monkeypatch)
     with Playing(folder / "set.yaml") as playing:
         playing.controller.trigger("patch/next")
         playing.hear("patch 1, second: is being loaded")
