@@ -196,7 +196,7 @@ def _add_play(group: Commands) -> None:
     p.add_argument("--seed", type=_seed, metavar="N", help="the dice of voice 1; default: the patch's, else drawn")
     p.add_argument("--voices", type=_count(64), metavar="N", help="voices, 1 to 64; default: the patch's")
     p.add_argument("--backend", choices=BACKENDS, default="auto", help="auto or cpu; the others do not play yet")
-    p.add_argument("--precision", metavar="NAME", help="int8 (the default on stage) or fp32")
+    p.add_argument("--precision", metavar="NAME", help="auto, which is int8 (default), or fp32")
     p.add_argument("--osc", metavar="HOST:PORT", help="listen for OSC here; default: the patch's")
     p.add_argument("--midi", metavar="NAME|none", help="MIDI input by name, or none; default: every input")
     p.add_argument("--block", type=_count(8192), metavar="N", help="frames a device callback; default 128")
@@ -214,7 +214,7 @@ def _add_render(group: Commands) -> None:
     p.add_argument("--clips", type=_count(64), default=1, metavar="N", help="FILE becomes FILE-01 ... when more than 1")
     p.add_argument("--prime", type=_file, metavar="FILE", help="run this sound through the network first")
     p.add_argument("--backend", choices=BACKENDS, default="auto", help="auto, cpu or reference; cuda not yet")
-    p.add_argument("--precision", metavar="NAME", help="int8 (default) or fp32")
+    p.add_argument("--precision", metavar="NAME", help="auto, which is int8 (default), or fp32")
 
 
 def _add_replay(group: Commands) -> None:
@@ -319,10 +319,18 @@ def _add_info(group: Commands) -> None:
 def _add_machine(group: Commands) -> None:
     _command(group, "devices", commands.devices, "list sound outputs and MIDI inputs")
     d = _command(group, "doctor", commands.doctor, "look at this machine: what it offers a live set and what it lacks")
-    d.add_argument("target", nargs="?", metavar="PATCH|CHECKPOINT|RUN_DIR", help="with --soak: what to play")
+    d.add_argument(
+        "target",
+        nargs="?",
+        metavar="FOLDER|CHECKPOINT|PATCH",
+        help="which checkpoints of it can be played here; with --soak: what to play",
+    )
     d.add_argument("--soak", type=_duration, metavar="TIME", help="play for 30s, 10m or 1h: how many voices hold here?")
     d.add_argument("--output", default="auto", metavar="auto|null|DEVICE", help="with --soak: where the sound goes")
-    d.add_argument("--voices", type=_count(64), metavar="N", help="with --soak: default: the patch's")
+    d.add_argument(
+        "--voices", type=_count(64), metavar="N", help="how many should sound; with --soak: default: the patch's"
+    )
+    d.add_argument("--json", action="store_true", help="of a folder: one line of JSON instead of the table")
     p = _command(group, "bench", commands.bench, "measure how fast networks play here")
     p.add_argument("--json", action="store_true", help="one line of JSON instead of the table")
     p.add_argument(

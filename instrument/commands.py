@@ -165,11 +165,24 @@ def doctor(args: argparse.Namespace) -> int | None:
 
         options = plan.Options(target=args.target, output=args.output, voices=args.voices)
         return soundcheck.run(options, args.soak, session.perform, _show)
-    if args.target or args.voices or args.output != "auto":
-        raise ValueError("doctor: a patch, --output and --voices are for --soak TIME")
+    if args.target and (Path(args.target).is_dir() or args.target.endswith(".safetensors")):
+        _playable(args)
+        return None
+    if args.target or args.voices or args.json or args.output != "auto":
+        raise ValueError("doctor: a patch and --output are for --soak TIME, --voices and --json for a folder too")
     for line in doctor.examine():
         _show(line)
     return None
+
+
+def _playable(args: argparse.Namespace) -> None:
+    """Which checkpoints of a folder can be played here."""
+    from instrument import compiling, playable
+
+    paths, voices = playable.files_in(Path(args.target)), args.voices or 1
+    with compiling.shown((lambda _line: None) if args.json else _show):
+        for line in [playable.as_json(paths, voices)] if args.json else playable.table(paths, voices):
+            _show(line)
 
 
 def bench(args: argparse.Namespace) -> None:

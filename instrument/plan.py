@@ -173,14 +173,18 @@ def _partners(patch: Patch, voices: int, checkpoints: Sequence[Checkpoint], wher
 
 
 def check_backend(backend: str, precision: str | None, among: Sequence[str] = BACKENDS) -> tuple[str, str]:
-    """Backend and precision as they will be. Raises ValueError for what this version does not play."""
+    """Backend and precision as they will be. Raises ValueError for what this version does not play.
+
+    The precision of ``auto`` never depends on how fast this machine is: a set sounds the same on every one.
+    """
     backend = "cpu" if backend == "auto" else backend
     if backend not in among:
         why = "for render only, far too slow to play" if backend in BACKENDS else "not in this version"
         raise ValueError(f"--backend {backend}: {why}; one of auto, {', '.join(among)} expected")
-    precision = precision or ("int8" if backend == "cpu" else "fp32")
+    if precision in (None, "auto"):
+        precision = "int8" if backend == "cpu" else "fp32"
     if precision not in PRECISIONS:
-        raise ValueError(f"--precision {shorten(precision)}: one of {', '.join(PRECISIONS)} expected")
+        raise ValueError(f"--precision {shorten(precision)}: one of auto, {', '.join(PRECISIONS)} expected")
     return backend, precision
 
 

@@ -114,6 +114,8 @@ class Session:
             self.say(self.share.news)
         with compiling.shown(self.say):
             self._open_performance()
+        if self.performance.overload:
+            self.complain(self.performance.overload)
         self._open_files()
         self._open_controls()
         atexit.register(self.close)
@@ -385,8 +387,6 @@ class Session:
         p = self.plan
         if self.performance.fault:
             self.complain(self.performance.fault)
-        if self.performance.overload:
-            self.complain(self.performance.overload)
         title = f"{p.set.name}, {p.patch.name}" if p.set.file else p.patch.name
         where = f", OSC on {self.osc}" if self.osc else ""
         latency = 1000 * self.performance.latency / self.sample_rate
@@ -399,6 +399,8 @@ class Session:
             f"{title}: {bank}; {p.voices} voice{'s' * (p.voices > 1)} at {self.sample_rate} Hz to "
             f"{self.output.name}, {latency:.1f} ms, seed {p.seed}{where}"
         )
+        if (held := self.performance.held) and not held.overload:
+            self.say(held.line)
 
     def run(self, interrupts: Interrupts, watch: Watch | None = None) -> None:
         """Wait for the end of the set: its last sample, or a signal and then the closing fade."""
@@ -490,13 +492,15 @@ class Session:
 
     def figures(self) -> dict[str, Any]:
         """The report."""
+        from instrument.audio.headroom import THREADS
+
         first = self.performance.first_sample_time
         voice = self.link.telemetry().voices[0]
         return report.assemble(
             {
                 "backend": self.plan.backend,
                 "precision": self.plan.precision,
-                "threads": 1,
+                "threads": THREADS,
                 "priority": f"{self.priority}{', processors kept awake' * self.awake}",
                 "checkpoint": self.controller.table.name(voice.slot),
                 "first_sample_s": (first - report.process_start()) if first else 0.0,

@@ -87,17 +87,6 @@ def test_temperature_lands_and_ramps_without_steps(rate):
     assert steps.max() < 1.01 * 0.275 / ramp * max(1, math.ceil(target / source)) + 1e-7
 
 
-def test_more_voices_than_fit_are_named_before_they_stumble():
-    p = offline([Slot(make_program(voices=4), name="big")], voices=4)
-    assert p.overload == ""
-    sample = 1e6 / RATE
-    for share, line in ((0.8, ""), (1.8, "4 voices of big take 180% of the time there is: expect gaps; about 2 fit")):
-        p.table.costs[0] = (share * sample, 0.0)
-        assert p.overload == (line and f"{line} here")
-    p.table.costs[0] = (8 * sample, 0.0)
-    assert p.overload.endswith("this network is too slow for this machine")
-
-
 def test_repeated_value_does_not_restart_a_glide():
     def temperatures(repeat):
         fake = make_fake("beta")

@@ -116,12 +116,13 @@ def test_what_does_not_fit_is_refused():
 
 def test_a_partner_taken_while_it_plays_is_counted():
     p = pair()
+    p.table.alone.clear()
     p.table.costs.update({0: (15.0, 0.5), 1: (12.0, 0.5), 2: (9.0, 0.4)})
     play(p, 1000)
     assert (p.partners, p.overload) == ((-1,), "")
     play(p, 2000, [Command(1001, Op.PARTNER, number=1)])
     assert p.partners == (1,)
-    assert p.overload.startswith("1 voice of gru with 1 partner take 119% of the time there is: expect gaps;")
+    assert p.overload.startswith("1 voice of gru with 1 partner takes 119% of the time there is: expect gaps;")
     late = p.table.rules(3, slot("gru"), (9.0, 0.4), p.partners, sample_rate=44100, voices=1, ring_frames=512)
     alone = p.table.rules(3, slot("gru"), (9.0, 0.4), sample_rate=44100, voices=1, ring_frames=512)
     assert late.prime_length <= alone.prime_length

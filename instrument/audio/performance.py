@@ -24,6 +24,7 @@ from instrument.audio.dsp import (
     make_resampler,
     network_index,
 )
+from instrument.audio.headroom import Holding, held, holdings, report_of
 from instrument.audio.making import (
     CLOSING_S,
     constants,
@@ -54,7 +55,7 @@ from instrument.audio.state import (
 )
 from instrument.audio.steering import SMOOTHED_S, STEERED_S
 from instrument.audio.table import ROOM, Rules, Table
-from instrument.audio.timing import SHARE, Timing, make_timing, measure, with_partners
+from instrument.audio.timing import Timing, make_timing, measure, measure_playing, with_partners
 from instrument.controls import MATURITY, Link
 from instrument.shared import (
     MAX_CHANNELS,
@@ -184,9 +185,11 @@ class Performance:
         for slot in slots:
             slot.prepare(sample_rate, self._turn)
         self._timing = self._make_timing(slots, networks, timing)
+        alone = [] if timing else [measure_playing(slot, 1) for slot in slots]
         for slot in slots:
             slot.begin(seed)
         self.table = Table(slots, self._timing, room)
+        self.table.alone.update(enumerate(alone))
         self._bank, self._joining = len(slots), joining
         shared = make_shared(voices, sample_rate, self.ring_frames, int(TAP_S * sample_rate), channels)
         self.link = Link(shared)
@@ -232,18 +235,22 @@ class Performance:
         return tuple(int(partner) for partner in self._memory["voice_memory"]["partner"][: self.voices])
 
     @property
+    def holdings(self) -> list[Holding]:
+        """How each network can be played here by all voices; none in a replay, which measures nothing."""
+        return holdings(self.table.measured(self.voices), self.table.slots, self.sample_rate)
+
+    @property
+    def held(self) -> Holding | None:
+        """What the set as it is now must hold. Any control thread."""
+        slots = [int(slot) for slot in self._memory["voice_memory"]["slot"][: self.voices]]
+        costs = self.table.measured(self.voices)
+        return held(costs, self.table.slots, slots, self.partners, self.sample_rate)
+
+    @property
     def overload(self) -> str:
         """One line if these voices are more than this machine was measured to play in time; else nothing."""
-        budget, (cost, name) = 1e6 / self.sample_rate, self.table.dearest(self.partners)
-        if cost <= SHARE * budget:
-            return ""
-        fit = int(SHARE * budget / (cost / self.voices))
-        taken = sum(partner >= 0 for partner in self.partners)
-        beside = f" with {taken} partner{'s' * (taken > 1)}" if taken else ""
-        many = f"{self.voices} voice{'s' * (self.voices > 1)} of {name}{beside}"
-        return f"{many} take {cost / budget:.0%} of the time there is: expect gaps; " + (
-            f"about {fit} fit here" if fit else "this network is too slow for this machine"
-        )
+        found = self.held
+        return found.overload if found else ""
 
     @property
     def timing(self) -> dict[str, Any]:
@@ -331,6 +338,7 @@ class Performance:
         if rules is None:
             session = {"sample_rate": self.sample_rate, "voices": self.voices, "ring_frames": self.ring_frames}
             rules = self.table.rules(k, slot, measure(slot, self.voices), self.partners, **session)
+            self.table.alone[k] = measure_playing(slot, 1)
         slot.begin(self._seed)
         self.table.put(k, slot, rules)
         return k, rules
@@ -424,6 +432,7 @@ class Performance:
             "peak": t.peak_total,
             "rms": t.rms_total,
             "entropy": self._mean_entropy(),
+            "holding": report_of(self.held, self.holdings),
         }
 
     # --- how it is made

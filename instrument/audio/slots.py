@@ -77,7 +77,7 @@ class Slot:
         if not 1 <= program.voices <= MAX_VOICES:
             raise ValueError(f"{name or 'slot'}: {program.voices} voices: 1 to {MAX_VOICES} expected")
         self.program = program
-        self.name, self.recurrence = name, recurrence
+        self.name, self.precision, self.recurrence = name, precision, recurrence
         self.config = program.config
         self.gain = matching_gain(loudness)
         self.architecture = _architecture(program, precision)

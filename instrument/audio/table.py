@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from instrument.audio.headroom import Cost
 from instrument.audio.slots import Slot
 from instrument.audio.state import SLOT
 from instrument.audio.timing import Timing, make_timing, with_partners
@@ -38,6 +39,7 @@ class Table:
         rates: prime rate from slot (row) to slot (column).
         slots: what is where.
         costs: of those that were measured, as in :class:`instrument.audio.timing.Timing`.
+        alone: us a session sample of one voice, of those that were measured.
     """
 
     def __init__(self, slots: Sequence[Slot], timing: Timing, room: int) -> None:
@@ -51,6 +53,7 @@ class Table:
         )
         self.slots: dict[int, Slot] = {}
         self.costs: dict[int, tuple[float, float]] = dict(enumerate(timing.cost_us))
+        self.alone: dict[int, float] = {}
         self._timing = timing
         for k, slot in enumerate(slots):
             self.describe(k, slot)
@@ -81,8 +84,8 @@ class Table:
     def clear(self, k: int) -> None:
         """Forget what was at place ``k``."""
         self.records[k] = np.zeros((), SLOT)
-        self.slots.pop(k, None)
-        self.costs.pop(k, None)
+        for known in (self.slots, self.costs, self.alone):
+            known.pop(k, None)
 
     def rules(
         self, k: int, slot: Slot, cost: tuple[float, float], partners: Sequence[int] = (), **session: int
@@ -104,14 +107,13 @@ class Table:
         )
         return Rules(found.prime_length[-1], tuple(pairs))
 
-    def dearest(self, partners: Sequence[int] = ()) -> tuple[float, str]:
-        """us a session sample of the network that costs most, beside voices' ``partners``, and its name.
-
-        A replay knows of none.
-        """
-        known = [(self.costs[k], slot.name) for k, slot in list(self.slots.items()) if k in self.costs]
-        costs = with_partners([cost for cost, _ in known], partners, self.costs)
-        return max(((cost, name) for (cost, _), (_, name) in zip(costs, known, strict=True)), default=(0.0, ""))
+    def measured(self, voices: int) -> dict[int, Cost]:
+        """What each network costs with one voice and with ``voices``; a replay knows of none."""
+        return {
+            k: Cost(self.alone.get(k, cost / voices), cost, voices)
+            for k, (cost, _) in list(self.costs.items())
+            if k in self.slots
+        }
 
     def addresses(self) -> dict[str, NDArray[Any]]:
         """What a CORE leads to, by the name of its address there."""

@@ -15,7 +15,7 @@ The rules, per slot and session sample, with all voices playing and switching at
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,8 @@ LONGEST = 8192
 SLOWEST, FASTEST = 2, 8
 SHORTEST_FADE_S = 0.002
 UNLIMITED = 1 << 40
-_ROUNDS = 7
+_LEAST, _ROUNDS = 3, 7
+_PATIENCE_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -127,16 +128,24 @@ def measure(slot: Slot, voices: int) -> tuple[float, float]:
     The quickest of several rounds: what disturbs a measurement only ever makes it longer. Lanes are left running:
     :meth:`Slot.begin` afterwards.
     """
-    from instrument.audio.slots import run_generate, run_prime
+    from instrument.audio.slots import run_prime
+
+    p, stride = slot.program, slot.betas.shape[1]
+    priming = _quickest(lambda: run_prime(p.prime, p.context, 0, slot.tokens.ctypes.data, stride))
+    return measure_playing(slot, voices), priming / stride * slot.resampler.source / slot.resampler.target
+
+
+def measure_playing(slot: Slot, voices: int) -> float:
+    """us a session sample of ``slot`` with so many voices playing, measured likewise."""
+    from instrument.audio.slots import run_generate
 
     p, stride = slot.program, slot.betas.shape[1]
     betas, tokens = slot.betas.ctypes.data, slot.tokens.ctypes.data
     slot.betas.fill(1.0)
-    ratio = slot.resampler.source / slot.resampler.target
     mask = (1 << voices) - 1 if voices < 64 else -1
-    playing = _quickest(lambda: run_generate(p.generate, p.context, mask, stride, betas, tokens, stride))
-    priming = _quickest(lambda: run_prime(p.prime, p.context, 0, tokens, stride))
-    return playing / stride * ratio, priming / stride * ratio
+    taken = _quickest(lambda: run_generate(p.generate, p.context, mask, stride, betas, tokens, stride))
+    playing: float = taken / stride * slot.resampler.source / slot.resampler.target
+    return playing
 
 
 def with_partners(
@@ -152,11 +161,12 @@ def with_partners(
     return [(cost + playing, prime + priming) for cost, prime in costs]
 
 
-def _quickest(call: Any) -> float:
-    """Microseconds of the quickest call."""
-    best = float("inf")
-    for _ in range(_ROUNDS):
+def _quickest(call: Callable[[], object]) -> float:
+    """Microseconds of the quickest call; what is slow anyway is called less often."""
+    best, rounds, first = float("inf"), 0, time.perf_counter()
+    while rounds < _LEAST or (rounds < _ROUNDS and time.perf_counter() - first < _PATIENCE_S):
         begun = time.perf_counter()
         call()
         best = min(best, time.perf_counter() - begun)
+        rounds += 1
     return best * 1e6
