@@ -59,8 +59,10 @@ $(VENV)/.test-ready: pyproject.toml constraints.txt | $(VENV)/.play-ready
 	@$(PIP) install $(CONSTRAINED) -e ".[link]" || echo "no Ableton Link for this system; its tests skip"
 	@touch $@
 
-# OSCQuery clients by others, only for the checks that they find us; without them those skip.
+# OSCQuery clients by others, and emulators of processors with other instructions, only for the checks that they find us
+# and that those compute alike; without them those skip.
 $(VENV)/.clients-ready:
+	@bash tools/system-packages bochs bochs-term qemu-user gcc-aarch64-linux-gnu
 	@bash tools/system-packages nodejs npm
 	@$(PIP) install $(CONSTRAINED) python-oscquery==0.4.0 || echo "no python-oscquery; its test skips"
 	@npm install --silent --no-save --prefix $(VENV)/oscquery oscquery@1.1.1 || echo "no oscquery from npm; its test skips"

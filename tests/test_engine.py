@@ -133,25 +133,6 @@ def test_kernels_cannot_raise_or_allocate():
             assert not any(word in body for body in bodies), (function.__name__, word)
 
 
-@pytest.mark.parametrize(
-    ("variant", "triple", "cpu", "instructions"),
-    [
-        ("avx512", "x86_64-linux-gnu", "skylake-avx512", ("vpmaddubsw", "vpmaddwd", "zmm")),
-        ("avx2", "x86_64-linux-gnu", "haswell", ("vpmaddubsw", "vpmaddwd", "ymm")),
-        ("plain", "aarch64-linux-gnu", "cortex-a72", ("sshr", "mla")),
-        ("plain", "arm64-apple-macosx", "apple-m1", ("sshr", "mla")),
-    ],
-)
-def test_tiles_compile_for_machines_that_are_not_here(variant, triple, cpu, instructions):
-    from engine.cpu.tiles import assembly
-
-    text = assembly(variant, triple, cpu)
-    for instruction in instructions:
-        assert instruction in text
-    assert "fmadd" not in text  # multiply and add stay apart
-    assert "fmla" not in text
-
-
 CHILD = """
 import sys
 sys.path.insert(0, "tests")

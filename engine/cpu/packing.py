@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from engine import blocks
 from engine.config import H0S
 from engine.cpu.memory import ALIGN, address, aligned
-from engine.cpu.tiles import ROWS
+from engine.cpu.tiles import ROWS, started
 from engine.draw import weight_scale
 from engine.folding import Dense, Folded, FoldedTier
 
@@ -158,7 +158,7 @@ class Packed:
         rows, cols = padded(d.weight.shape[0]), padded(d.weight.shape[1])
         weight = np.zeros((rows, cols), d.weight.dtype)
         weight[: d.weight.shape[0], : d.weight.shape[1]] = d.weight
-        vectors = [self._array(_padded_last(v)) for v in (d.offset, d.factor, d.bias)]
+        vectors = [self._array(_padded_last(v)) for v in (started(d.offset, d.weight), d.factor, d.bias)]
         if blocks.density(d.weight) <= blocks.WORTH:
             weights, *places = self._strips(weight)
             return [weights, *vectors, rows // ROWS, cols, *places]

@@ -2,8 +2,9 @@
 
 Matrices are packed in tiles of 64 rows. Under int8 a tile holds, for every four inputs, 64 rows x 4 weights (256
 bytes), and the four activation bytes are broadcast to all rows: one ``pmaddubsw`` and one ``pmaddwd`` do 32 (AVX2) or
-64 (AVX-512) multiplies. Where neither exists a plain loop of shifts, multiplies and adds does the same sums; integers
-make all of them equal to the bit. Under fp32 a tile holds 64 weights for every input.
+64 (AVX-512) multiplies; ``vpdpbusd`` does them in one instruction where there is VNNI, and ``usdot`` or ``sdot`` do 16
+on Arm. Where none of these exists a plain loop of shifts, multiplies and adds does the same sums; integers make all of
+them equal to the bit. Under fp32 a tile holds 64 weights for every input.
 
 numba's own vectoriser reached a tenth of this on int8.
 
@@ -15,68 +16,108 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from engine import kernel_cache  # noqa: F401  (before numba)
 
 # isort: split
 import llvmlite.binding as llvm
+import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 from engine import blocks
 
 ROWS = 64
 STRIP, GROUP = blocks.ROWS, blocks.COLUMNS
 BLOCK = STRIP * GROUP
-VARIANTS = ("avx512", "avx2", "plain")
-
 _I8, _I16, _I32, _I64, _F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
 Builder = Callable[[ir.IRBuilder, list[ir.Value]], None]
 
 
 def variant() -> str:
-    """The int8 tile this machine runs: SAMPLERNN_KERNEL if set, else the widest it has.
+    """The int8 tile this machine runs: SAMPLERNN_KERNEL if set, else the first of VARIANTS that it has.
 
     Raises ValueError for a variant that does not exist or that this CPU lacks.
     """
-    has = llvm.get_host_cpu_features()
-    able = {
-        "avx512": has.get("avx512bw", False) and has.get("avx512vl", False),
-        "avx2": has.get("avx2", False),
-        "plain": True,
-    }
+    has = _host_features()
+    able = [name for name, form in VARIANTS.items() if all(has.get(feature, False) for feature in form.needs)]
     asked = os.environ.get("SAMPLERNN_KERNEL", "")
     if not asked:
-        return next(name for name in VARIANTS if able[name])
-    if not able.get(asked, False):
-        here = ", ".join(name for name in VARIANTS if able[name])
-        raise ValueError(f"SAMPLERNN_KERNEL: {asked!r}: this machine runs {here}")
+        return able[0]
+    if asked not in able:
+        raise ValueError(f"SAMPLERNN_KERNEL: {asked!r}: this machine runs {', '.join(able)}")
     return asked
+
+
+def _host_features() -> dict[str, bool]:
+    """What this CPU has, by LLVM's names. Of Apple's it tells the name alone: all have dotprod, from the M2 on i8mm."""
+    has, cpu = dict(llvm.get_host_cpu_features()), llvm.get_host_cpu_name()
+    if cpu.startswith("apple-m"):
+        has |= {"dotprod": True, "i8mm": cpu != "apple-m1"}
+    return has
 
 
 def build_int8_tile(name: str) -> Builder:
     """IR of one tile: (weights, bytes, quads, offset, factor, bias, out), all int64 addresses but ``quads``.
 
-    out[r] = float(offset[r] + sum w[r, i] a[i]) * factor[r] + bias[r] for 64 rows r and 4 * quads inputs.
+    out[r] = float(offset[r] + sum w[r, i] a[i]) * factor[r] + bias[r] for 64 rows r and 4 * quads inputs. ``offset`` is
+    what :func:`started` makes of it.
     """
-    step = {"avx512": _avx512_step, "avx2": _avx2_step, "plain": _plain_step}[name]
-    lanes = {"avx512": 16, "avx2": 8, "plain": 64}[name]
+    form = VARIANTS[name]
 
     def build(b: ir.IRBuilder, args: list[ir.Value]) -> None:
         weights, activations, quads, offset, factor, bias, out = args
-        vector, n = ir.VectorType(_I32, lanes), ROWS // lanes
-        start = [_load(b, offset, vector, t * lanes * 4) for t in range(n)]
 
-        def body(j: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
+        def block(j: ir.Value) -> tuple[ir.Value, ir.Value]:
             at = b.add(weights, b.mul(j, ir.Constant(_I64, ROWS * 4)))
-            quad = _load(b, b.add(activations, b.mul(j, ir.Constant(_I64, 4))), _I32, 0, align=4)
-            return step(b, at, quad, sums)
+            return at, _load(b, b.add(activations, b.mul(j, ir.Constant(_I64, 4))), _I32, 0, align=4)
 
-        _dequantised(b, _loop(b, quads, start, body), factor, bias, out)
+        sums = _sums(b, form, form.tile_chains, quads, _start(b, form, offset, ROWS), block)
+        _dequantised(b, sums, factor, bias, out)
 
     return build
+
+
+def _start(b: ir.IRBuilder, form: Variant, offset: ir.Value, rows: int) -> list[ir.Value]:
+    """Registers of what the sums of ``rows`` rows start from."""
+    lanes = min(form.lanes, rows)
+    return [_load(b, offset, ir.VectorType(_I32, lanes), t * 4) for t in range(0, rows, lanes)]
+
+
+def _sums(
+    b: ir.IRBuilder,
+    form: Variant,
+    chains: int,
+    count: ir.Value,
+    start: list[ir.Value],
+    block: Callable[[ir.Value], tuple[ir.Value, ir.Value]],
+) -> list[ir.Value]:
+    """``start`` and the products of ``count`` blocks; ``block(j)`` is one's weights' address and its four activations.
+
+    ``chains`` (a power of two) blocks are added up apart, so that one need not wait for the sum of another.
+    """
+
+    def one(j: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
+        return form.step(b, *block(j), sums)
+
+    if chains == 1:
+        return _loop(b, count, start, one)
+    n, zero = len(start), ir.Constant(start[0].type, None)
+
+    def several(j: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
+        places = [(b.add(j, ir.Constant(_I64, k)), sums[k * n : (k + 1) * n]) for k in range(chains)]
+        return [total for place, mine in places for total in one(place, mine)]
+
+    whole = b.and_(count, ir.Constant(_I64, -chains))
+    sums = _loop(b, whole, start + [zero] * (n * (chains - 1)), several, by=chains)
+    while len(sums) > n:
+        half = len(sums) // 2
+        sums = [b.add(left, right) for left, right in zip(sums[:half], sums[half:], strict=True)]
+    return _loop(b, count, sums, one, first=whole)
 
 
 def _dequantised(b: ir.IRBuilder, sums: list[ir.Value], factor: ir.Value, bias: ir.Value, out: ir.Value) -> None:
@@ -113,22 +154,19 @@ def build_fp32_tile() -> Builder:
 def build_int8_strip(name: str) -> Builder:
     """IR of one strip: (weights, columns, count, bytes, offset, factor, bias, out), all int64 addresses but ``count``.
 
-    As the tile, for 16 rows and ``count`` blocks, 1 or more; ``columns`` holds each one's first column / 4, uint16.
+    As the tile, for 16 rows and ``count`` blocks; ``columns`` holds each one's first column / 4, uint16.
     """
-    step = {"avx512": _avx512_step, "avx2": _avx2_step, "plain": _plain_step}[name]
-    lanes = {"avx512": 16, "avx2": 8, "plain": 16}[name]
+    form = VARIANTS[name]
 
     def build(b: ir.IRBuilder, args: list[ir.Value]) -> None:
         weights, columns, count, activations, offset, factor, bias, out = args
-        vector, n = ir.VectorType(_I32, lanes), STRIP // lanes
-        start = [_load(b, offset, vector, t * lanes * 4) for t in range(n)]
 
-        def body(j: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
+        def block(j: ir.Value) -> tuple[ir.Value, ir.Value]:
             at = b.add(weights, b.mul(j, ir.Constant(_I64, BLOCK)))
-            quad = _load(b, _column(b, activations, columns, j, 1), _I32, 0, align=4)
-            return step(b, at, quad, sums)
+            return at, _load(b, _column(b, activations, columns, j, 1), _I32, 0, align=4)
 
-        _dequantised(b, _loop(b, count, start, body), factor, bias, out)
+        sums = _sums(b, form, form.strip_chains, count, _start(b, form, offset, STRIP), block)
+        _dequantised(b, sums, factor, bias, out)
 
     return build
 
@@ -197,7 +235,7 @@ def _pair_step(
 
 def _plain_step(b: ir.IRBuilder, at: ir.Value, quad: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
     """Each 32-bit word of the tile is one row's four weights: shift each into place, multiply, add."""
-    (total,) = sums
+    (total,) = sums  # of all rows: how many fit a register is left to LLVM
     rows, vector = total.type.count, total.type
     words = _load(b, at, vector, 0)
     for i in range(4):
@@ -208,29 +246,113 @@ def _plain_step(b: ir.IRBuilder, at: ir.Value, quad: ir.Value, sums: list[ir.Val
     return [total]
 
 
+def _vnni512_step(b: ir.IRBuilder, at: ir.Value, quad: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
+    return _vnni_step(b, at, quad, sums, 16, "llvm.x86.avx512.vpdpbusd.512")
+
+
+def _vnni256_step(b: ir.IRBuilder, at: ir.Value, quad: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
+    return _vnni_step(b, at, quad, sums, 8, "llvm.x86.avx512.vpdpbusd.256")
+
+
+def _vnni_step(
+    b: ir.IRBuilder, at: ir.Value, quad: ir.Value, sums: list[ir.Value], lanes: int, name: str
+) -> list[ir.Value]:
+    """sums += vpdpbusd(broadcast(quad), weights)."""
+    vector = ir.VectorType(_I32, lanes)
+    dot = _declare(b, name, vector, [vector] * 3)
+    a = _splat(b, quad, lanes)
+    return [b.call(dot, [total, a, _load(b, at, vector, t * lanes * 4)]) for t, total in enumerate(sums)]
+
+
+def _i8mm_step(b: ir.IRBuilder, at: ir.Value, quad: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
+    return _arm_step(b, at, quad, sums, "llvm.aarch64.neon.usdot.v4i32.v16i8")
+
+
+def _dotprod_step(b: ir.IRBuilder, at: ir.Value, quad: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
+    """``sdot`` takes both for signed, so each byte is taken with 128 less: see :func:`started`."""
+    return _arm_step(b, at, b.xor(quad, ir.Constant(_I32, 0x80808080)), sums, "llvm.aarch64.neon.sdot.v4i32.v16i8")
+
+
+def _arm_step(b: ir.IRBuilder, at: ir.Value, quad: ir.Value, sums: list[ir.Value], name: str) -> list[ir.Value]:
+    """sums += dot(broadcast(quad), weights), 4 rows a register."""
+    bytes_t, sums_t = ir.VectorType(_I8, 16), ir.VectorType(_I32, 4)
+    dot = _declare(b, name, sums_t, [sums_t, bytes_t, bytes_t])
+    a = b.bitcast(_splat(b, quad, 4), bytes_t)
+    return [b.call(dot, [total, a, _load(b, at, bytes_t, t * 16)]) for t, total in enumerate(sums)]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How one instruction set multiplies int8.
+
+    Attributes:
+        needs: LLVM's names of what a CPU must have.
+        lanes: rows of one register; no more than a tile or a strip has are used.
+        step: adds one block's products to the sums.
+        tile_chains, strip_chains: blocks that are added up apart, where an addition takes several cycles.
+        signed: whether activation bytes are taken with 128 less.
+    """
+
+    needs: tuple[str, ...]
+    lanes: int
+    step: Callable[[ir.IRBuilder, ir.Value, ir.Value, list[ir.Value]], list[ir.Value]]
+    tile_chains: int = 1
+    strip_chains: int = 1
+    signed: bool = False
+
+
+# vpdpbusd and the dot products of Arm take 3 to 5 cycles and begin once or twice a cycle, so 8 of them should be under
+# way; a strip of zmm is one sum, of ymm two, of Arm's registers four.
+VARIANTS = {
+    "avx512vnni": Variant(("avx512vnni", "avx512bw", "avx512vl"), 16, _vnni512_step, 2, 4),
+    "avx512": Variant(("avx512bw", "avx512vl"), 16, _avx512_step),
+    "avxvnni": Variant(("avxvnni", "avx2"), 8, _vnni256_step, 1, 4),
+    "avx2": Variant(("avx2",), 8, _avx2_step),
+    "i8mm": Variant(("i8mm",), 4, _i8mm_step, 1, 2),
+    "dotprod": Variant(("dotprod",), 4, _dotprod_step, 1, 2, signed=True),
+    "plain": Variant((), ROWS, _plain_step),
+}
+
+
+def started(offset: NDArray[np.int32], weight: NDArray[Any], name: str = "") -> NDArray[np.int32]:
+    """What the sums of variant ``name`` (this machine's) start from, (rows,), to come out as if from ``offset``.
+
+    Bytes taken with 128 less leave each row's sum 128 times its weights' too small. Nothing is to be done under fp32.
+    """
+    if weight.dtype != np.int8 or not VARIANTS[name or variant()].signed:
+        return offset
+    sums: NDArray[np.int32] = weight.sum(axis=1, dtype=np.int32)
+    return offset + 128 * sums
+
+
 def _loop(
     b: ir.IRBuilder,
     count: ir.Value,
     start: list[ir.Value],
     body: Callable[[ir.Value, list[ir.Value]], list[ir.Value]],
+    first: ir.Value = ir.Constant(_I64, 0),  # noqa: B008 (a constant)
+    by: int = 1,
 ) -> list[ir.Value]:
-    """``for j in range(count)`` over loop-carried vectors, kept in registers; count is at least 1."""
-    before, head = b.block, b.append_basic_block("tile")
-    b.branch(head)
+    """``for j in range(first, count, by)`` over loop-carried vectors, kept in registers."""
+    before, head, end = b.block, b.append_basic_block("tile"), b.append_basic_block("done")
+    b.cbranch(b.icmp_signed("<", first, count), head, end)
     b.position_at_end(head)
     j = b.phi(_I64)
     carried = [b.phi(value.type) for value in start]
     after = body(j, list(carried))
-    following = b.add(j, ir.Constant(_I64, 1))
-    j.add_incoming(ir.Constant(_I64, 0), before)
+    following = b.add(j, ir.Constant(_I64, by))
+    j.add_incoming(first, before)
     j.add_incoming(following, head)
-    for phi, first, again in zip(carried, start, after, strict=True):
-        phi.add_incoming(first, before)
+    for phi, value, again in zip(carried, start, after, strict=True):
+        phi.add_incoming(value, before)
         phi.add_incoming(again, head)
-    end = b.append_basic_block("done")
     b.cbranch(b.icmp_signed("<", following, count), head, end)
     b.position_at_end(end)
-    return after
+    result = [b.phi(value.type) for value in start]
+    for phi, value, again in zip(result, start, after, strict=True):
+        phi.add_incoming(value, before)
+        phi.add_incoming(again, head)
+    return result
 
 
 def _declare(b: ir.IRBuilder, name: str, result: ir.Type, args: list[ir.Type]) -> ir.Function:
@@ -304,12 +426,16 @@ def fp32_strip(weights: int, columns: int, count: int, inputs: int, bias: int, o
     _fp32_strip(weights, columns, count, inputs, bias, out)
 
 
-def assembly(name: str, triple: str, cpu: str, features: str = "") -> str:
-    """Assembly of the int8 tile ``name`` for a machine that need not be this one, for people and tests to read."""
-    module = ir.Module(name="tile")
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [_I64] * 7), name="int8_tile")
+def assembly(name: str, triple: str, cpu: str, features: str = "", part: str = "tile") -> str:
+    """Assembly of the int8 ``tile`` or ``strip`` of variant ``name``, as function ``int8``, for people and tests.
+
+    The machine need not be this one.
+    """
+    build, arguments = {"tile": (build_int8_tile, 7), "strip": (build_int8_strip, 8)}[part]
+    module = ir.Module(name=part)
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [_I64] * arguments), name="int8")
     b = ir.IRBuilder(function.append_basic_block("entry"))
-    build_int8_tile(name)(b, list(function.args))
+    build(name)(b, list(function.args))
     b.ret_void()
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
