@@ -6,6 +6,7 @@ left to ``engine.training.pruning``, how the rest is multiplied to ``engine.cpu.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -33,3 +34,22 @@ def there(weight: NDArray[Any]) -> NDArray[np.bool_]:
 def density(weight: NDArray[Any]) -> float:
     """Share of the blocks of (..., rows, columns) that hold anything but zeros."""
     return float(there(weight).mean())
+
+
+def joined(
+    found: NDArray[Any], strip: NDArray[np.integer], group: NDArray[np.integer], shape: tuple[int, ...]
+) -> tuple[NDArray[Any], bool]:
+    """A matrix (..., rows, columns) of zeros and n blocks, and whether one holds anything beyond its rows and columns.
+
+    Args:
+        found: (n, ROWS, COLUMNS).
+        strip: (n,) of each block, counted through all leading axes.
+        group: (n,) of each block, its first column / COLUMNS.
+    """
+    *outer, rows, columns = shape
+    strips, groups = -(-rows // ROWS), -(-columns // COLUMNS)
+    whole = np.zeros((math.prod(outer) * strips, ROWS, groups, COLUMNS), found.dtype)
+    whole[strip, :, group] = found
+    whole = whole.reshape(*outer, strips * ROWS, groups * COLUMNS)
+    beyond = bool(whole[..., rows:, :].any() or whole[..., columns:].any())
+    return np.ascontiguousarray(whole[..., :rows, :columns]), beyond

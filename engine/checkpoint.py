@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from engine import sparse
 from engine.blocks import WORTH, density
 from engine.config import ModelConfig
 
@@ -30,7 +31,6 @@ LARGEST_RANGE = 1e6  # of an activation
 LARGEST_WEIGHT = 1e4  # trained ones stay below 10; up to here no network of any shape leaves fp32's range
 MOMENTS = "moments."  # tensors by such names are places to jump to (engine.moments)
 MOST_MOMENTS = 64
-PACKED = "packed."  # tensors by such names may ride along; this version has no use for them
 _TOLD = ("sample_rate", "q_type", "preemphasis", "h0")  # fields that the shapes of the tensors do not give away
 _MAX_BYTES = 4 << 30
 _MAX_HEADER = 1 << 24
@@ -213,7 +213,7 @@ def _end(header: Mapping[str, Any]) -> int:
 
 
 def save(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
-    """Write ``checkpoint``; see :func:`write_whole`."""
+    """Write ``checkpoint``, matrices of few blocks as their blocks (engine.sparse); see :func:`write_whole`."""
     c = checkpoint
     head = {
         "format": FORMAT,
@@ -223,7 +223,7 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
         "playing": c.playing,
     }
     blob = save_tensors(
-        {name: np.ascontiguousarray(value) for name, value in {**c.tensors, **c.moments}.items()},
+        {name: np.ascontiguousarray(value) for name, value in {**sparse.packed(c.tensors), **c.moments}.items()},
         metadata={"samplernn": json.dumps(head, allow_nan=False)},
     )
     write_whole(Path(path), blob)
@@ -258,11 +258,12 @@ def _parse(blob: bytes) -> Checkpoint:
     head = _metadata(_header(blob))
     config = _config(head)
     try:
-        tensors = load_tensors(blob)
+        stored = load_tensors(blob)
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ValueError(f"not a readable safetensors file: {_one_line(error)}") from None
-    moments = {name: value for name, value in tensors.items() if name.startswith(MOMENTS)}
-    tensors = {name: value for name, value in tensors.items() if not name.startswith((PACKED, MOMENTS))}
+    moments = {name: value for name, value in stored.items() if name.startswith(MOMENTS)}
+    weights = {name: value for name, value in stored.items() if not name.startswith(MOMENTS)}
+    tensors = sparse.unpacked(weights, tensor_shapes(config, _normed(weights)))
     check_tensors(tensors, config)
     if moments:
         check_moments(moments, config)
@@ -339,8 +340,7 @@ def _check_number(name: str, value: object, low: float, high: float) -> None:
 
 def check_tensors(tensors: Mapping[str, NDArray[Any]], config: ModelConfig) -> None:
     """Raise ValueError unless ``tensors`` are a network of this shape, of values that can be calculated with."""
-    normed = any(name.endswith(".weight_g") for name in tensors)
-    shapes = tensor_shapes(config, weight_norm=normed)
+    shapes = tensor_shapes(config, _normed(tensors))
     for name, shape in shapes.items():
         if name not in tensors:
             raise ValueError(f"tensor {name} is missing")
@@ -355,6 +355,11 @@ def check_tensors(tensors: Mapping[str, NDArray[Any]], config: ModelConfig) -> N
     for name in tensors:
         if name not in shapes:
             raise ValueError(f"tensor {name}: not part of this network")
+
+
+def _normed(tensors: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether these are a network's tensors under weight normalisation."""
+    return any(name.endswith(".weight_g") for name in tensors)
 
 
 def check_moments(tensors: Mapping[str, NDArray[Any]], config: ModelConfig) -> None:

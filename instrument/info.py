@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from engine.checkpoint import Checkpoint, load
+from engine import sparse
+from engine.blocks import density
+from engine.checkpoint import Checkpoint, header_of, load
 from engine.config import ModelConfig
 from instrument.console import printable
 
@@ -15,6 +17,7 @@ def describe(path: Path) -> str:
     checkpoint = load(path)
     size = path.stat().st_size / 1e6
     lines = [f"{checkpoint.name}  {size:.1f} MB  sha256 {checkpoint.sha256}", *_model(checkpoint)]
+    lines += _packed(checkpoint, header_of(path))
     for section in ("training", "source", "playing"):
         lines += _section(section, getattr(checkpoint, section))
     count = len(next(iter(checkpoint.moments.values()), ()))
@@ -47,6 +50,23 @@ def _model(checkpoint: Checkpoint) -> list[str]:
         f"  samples   embedding {c.emb_size}, {c.mlp_layers} hidden of {c.mlp_dim}",
         f"  size      {weights / 1e6:.2f} M weights stored as {stored}, {macs_per_sample(c) / 1e6:.2f} M MAC a sample",
     ]
+
+
+def _packed(checkpoint: Checkpoint, header: dict[str, Any]) -> list[str]:
+    """Which matrices lie in the file as their blocks, the share of those that are left, and what that saves."""
+    found = {name: checkpoint.tensors[name] for name in sparse.names(header) if name in checkpoint.tensors}
+    if not found:
+        return []
+    whole = sum(value.nbytes for value in found.values())
+    stored = sum(_bytes(header[f"{sparse.PACKED}{name}.{part}"]) for name in found for part in sparse.PARTS)
+    shares = [f"  packed    {name} {density(value):.1%}" for name, value in found.items()]
+    return [f"  packed    {stored / 1e6:.2f} MB of blocks in place of {whole / 1e6:.2f} MB", *shares]
+
+
+def _bytes(about: dict[str, Any]) -> int:
+    """Of a tensor, as the header says."""
+    begin, end = about["data_offsets"]
+    return int(end - begin)
 
 
 def _section(name: str, values: dict[str, Any]) -> list[str]:
