@@ -1,183 +1,170 @@
-"""``samplernn bench``: how fast networks play on one core of this machine, and against what the seeds had.
+"""``samplernn bench``: how fast and how steadily networks play on this machine, and against what the seeds had.
 
-Main thread; everything measured runs on it alone and is measured in its own processor time, so that other programs cost
-it their share of the caches, not of the core. Every figure is the median of turns taken in rotation, so that a noisy
-moment hits all alike. The comparison with samplernn-pytorch's generation step needs torch (the extra ``train``) and is
-left out, saying so, without it: this module holds no tensors, the peer lives in ``engine.training.peer``.
+Main thread. What is measured lies in ``bench_subjects``, how in ``bench_measure``, the table in ``bench_table``; here
+is the order of it all. Only what is compared is in memory at once, and takes turns.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
-import statistics
-import sys
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from engine import seeded
+from engine.training import recipes
+from instrument import bench_subjects, bench_table, compiling
+from instrument.bench_measure import Hops, Speed, measure, steadiness
+from instrument.bench_subjects import NETWORK, Subject
 
-from engine.checkpoint import Checkpoint, load, tensor_shapes
-from engine.config import ModelConfig
-from instrument import compiling, places
-
-PRECISIONS = ("int8", "fp32")
-PEER_CONFIG = ModelConfig(dim=256)  # the poster's architecture, (8, 16), at the size the comparison is asked for
-TURNS = 9
-
-
-@dataclass(frozen=True)
-class Subject:
-    """Something that makes samples: ``make(n)`` makes ``n`` of them; ``rate`` is the Hz at which they would sound."""
-
-    name: str
-    precision: str
-    rate: int
-    make: Callable[[int], object]
+FORMAT = 1  # of the JSON line
+SECTIONS = ("bank", "sizes", "voices", "recipes", "steadiness")
+DIMS = (256, 384, 512, 768, 1024)
+VOICES = (1, 2, 4, 8, 16)
+PEER_DIM = 256  # of the one ratio that has its own field
+PRUNED = {512: (0.2, 0.3, 1.0), 768: (0.1, 0.1, 1.0), 1024: (0.1, 0.08, 0.5)}  # what plays in time at such a dim
+_STEADY = 3.0  # times as long: one hop in a thousand shall be more than one
 
 
 @dataclass(frozen=True)
-class Speed:
-    """The median of a subject's turns; ``slowest`` and ``fastest`` are the quartiles. Samples a second."""
+class Asked:
+    """What to measure.
 
-    name: str
-    precision: str
-    samples_per_s: float
-    realtime: float
-    slowest: float
-    fastest: float
+    Attributes:
+        seconds: of measuring for each figure; steadiness takes three times as long.
+        dims: of the networks of random weights.
+        voices: how many at once.
+        only: sections.
+    """
+
+    seconds: float = 1.0
+    dims: tuple[int, ...] = DIMS
+    voices: tuple[int, ...] = VOICES
+    only: tuple[str, ...] = SECTIONS
 
 
-def run(as_json: bool, seconds: float, say: Callable[[str], None]) -> None:
-    """Measure everything for about ``seconds`` each, and say it as a table or as one line of JSON."""
-    tell = (lambda _line: None) if as_json else say
-    with compiling.shown(tell):
-        own = [*shipped_subjects(), *seeded_subjects()]
-    peers, why_not = peer_subjects()
-    speeds = measure([*own, *peers], seconds)
-    ratio = _ratio(speeds) if peers else None
+@dataclass(frozen=True)
+class Result:
+    """Everything that was found. ``note``: why something is missing, or empty."""
+
+    asked: Asked
+    machine: dict[str, Any]
+    speeds: list[Speed] = field(default_factory=list)
+    hops: list[Hops] = field(default_factory=list)
+    note: str = ""
+
+    @property
+    def int8_to_peer(self) -> float | None:
+        """How many times the samples of samplernn-pytorch's step dense int8 makes at dim 256."""
+        wanted = (f"seeded-{PEER_DIM}", NETWORK, "dense", "int8", "sizes")
+        found = {(s.name, s.kind, s.weights, s.precision, s.section): s.to_peer for s in self.speeds}
+        return found.get(wanted)
+
+    def to_json(self) -> dict[str, Any]:
+        """As the JSON line has it (docs/bench.md)."""
+        return {"format": FORMAT, "int8_to_peer": self.int8_to_peer, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Result:
+        """What :meth:`to_json` gave."""
+        told: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in data["asked"].items()}
+        speeds = [Speed(**each) for each in data["speeds"]]
+        tuples = ("wall_us", "thread_us")
+        hops = [Hops(**{**each, **{key: tuple(each[key]) for key in tuples}}) for each in data["hops"]]
+        return cls(Asked(**told), data["machine"], speeds, hops, data["note"])
+
+
+def run(asked: Asked, as_json: bool, say: Callable[[str], None]) -> None:
+    """Measure, and say it as a table that grows or as one line of JSON."""
     if as_json:
-        say(json.dumps({"speeds": [asdict(s) for s in speeds], "int8_to_peer": ratio, "machine": machine()}))
-        return
-    for line in table(speeds):
-        say(line)
-    say(why_not or f"seeded-256 int8 makes {ratio:.0f} times the samples of samplernn-pytorch's step, one stream each")
+        say(json.dumps(collect(asked, lambda _line: None).to_json()))
+    else:
+        collect(asked, say)
 
 
-def shipped_checkpoints() -> list[Path]:
-    """The files of the bank that came with the program, or none."""
-    return sorted(places.find("checkpoints").glob("*.safetensors"))
+def collect(asked: Asked, say: Callable[[str], None]) -> Result:
+    """Measure everything asked for, saying each line of the table as soon as it is known."""
+    with compiling.shown(say):
+        _warm()
+    peers, note = _peers()
+    result = Result(asked, machine(), note=note)
+    for section in SECTIONS:
+        if section in asked.only:
+            for line in bench_table.head(section):
+                say(line)
+            for make in groups(section, asked, peers):
+                for line in _group(section, make, asked.seconds, result):
+                    say(line)
+                gc.collect()  # torch's modules hold each other
+    if note:
+        say(note)
+    return result
 
 
-def shipped_subjects(precisions: Iterable[str] = PRECISIONS) -> list[Subject]:
-    """Every shipped checkpoint at every precision."""
-    loaded = [load(path) for path in shipped_checkpoints()]
-    return [own_subject(checkpoint, precision) for checkpoint in loaded for precision in precisions]
+def _group(section: str, make: Callable[[], list[Subject]], seconds: float, result: Result) -> list[str]:
+    """Measure what ``make`` makes, and forget it: one such network may be hundreds of megabytes."""
+    subjects = make()
+    if section == "steadiness":
+        hops = [steadiness(subject, _STEADY * seconds) for subject in subjects]
+        result.hops.extend(hops)
+        return [bench_table.row(each) for each in hops]
+    speeds = measure(subjects, seconds, section)
+    result.speeds.extend(speeds)
+    return [bench_table.row(each) for each in speeds]
 
 
-def seeded_subjects() -> list[Subject]:
-    """Random weights of dim 256: something to measure with an empty bank, the comparison's own, and their roof."""
-    checkpoint = seeded_network(PEER_CONFIG, f"seeded-{PEER_CONFIG.dim}")
-    return [*(own_subject(checkpoint, precision) for precision in PRECISIONS), roof_subject(checkpoint)]
+def groups(section: str, asked: Asked, peers: bool) -> Iterator[Callable[[], list[Subject]]]:
+    """What makes the subjects that are measured side by side, group by group."""
+    pruned = [(dim, PRUNED[dim]) for dim in asked.dims if dim in PRUNED]
+    if section == "bank":
+        yield bench_subjects.shipped
+    elif section == "sizes":
+        for dim in asked.dims:
+            yield partial(_size, dim, peers)
+    elif section == "voices":
+        for dim, left in [*((dim, seeded.DENSE) for dim in asked.dims), *pruned]:
+            yield partial(bench_subjects.choirs, dim, asked.voices, left)
+    elif section == "recipes":
+        for name in recipes.names():
+            yield partial(bench_subjects.recipe, name)
+    else:
+        for dim, left in [(min(asked.dims), seeded.DENSE), *pruned]:
+            yield partial(bench_subjects.choirs, dim, (1,), left)
 
 
-def own_subject(checkpoint: Checkpoint, precision: str) -> Subject:
-    """One voice of ``checkpoint``, its kernels compiled."""
-    from engine.generator import make_generator
-
-    generator = make_generator(checkpoint, precision=precision)
-    generator.generate(64)
-    return Subject(checkpoint.name, precision, checkpoint.config.sample_rate, generator.generate)
+def _size(dim: int, peers: bool) -> list[Subject]:
+    return [*bench_subjects.size(dim), *(bench_subjects.loops(dim) if peers else [])]
 
 
-def roof_subject(checkpoint: Checkpoint) -> Subject:
-    """The matrix products of ``checkpoint`` alone: what its whole step cannot beat."""
-    from engine.cpu import roof
-    from engine.generator import make_generator
-
-    generator: Any = make_generator(checkpoint, precision="int8")
-    roof.matvecs(generator.context, checkpoint.config.hop)
-    rate = checkpoint.config.sample_rate
-    return Subject(f"{checkpoint.name} products", "int8", rate, lambda n: roof.matvecs(generator.context, n))
-
-
-def seeded_network(config: ModelConfig, name: str, seed: int = 0) -> Checkpoint:
-    """Random weights that keep every unit busy; speed does not depend on what they are."""
-    rng = np.random.default_rng(seed)
-    tensors: dict[str, Any] = {}
-    for tensor, shape in tensor_shapes(config, weight_norm=False).items():
-        fan_in = int(np.prod(shape[1:])) if len(shape) > 1 else 16
-        tensors[tensor] = (rng.standard_normal(shape) / np.sqrt(fan_in)).astype(np.float32)
-    return Checkpoint(config, tensors, name=name)
-
-
-def peer_subjects() -> tuple[list[Subject], str]:
-    """samplernn-pytorch's generation step and a leaner loop; or none, and why."""
+def _peers() -> tuple[bool, str]:
+    """Whether samplernn-pytorch's step can be run here, or why not."""
     try:
-        from engine.training import peer
+        import engine.training.peer  # noqa: F401
     except (ImportError, OSError):  # OSError: a library of torch's own that the loader does not find
-        return [], "no comparison with samplernn-pytorch: torch cannot be imported (the extra 'train')"
-    loops = peer.loops(PEER_CONFIG.dim)
-    return [Subject(name, "fp32", PEER_CONFIG.sample_rate, make) for name, make in loops.items()], ""
+        return False, "no comparison with samplernn-pytorch: torch cannot be imported (the extra 'train')"
+    return True, ""
 
 
-def measure(subjects: list[Subject], seconds: float) -> list[Speed]:
-    """Every subject ``TURNS`` turns in rotation, each as long as makes ``seconds`` together."""
-    counts = [_samples_in(subject, seconds / TURNS) for subject in subjects]
-    times: list[list[float]] = [[] for _ in subjects]
-    for _ in range(TURNS):
-        for subject, count, taken in zip(subjects, counts, times, strict=True):
-            taken.append(_time(subject, count))
-    return [_speed(*row) for row in zip(subjects, counts, times, strict=True)]
-
-
-def _samples_in(subject: Subject, seconds: float) -> int:
-    """How many samples take about ``seconds``; the slow ones get less to do, not less than a few frames."""
-    n, took = 64, 0.0
-    while (took := _time(subject, n)) < min(0.02, seconds):
-        n *= 4
-    return max(64, int(n * seconds / took))
-
-
-def _time(subject: Subject, count: int) -> float:
-    start = _now()
-    subject.make(count)
-    return _now() - start
-
-
-def _now() -> float:
-    """Seconds this thread has had of one core; by the wall clock where that is too coarse."""
-    return time.perf_counter() if sys.platform == "win32" else time.thread_time()
-
-
-def _speed(subject: Subject, count: int, times: list[float]) -> Speed:
-    low, middle, high = statistics.quantiles([count / t for t in times], n=4)
-    return Speed(subject.name, subject.precision, middle, middle / subject.rate, low, high)
-
-
-def _ratio(speeds: list[Speed]) -> float:
-    found = {(speed.name, speed.precision): speed.samples_per_s for speed in speeds}
-    return found[f"seeded-{PEER_CONFIG.dim}", "int8"] / found["samplernn-pytorch", "fp32"]
-
-
-def table(speeds: list[Speed]) -> list[str]:
-    """Lines for people; quartiles show how noisy the machine was."""
-    width = max(len(speed.name) for speed in speeds)
-    lines = [f"{'':{width}}  precision  samples/s  x real time  (quartiles)"]
-    for s in speeds:
-        spread = f"({s.slowest:.0f} .. {s.fastest:.0f})"
-        lines.append(f"{s.name:{width}}  {s.precision:9}  {s.samples_per_s:9.0f}  {s.realtime:11.2f}  {spread}")
-    return lines
+def _warm() -> None:
+    """Compile every kernel there is: one serves all networks."""
+    for subject in bench_subjects.pair(bench_subjects.poster(16), "int8"):
+        subject.make(subject.hop)
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """What the figures are measured on, and how busy it was before."""
     import platform
 
-    return {"platform": platform.platform(), "cpu": cpu_name(), "cores": os.cpu_count()}
+    from engine.cpu.tiles import variant
+
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {
+        "platform": platform.platform(), "cpu": cpu_name(), "cores": os.cpu_count(), "kernels": variant(), "load": load
+    }  # fmt: skip
 
 
 def cpu_name() -> str:

@@ -331,11 +331,16 @@ def _add_machine(group: Commands) -> None:
         "--voices", type=_count(64), metavar="N", help="how many should sound; with --soak: default: the patch's"
     )
     d.add_argument("--json", action="store_true", help="of a folder: one line of JSON instead of the table")
-    p = _command(group, "bench", commands.bench, "measure how fast networks play here")
-    p.add_argument("--json", action="store_true", help="one line of JSON instead of the table")
-    p.add_argument(
-        "--seconds", type=_positive, default=2.0, metavar="N", help="of measuring for each figure; default 2"
-    )
+    _add_bench(group)
+
+
+def _add_bench(group: Commands) -> None:
+    p = _command(group, "bench", commands.bench, "measure how fast and how steadily networks play here")
+    p.add_argument("--json", action="store_true", help="one line of JSON instead of the table (docs/bench.md)")
+    p.add_argument("--seconds", type=_positive, default=1.0, metavar="N", help="for each figure; default 1")
+    p.add_argument("--only", type=_sections, metavar="A,B", help="of bank, sizes, voices, recipes, steadiness")
+    p.add_argument("--dims", type=_counts(4096), metavar="N,N", help="default 256,384,512,768,1024")
+    p.add_argument("--voices", type=_counts(64), metavar="N,N", help="at once; default 1,2,4,8,16")
 
 
 def _add_wires(group: Commands) -> None:
@@ -398,6 +403,19 @@ def _count(most: int) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def _counts(most: int) -> Callable[[str], tuple[int, ...]]:
+    return lambda text: tuple(_count(most)(part) for part in text.split(","))
+
+
+def _sections(text: str) -> tuple[str, ...]:
+    from instrument.bench import SECTIONS
+
+    for part in text.split(","):
+        if part not in SECTIONS:
+            raise argparse.ArgumentTypeError(f"{part!r}: {', '.join(SECTIONS)} expected")
+    return tuple(text.split(","))
 
 
 def _seed(text: str) -> int:

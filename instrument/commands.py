@@ -188,7 +188,8 @@ def _playable(args: argparse.Namespace) -> None:
 def bench(args: argparse.Namespace) -> None:
     from instrument import bench
 
-    bench.run(as_json=args.json, seconds=args.seconds, say=_show)
+    asked = {name: getattr(args, name) for name in ("seconds", "dims", "voices", "only") if getattr(args, name)}
+    bench.run(bench.Asked(**asked), as_json=args.json, say=_show)
 
 
 def patch_check(args: argparse.Namespace) -> None:

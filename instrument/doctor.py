@@ -106,19 +106,20 @@ def _priority() -> list[str]:
 
 
 def _bank() -> list[str]:
-    from instrument.bench import shipped_checkpoints
+    from instrument.bench_subjects import shipped_checkpoints
 
     paths = shipped_checkpoints()
     return [f"{len(paths)} checkpoints in {paths[0].parent}"] if paths else ["no checkpoints found"]
 
 
 def _speeds() -> Iterator[str]:
-    from instrument import bench
+    from instrument import bench_subjects as subjects
+    from instrument.bench_measure import measure
 
     yield "speed       measuring one voice on one core, half a second each ..."
     try:
-        subjects = bench.shipped_subjects(["int8"]) or bench.seeded_subjects()[:1]
-        for speed in bench.measure(subjects, _MEASURE_S):
+        found = subjects.shipped(["int8"]) or subjects.choirs(256, (1,))
+        for speed in measure(found, _MEASURE_S):
             verdict = "" if speed.realtime >= 1.5 else "  too slow to play" if speed.realtime < 1.05 else "  just"
             yield f"            {speed.realtime:5.1f} x real time  {speed.name} {speed.precision}{verdict}"
     except ValueError as error:

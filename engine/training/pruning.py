@@ -17,7 +17,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from engine.blocks import COLUMNS, ROWS
+from engine.blocks import COLUMNS, ROWS, share_of
 from engine.training.recipes import Training
 
 EVERY = 10  # steps between two looks at which blocks are the least
@@ -72,13 +72,8 @@ class Pruning:
 
 def density(name: str, training: Training) -> float:
     """What shall be left of parameter ``name`` at the end; 1 of tables, frames, biases and scales, which all stay."""
-    if not name.endswith(("/weight", "/weight_v")) or "/input/" in name:
-        return 1.0
-    if name.startswith("mlp/output"):
-        return training.density_output
-    if name.startswith(("mlp/hidden", "tier/0/up")):
-        return training.density_sample
-    return training.density_frames
+    t = training
+    return share_of(name.replace("/", "."), t.density_frames, t.density_sample, t.density_output)
 
 
 def progress(step: int, training: Training) -> float:
