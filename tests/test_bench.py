@@ -204,9 +204,9 @@ def test_recipes_are_measured_as_they_are() -> None:
         (["--dims", ""], "''"),
     ],
 )
-def test_what_cannot_be_measured_is_one_line(words: list[str], wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_measured_is_one_line(words: list[str], wrong: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", *words]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = capfd.readouterr().err.splitlines()
     assert wrong in line
 
 

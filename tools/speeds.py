@@ -23,6 +23,7 @@ from instrument import bench, bench_table  # noqa: E402
 from instrument.bench_measure import Speed  # noqa: E402
 
 BEGIN, END = "<!-- figures: written by tools/speeds.py -->\n", "<!-- end of figures -->"
+IDLE = 0.5  # load up to which a machine has nothing else to do
 COLOURS = 32  # of a picture, which is small then
 CURVES = {  # who made the samples of which weights, at what precision: how it is drawn
     ("samplernn-pytorch", "dense", "fp32"): "k--",
@@ -39,8 +40,11 @@ CURVES = {  # who made the samples of which weights, at what precision: how it i
 def page(result: bench.Result) -> str:
     """What stands between the marks: the machine, and the table that the program prints."""
     m = result.machine
-    about = f"{m['cpu']}, {m['cores']} cores, kernels {m['kernels']}, load before it began {m['load']:.1f}"
-    return "\n".join([f"{about}:", "", "```text", *list(lines(result))[1:], "```", ""])
+    about = f"{m['cpu']}, {m['cores']} cores, kernels {m['kernels']}, {result.asked.seconds:g} s for each figure"
+    busy = "" if m["load"] is None else f", a load of {m['load']:.1f} before it began"
+    if m["load"] is not None and m["load"] > IDLE:
+        busy += ": other programs were running, and an idle machine is faster"
+    return "\n".join([f"{about}{busy}:", "", "```text", *list(lines(result))[1:], "```", ""])
 
 
 def lines(result: bench.Result) -> Iterator[str]:
@@ -64,17 +68,19 @@ def draw(result: bench.Result, path: Path) -> None:
     import matplotlib.pyplot as plt
     from PIL import Image
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(14, 6), sharey=False)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(15, 6))
     for (kind, weights, precision), style in CURVES.items():
         name = f"{precision} {weights}" if kind == "network" else kind
         made = ("sizes", kind, weights, precision)
         own = [s for s in result.speeds if (s.section, s.kind, s.weights, s.precision) == made]
         _curve(left, own, lambda s: int(s.name.split("-")[1]), style, name)
+    colours = {f"seeded-{dim}": f"C{i}" for i, dim in enumerate(result.asked.dims)}
     for name, weights in dict.fromkeys((s.name, s.weights) for s in result.speeds if s.section == "voices"):
         own = [s for s in result.speeds if (s.section, s.name, s.weights) == ("voices", name, weights)]
-        _curve(right, own, lambda s: s.voices, "o-" if weights == "dense" else "o--", f"{name} {weights}")
+        style = f"{colours[name]}o{'-' if weights == 'dense' else '--'}"
+        _curve(right, own, lambda s: s.voices, style, f"{name.removeprefix('seeded-')} {weights}")
     _finish(left, "dim", result.asked.dims, "one voice, one thread")
-    _finish(right, "voices", result.asked.voices, "voices of one network, int8, one thread")
+    _finish(right, "voices", result.asked.voices, "voices of one network (dim, weights), int8, one thread")
     left.set_ylabel("microseconds a sample")
     figure.tight_layout()
     drawn = io.BytesIO()
@@ -87,13 +93,14 @@ def _curve(axis: Any, speeds: list[Speed], place: Callable[[Speed], int], style:
 
 
 def _finish(axis: Any, what: str, ticks: tuple[int, ...], title: str) -> None:
-    axis.axhline(1e6 / 44100, color="0.6", lw=6, alpha=0.4)
-    axis.annotate("real time at 44.1 kHz", (ticks[-1], 1e6 / 44100), ha="right", va="center", fontsize=9)
+    axis.axhline(1e6 / 44100, color="0.6", lw=6, alpha=0.4, label="real time, 44.1 kHz")
     axis.set(xscale="log", yscale="log", xlabel=what, title=title)
     axis.set_xticks(ticks, [str(tick) for tick in ticks])
+    axis.yaxis.set_major_formatter("{x:g}")
     axis.minorticks_off()
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=8)
+    curves = sorted(axis.get_lines(), key=lambda curve: -float(curve.get_ydata()[-1]))
+    axis.legend(handles=curves, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
 
 
 def main() -> None:
