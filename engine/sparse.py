@@ -35,7 +35,11 @@ def packed(tensors: Tensors) -> dict[str, NDArray[Any]]:
     for name, value in tensors.items():
         if is_matrix(name) and density(value) <= WORTH:
             found = there(value)
-            parts = (split(value)[found], np.nonzero(found)[-1].astype(np.uint16), _first(found))
+            parts: tuple[NDArray[Any], ...] = (
+                split(value)[found],
+                np.nonzero(found)[-1].astype(np.uint16),
+                _first(found),
+            )
             result |= {f"{PACKED}{name}.{part}": array for part, array in zip(PARTS, parts, strict=True)}
         else:
             result[name] = value
