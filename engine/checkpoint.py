@@ -13,6 +13,7 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class Checkpoint:
     sha256: str = ""
     moments: dict[str, NDArray[Any]] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def apart(self) -> bool:
         """Whether the first layers' input matrices are multiplied by themselves: always with skip connections, and
         where the bottom tier's was pruned (engine.folding)."""
