@@ -159,11 +159,11 @@ def machine() -> dict[str, Any]:
     """What the figures are measured on, and how busy it was before."""
     import platform
 
-    from engine.cpu.tiles import variant
+    from instrument.bank import kernel_variant, versions
 
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {
-        "platform": platform.platform(), "cpu": cpu_name(), "cores": os.cpu_count(), "kernels": variant(), "load": load
+        "platform": platform.platform(), "cpu": cpu_name(), "cores": os.cpu_count(), "kernels": kernel_variant(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None, "versions": versions(),
     }  # fmt: skip
 
 

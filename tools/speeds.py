@@ -79,8 +79,8 @@ def draw(result: bench.Result, path: Path) -> None:
         own = [s for s in result.speeds if (s.section, s.name, s.weights) == ("voices", name, weights)]
         style = f"{colours[name]}o{'-' if weights == 'dense' else '--'}"
         _curve(right, own, lambda s: s.voices, style, f"{name.removeprefix('seeded-')} {weights}")
-    _finish(left, "dim", result.asked.dims, "one voice, one thread")
-    _finish(right, "voices", result.asked.voices, "voices of one network (dim, weights), int8, one thread")
+    _finish(left, "dim", result.asked.dims, "one voice")
+    _finish(right, "voices", result.asked.voices, "voices of one network (dim, weights), int8")
     left.set_ylabel("microseconds a sample")
     figure.tight_layout()
     drawn = io.BytesIO()
