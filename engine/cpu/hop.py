@@ -16,7 +16,7 @@ from engine import kernel_cache  # noqa: F401  (before numba)
 from numba import njit, types
 
 from engine import draw
-from engine.cpu.kernels import OPTIONS, append, is_stereo, lane_at, logits, measure, padded_dim, pick, run_tiers
+from engine.cpu.kernels import append, is_stereo, lane_at, logits, measure, padded_dim, pick, run_tiers
 from engine.cpu.memory import f32, flush_denormals, i32, i64, restore_denormals
 from engine.cpu.packing import (
     CLOCK,
@@ -46,6 +46,7 @@ from engine.cpu.packing import (
     TOKENS,
     VOICES,
 )
+from engine.cpu.products import OPTIONS
 
 LEARNED, ZEROS, RANDOM, FRESH, REWIND = range(5)
 

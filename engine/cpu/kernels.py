@@ -8,7 +8,6 @@ read once for all lanes of a list. Nothing allocates, raises or prints.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -17,18 +16,10 @@ from engine import kernel_cache  # noqa: F401  (before numba)
 # isort: split
 from numba import njit
 
-from engine.cpu.memory import f32, f64, i16, i32, i64, u8
+from engine.cpu.memory import f32, f64, i32, i64
 from engine.cpu.packing import (
     BYTES,
     CLOCK,
-    D_BIAS,
-    D_COLS,
-    D_COLUMNS,
-    D_FACTOR,
-    D_FIRST,
-    D_OFFSET,
-    D_TILES,
-    D_WEIGHT,
     DENSE_STRIDE,
     DIM,
     ENTROPY,
@@ -47,7 +38,9 @@ from engine.cpu.packing import (
     IDS,
     IDS_BOTH,
     IDS_DUE,
+    IDS_FROM,
     IDS_SLOT,
+    IDS_TO,
     INT8,
     L_BELOW,
     L_ENTRY,
@@ -83,6 +76,7 @@ from engine.cpu.packing import (
     T_SLOTS,
     T_UP,
     TABLE,
+    TEAM,
     TIER_STRIDE,
     TIER_WORDS,
     TIERS,
@@ -90,53 +84,26 @@ from engine.cpu.packing import (
     VOICES,
     X,
 )
-from engine.cpu.tiles import BLOCK, ROWS, STRIP, fp32_strip, fp32_tile, int8_strip, int8_tile
-from engine.reference import SMALLEST
+from engine.cpu.products import OPTIONS
+from engine.cpu.team import foresee, product
+from engine.cpu.tiles import ROWS
+from engine.cpu.vectors import (
+    HUGE,
+    draw_weights,
+    gru_step,
+    lstm_step,
+    rank,
+    relu,
+    table_bytes,
+    table_floats,
+    to_bytes,
+    top,
+    weighted_rows,
+)
 
-OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
-
-_ZERO, _HALF, _ONE, _TWO = np.float32(0.0), np.float32(0.5), np.float32(1.0), np.float32(2.0)
-_H_SCALE, _H_ZERO, _TOP = np.float32(127.0), np.float32(128.5), np.float32(255.0)
-_CLAMP, _SIGMOID_CLAMP, _HUGE = np.float32(87.0), np.float32(30.0), np.float32(3.0e38)
-_LOG2E, _LN2_HIGH, _LN2_LOW = np.float32(1.44269504088896341), np.float32(0.693359375), np.float32(-2.12194440e-4)
-_E0, _E1, _E2 = np.float32(1.9875691500e-4), np.float32(1.3981999507e-3), np.float32(8.3334519073e-3)
-_E3, _E4, _E5 = np.float32(4.1665795894e-2), np.float32(1.6666665459e-1), np.float32(5.0000001201e-1)
-_SMALLEST = SMALLEST
+_HALF, _H_SCALE, _H_ZERO, _HUGE = np.float32(0.5), np.float32(127.0), np.float32(128.5), np.float32(HUGE)
 _L15, _L13, _L11, _L9, _L7, _L5, _L3 = (1.0 / n for n in (15.0, 13.0, 11.0, 9.0, 7.0, 5.0, 3.0))
 _PER_LN2 = 2.0 / math.log(2.0)
-
-
-@njit(**OPTIONS)
-def exp(x):
-    """engine.reference.exp for one number; what is not a number counts as -87."""
-    x = x if x > -_CLAMP else -_CLAMP
-    x = x if x < _CLAMP else _CLAMP
-    n = np.floor(x * _LOG2E + _HALF)
-    r = x - n * _LN2_HIGH
-    r = r - n * _LN2_LOW
-    p = _E0 * r + _E1
-    p = p * r + _E2
-    p = p * r + _E3
-    p = p * r + _E4
-    p = p * r + _E5
-    p = p * (r * r) + r
-    p = p + _ONE
-    power = np.int32(np.int32(np.int32(n) + np.int32(127)) << np.int32(23))
-    return p * power.view(np.float32)
-
-
-@njit(**OPTIONS)
-def sigmoid(x):
-    """engine.reference.sigmoid."""
-    x = x if x > -_SIGMOID_CLAMP else -_SIGMOID_CLAMP
-    x = x if x < _SIGMOID_CLAMP else _SIGMOID_CLAMP
-    return _ONE / (_ONE + exp(-x))
-
-
-@njit(**OPTIONS)
-def tanh(x):
-    """engine.reference.tanh."""
-    return _TWO * sigmoid(_TWO * x) - _ONE
 
 
 @njit(**OPTIONS)
@@ -152,59 +119,25 @@ def is_stereo(ctx, lane):
 
 
 @njit(**OPTIONS)
-def to_bytes(a, n, scale, zero, out):
-    """engine.reference.byte_of of n numbers; ``zero`` has the rounding half added."""
-    x, y = f32(a, n), u8(out, n)
-    for i in range(n):
-        v = np.floor(x[i] * scale + zero)
-        v = v if v > _ZERO else _ZERO
-        v = v if v < _TOP else _TOP
-        y[i] = np.uint8(np.int32(v))
-
-
-@njit(**OPTIONS)
 def dense(ctx, d, ids, n, source, out):
     """y = W a + b for n lanes; ``source`` and ``out`` are offsets in their blocks (bytes or fp32, by precision)."""
-    weight, tiles, cols = ctx[d + D_WEIGHT], ctx[d + D_TILES], ctx[d + D_COLS]
-    offset, factor, bias = ctx[d + D_OFFSET], ctx[d + D_FACTOR], ctx[d + D_BIAS]
-    if ctx[d + D_COLUMNS]:
-        sparse(ctx, d, ids, n, source, out)
-    elif ctx[INT8]:
-        for t in range(tiles):
-            down = t * ROWS * 4
-            for i in range(n):
-                lane = lane_at(ctx, ids[i])
-                int8_tile(
-                    weight + t * ROWS * cols, lane + source, cols // 4,
-                    offset + down, factor + down, bias + down, lane + out + down,
-                )  # fmt: skip
-    else:
-        for t in range(tiles):
-            down = t * ROWS * 4
-            for i in range(n):
-                lane = lane_at(ctx, ids[i])
-                fp32_tile(weight + down * cols, lane + source, cols, bias + down, lane + out + down)
+    outs = ctx[IDS] + IDS_TO * 8
+    product(ctx, d, n, places(ctx, ids, n, source, ctx[IDS] + IDS_FROM * 8), places(ctx, ids, n, out, outs))
 
 
 @njit(**OPTIONS)
-def sparse(ctx, d, ids, n, source, out):
-    """dense() of a matrix with few blocks, strip by strip."""
-    weight, strips, columns = ctx[d + D_WEIGHT], ctx[d + D_TILES] * (ROWS // STRIP), ctx[d + D_COLUMNS]
-    offset, factor, bias = ctx[d + D_OFFSET], ctx[d + D_FACTOR], ctx[d + D_BIAS]
-    first = i64(ctx[d + D_FIRST], strips + 1)
-    for s in range(strips):
-        at, count, down = first[s], first[s + 1] - first[s], s * STRIP * 4
-        for i in range(n):
-            lane = lane_at(ctx, ids[i])
-            if ctx[INT8]:
-                int8_strip(
-                    weight + at * BLOCK, columns + at * 2, count, lane + source,
-                    offset + down, factor + down, bias + down, lane + out + down,
-                )  # fmt: skip
-            else:
-                fp32_strip(
-                    weight + at * BLOCK * 4, columns + at * 2, count, lane + source, bias + down, lane + out + down
-                )
+def places(ctx, ids, n, offset, room):
+    """List, at address ``room``, of where ``offset`` is in each lane's block."""
+    found = i64(room, n)
+    for i in range(n):
+        found[i] = lane_at(ctx, ids[i]) + offset
+    return room
+
+
+@njit(**OPTIONS)
+def ahead(ctx, d, count, ids, n, source):
+    """Whoever helps may begin with ``count`` matrices from ``d`` on: what they will multiply is known."""
+    foresee(ctx, d, count, n, places(ctx, ids, n, source, ctx[IDS] + IDS_FROM * 8))
 
 
 @njit(**OPTIONS)
@@ -254,20 +187,15 @@ def each_slot(ctx, d, size, slots, ids, n, source, out):
 def enter(ctx, tier, lane):
     """The entry vector's share of raw samples: bias of the slot, then frame sample by sample."""
     rows, size, lookback = ctx[ENTRY_ROWS], ctx[tier + T_SIZE], ctx[LOOKBACK]
-    block = lane_at(ctx, lane)
-    pad = (rows + ROWS - 1) // ROWS * ROWS
+    block, stride = lane_at(ctx, lane), (rows + ROWS - 1) // ROWS * ROWS * 4
     clock = i64(block, 8)[CLOCK]
-    slot = (clock // size) % ctx[tier + T_SLOTS]
-    entry, bias = f32(block + ctx[tier + T_IN], rows), f32(ctx[tier + T_BIAS] + slot * pad * 4, rows)
+    bias = ctx[tier + T_BIAS] + (clock // size) % ctx[tier + T_SLOTS] * stride
     tokens = i32(block + ctx[TOKENS] + (clock % lookback + lookback - size) * 4, size)
     unit, middle = f32(ctx[FLOATS], 5)[F_UNIT], ctx[LEVELS] // 2
-    for r in range(rows):
-        entry[r] = bias[r]
+    samples = f32(block + ctx[SUMS], size)
     for j in range(size):
-        x = np.float32(tokens[j] - middle) * unit
-        weight = f32(ctx[tier + T_FRAMES] + j * pad * 4, rows)
-        for r in range(rows):
-            entry[r] = entry[r] + weight[r] * x
+        samples[j] = np.float32(tokens[j] - middle) * unit
+    weighted_rows(ctx[tier + T_FRAMES], stride, block + ctx[SUMS], size, bias, rows, block + ctx[tier + T_IN])
 
 
 @njit(**OPTIONS)
@@ -292,38 +220,6 @@ def from_h(ctx, ids, n, h):
 
 
 @njit(**OPTIONS)
-def gru_cell(ctx, block, gates, h_offset):
-    """h = n + z (h - n); ``gates`` is the offset of the share from below, PAST holds the recurrent share."""
-    dim = ctx[DIM]
-    now, past = f32(block + gates, 3 * dim), f32(block + ctx[PAST], 3 * dim)
-    h = f32(block + h_offset, dim)
-    for j in range(2 * dim):
-        past[j] = sigmoid(now[j] + past[j])
-    for j in range(dim):
-        n = tanh(now[2 * dim + j] + past[j] * past[2 * dim + j])
-        new = n + past[dim + j] * (h[j] - n)
-        h[j] = new if np.abs(new) >= _SMALLEST else _ZERO
-
-
-@njit(**OPTIONS)
-def lstm_cell(ctx, block, gates, h_offset, c_offset):
-    """c = f c + i g; h = o tanh(c)."""
-    dim = ctx[DIM]
-    now, past = f32(block + gates, 4 * dim), f32(block + ctx[PAST], 4 * dim)
-    h, c = f32(block + h_offset, dim), f32(block + c_offset, dim)
-    for j in range(dim):
-        i = sigmoid(now[j] + past[j])
-        f = sigmoid(now[dim + j] + past[dim + j])
-        g = tanh(now[2 * dim + j] + past[2 * dim + j])
-        o = sigmoid(now[3 * dim + j] + past[3 * dim + j])
-        cell = f * c[j] + i * g
-        cell = cell if np.abs(cell) >= _SMALLEST else _ZERO
-        c[j] = cell
-        new = o * tanh(cell)
-        h[j] = new if np.abs(new) >= _SMALLEST else _ZERO
-
-
-@njit(**OPTIONS)
 def run_tier(ctx, i, ids, n):
     """One frame of tier i for n lanes."""
     tier = ctx[TIER_WORDS] + i * TIER_STRIDE
@@ -341,11 +237,16 @@ def run_tier(ctx, i, ids, n):
     for lane in range(n):
         block = lane_at(ctx, ids[lane])
         if not ctx[SKIP]:
-            out, top = f32(block + ctx[tier + T_OUT], ctx[DIM]), f32(block + h, ctx[DIM])
+            out, last = f32(block + ctx[tier + T_OUT], ctx[DIM]), f32(block + h, ctx[DIM])
             for j in range(ctx[DIM]):
-                out[j] = top[j]
+                out[j] = last[j]
         if ctx[INT8]:
             to_bytes(block + ctx[tier + T_OUT], ctx[DIM], scale, zero, block + ctx[tier + T_OUT_BYTES])
+    if ctx[TEAM]:
+        below = ctx[tier + T_UP] if i == 0 else ctx[tier - TIER_STRIDE + T_COND]
+        slots = ctx[FRAME] if i == 0 else ctx[tier - TIER_STRIDE + T_SLOTS]
+        source = ctx[tier + T_OUT_BYTES] if ctx[INT8] else ctx[tier + T_OUT]
+        ahead(ctx, below + DENSE_STRIDE, slots - 1, ids, n, source)
 
 
 @njit(**OPTIONS)
@@ -381,9 +282,11 @@ def run_layer(ctx, i, tier, k, ids, n):
     for lane in range(n):
         block = lane_at(ctx, ids[lane])
         if ctx[LSTM]:
-            lstm_cell(ctx, block, gates, h, c)
+            lstm_step(block + gates, block + ctx[PAST], block + h, block + c, ctx[DIM])
         else:
-            gru_cell(ctx, block, gates, h)
+            gru_step(block + gates, block + ctx[PAST], block + h, ctx[DIM])
+    if ctx[TEAM]:
+        ahead(ctx, ctx[layer + L_HH], 1, ids, n, from_h(ctx, ids, n, h))
     if ctx[layer + L_SKIP]:
         into = ctx[PAST] if k else ctx[tier + T_OUT]
         dense(ctx, ctx[layer + L_SKIP], ids, n, from_h(ctx, ids, n, h), into)
@@ -404,40 +307,19 @@ def run_tiers(ctx, ids, n):
 
 @njit(**OPTIONS)
 def first_layer(ctx, block):
-    """X = relu(sum of tables + X)."""
+    """relu(sum of tables + X): in X, or under int8 in BYTES."""
     frame, width, lookback = ctx[FRAME], ctx[MLP], ctx[LOOKBACK]
     clock = i64(block, 8)[CLOCK]
-    pad = (width + ROWS - 1) // ROWS * ROWS
+    row = (width + ROWS - 1) // ROWS * ROWS * (2 if ctx[INT8] else 4)
     tokens = i32(block + ctx[TOKENS] + (clock % lookback + lookback - frame) * 4, frame)
-    x = f32(block + ctx[X], width)
+    rows, floats = i64(block + ctx[SUMS], frame), f32(ctx[FLOATS], 5)
+    for k in range(frame):
+        rows[k] = ctx[TABLE] + (k * ctx[LEVELS] + tokens[k]) * row
+    x = block + ctx[X]
     if ctx[INT8]:
-        sums = i32(block + ctx[SUMS], width)
-        for k in range(frame):
-            row = i16(ctx[TABLE] + (k * ctx[LEVELS] + tokens[k]) * pad * 2, width)
-            if k == 0:
-                for j in range(width):
-                    sums[j] = np.int32(row[j])
-            else:
-                for j in range(width):
-                    sums[j] = sums[j] + np.int32(row[j])
-        scale = f32(ctx[FLOATS], 5)[F_TABLE]
-        for j in range(width):
-            v = np.float32(sums[j]) * scale + x[j]
-            x[j] = v if v > _ZERO else _ZERO
+        table_bytes(block + ctx[SUMS], frame, x, width, floats[F_TABLE], floats[F_MLP1], block + ctx[BYTES])
     else:
-        for k in range(frame):
-            weight = f32(ctx[TABLE] + (k * ctx[LEVELS] + tokens[k]) * pad * 4, width)
-            for j in range(width):
-                x[j] = x[j] + weight[j]
-        relu(block + ctx[X], width)
-
-
-@njit(**OPTIONS)
-def relu(at, n):
-    """max(x, 0) in place."""
-    x = f32(at, n)
-    for j in range(n):
-        x[j] = x[j] if x[j] > _ZERO else _ZERO
+        table_floats(block + ctx[SUMS], frame, x, width)
 
 
 @njit(**OPTIONS)
@@ -467,18 +349,16 @@ def logits(ctx, chosen, count):
     floats = f32(ctx[FLOATS], 5)
     source = ctx[BYTES] if int8 else ctx[X]
     for i in range(n):
-        block = lane_at(ctx, ids[i])
-        first_layer(ctx, block)
-        if int8:
-            to_bytes(block + ctx[X], width, floats[F_MLP1], _HALF, block + ctx[BYTES])
+        first_layer(ctx, lane_at(ctx, ids[i]))
     if ctx[HIDDEN]:
         into = ctx[X] if int8 else ctx[GATE]
         dense(ctx, ctx[HIDDEN], ids, n, source, into)
         for i in range(n):
             block = lane_at(ctx, ids[i])
-            relu(block + into, width)
-            if int8:
+            if int8:  # a byte's lower end is the ReLU
                 to_bytes(block + ctx[X], width, floats[F_MLP2], _HALF, block + ctx[BYTES])
+            else:
+                relu(block + into, width)
         source = ctx[BYTES] if int8 else into
     dense(ctx, ctx[OUTPUT], ids, n, source, ctx[LOGITS])
 
@@ -486,33 +366,23 @@ def logits(ctx, chosen, count):
 @njit(**OPTIONS)
 def pick(ctx, block, beta, word):
     """The token that ``word`` draws from LOGITS at 1/T = beta, or -1 where a logit is not finite."""
-    levels = ctx[LEVELS]
-    x, weights = f32(block + ctx[LOGITS], levels), i32(block + ctx[SUMS], levels)
-    finite, top = np.int64(0), -_HUGE
-    for j in range(levels):
-        finite += np.int64(np.abs(x[j]) < _HUGE)
-    if finite != levels:
+    levels, at = ctx[LEVELS], block + ctx[LOGITS]
+    highest = top(at, levels)
+    if not np.abs(highest) < _HUGE:
         return -1
-    best = 0
-    for j in range(levels):
-        if x[j] > top:
-            top = x[j]
-            best = j
     if beta > _HUGE:
-        return best
-    scale = f32(ctx[FLOATS], 5)[F_DRAW]
-    for j in range(levels):
-        weights[j] = np.int32(np.floor(exp((x[j] - top) * beta) * scale + _HALF))
-    total = np.int64(0)
-    for j in range(levels):
-        total += weights[j]
-    r = (total * word) >> 32
-    reached = np.int64(0)
-    token = np.int64(0)
-    for j in range(levels):
-        reached += weights[j]
-        token += np.int64(reached <= r)
-    return token
+        return first_of(at, highest)
+    total = draw_weights(at, levels, highest, beta, f32(ctx[FLOATS], 5)[F_DRAW], block + ctx[SUMS])
+    return rank(block + ctx[SUMS], (total * word) >> 32)
+
+
+@njit(**OPTIONS)
+def first_of(logits, value):
+    """Index of the first logit that equals ``value``, one of them."""
+    x, j = f32(logits, 1), 0
+    while x[j] != value:
+        j += 1
+    return j
 
 
 @njit(**OPTIONS)

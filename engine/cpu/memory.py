@@ -109,6 +109,67 @@ def restore_denormals(before: int) -> None:
     _exchange_flush(before)
 
 
+def _word(b: ir.IRBuilder, address: ir.Value) -> ir.Value:
+    return b.inttoptr(address, _I64.as_pointer())
+
+
+@intrinsic
+def load_acquire(_typing: Any, address: Any) -> Any:
+    """The int64 at an address, ordered before whatever follows."""
+
+    def codegen(_context: Any, b: ir.IRBuilder, _signature: Any, args: list[ir.Value]) -> ir.Value:
+        return b.load_atomic(_word(b, args[0]), "acquire", 8)
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def store_release(_typing: Any, address: Any, value: Any) -> Any:
+    """Put an int64 at an address, ordered after whatever came before."""
+
+    def codegen(context: Any, b: ir.IRBuilder, _signature: Any, args: list[ir.Value]) -> ir.Value:
+        b.store_atomic(args[1], _word(b, args[0]), "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
+
+
+@intrinsic
+def fetch_add(_typing: Any, address: Any, value: Any) -> Any:
+    """Add to the int64 at an address in one step, ordered both ways; returns what was there."""
+
+    def codegen(_context: Any, b: ir.IRBuilder, _signature: Any, args: list[ir.Value]) -> ir.Value:
+        return b.atomic_rmw("add", _word(b, args[0]), args[1], "acq_rel")
+
+    return types.int64(types.int64, types.int64), codegen
+
+
+@intrinsic
+def exchange(_typing: Any, address: Any, expected: Any, value: Any) -> Any:
+    """Put an int64 at an address if ``expected`` is there, in one step, ordered both ways; whether it was."""
+
+    def codegen(_context: Any, b: ir.IRBuilder, _signature: Any, args: list[ir.Value]) -> ir.Value:
+        return b.extract_value(b.cmpxchg(_word(b, args[0]), args[1], args[2], "acq_rel", "acquire"), 1)
+
+    return types.boolean(types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def relax(_typing: Any) -> Any:
+    """Tell the processor that this thread is waiting for another (x86 ``pause``, arm64 ``yield``)."""
+
+    def codegen(context: Any, b: ir.IRBuilder, _signature: Any, _args: list[ir.Value]) -> ir.Value:
+        nothing = ir.FunctionType(ir.VoidType(), [])
+        if _X86:
+            name = "llvm.x86.sse2.pause"
+            b.call(b.module.globals.get(name) or ir.Function(b.module, nothing, name), [])
+        elif _ARM:
+            b.asm(nothing, "yield", "", [], side_effect=True)
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
 def aligned(n: int, dtype: Any) -> NDArray[Any]:
     """Zeros on a cache line's boundary, written to once so that the pages exist."""
     size = n * np.dtype(dtype).itemsize

@@ -27,8 +27,8 @@ from engine.folding import Dense, Folded, FoldedTier
 (
     VOICES, INT8, LSTM, TIERS, LAYERS, DIM, MLP, LEVELS, LOOKBACK, SKIP, HIDDEN, OUTPUT, LANES, LANE_BYTES, TABLE,
     FRAME, FLOATS, TIER_WORDS, START, ENTRY_ROWS, GATES, IDS, TOKENS, GATE, PAST, BYTES, X, LOGITS, SUMS, STEREO, SIDE,
-    CONTEXT_WORDS,
-) = range(32)  # fmt: skip
+    TEAM, SELF, CONTEXT_WORDS,
+) = range(34)  # fmt: skip
 
 # Words of one tier.
 (
@@ -42,7 +42,12 @@ L_BELOW, L_ENTRY, L_HH, L_SKIP, LAYER_STRIDE = range(5)
 # Words of one matrix.
 # Of one with few blocks D_COLUMNS (else 0) and
 # D_FIRST are the column group of each block, and the first block of each strip and the end.
-D_WEIGHT, D_OFFSET, D_FACTOR, D_BIAS, D_TILES, D_COLS, D_COLUMNS, D_FIRST, DENSE_STRIDE = range(9)
+# D_WORK is about how many ns of one core a lane takes. A team computes it ahead as number D_PLACE of the matrices of
+# its job D_JOB (0: not at all).
+(
+    D_WEIGHT, D_OFFSET, D_FACTOR, D_BIAS, D_TILES, D_COLS, D_COLUMNS, D_FIRST, D_WORK, D_JOB, D_PLACE, DENSE_STRIDE,
+) = range(12)  # fmt: skip
+JOBS = 16  # of a team
 
 # Words of a lane's header (docs/design.md).
 KEY, DICE, CLOCK, RESETS, NUMBER, SPREAD, FRESH_DICE, ENTROPY, HEADER_WORDS = range(9)
@@ -53,7 +58,8 @@ F_TABLE, F_MLP1, F_MLP2, F_DRAW, F_UNIT, F_TIER = range(6)
 
 # Lists of lane ids at IDS: those asked for, these with their right sides, those whose frame begins, those of one slot.
 MOST_LANES = 64  # that one call may name
-IDS_BOTH, IDS_DUE, IDS_SLOT, IDS_ROOM = 64, 192, 256, 320
+# Then addresses for a product: of each lane's input and output.
+IDS_BOTH, IDS_DUE, IDS_SLOT, IDS_FROM, IDS_TO, IDS_ROOM = 64, 192, 256, 320, 448, 576
 RIGHT_ID = 1 << 16
 
 
@@ -113,7 +119,7 @@ class Packed:
         gates, dim, mlp = padded(c.gates * c.dim), padded(c.dim), padded(c.mlp_dim)
         for word, n in (
             (TOKENS, 2 * c.lookback), (GATE, max(gates, mlp)), (X, mlp),
-            (LOGITS, padded(c.q_levels)), (SUMS, max(mlp, padded(c.q_levels))),
+            (LOGITS, padded(c.q_levels)), (SUMS, max(padded(c.q_levels), 2 * padded(c.lookback))),
         ):  # fmt: skip
             self._words[word] = self._reserve(n)
         self._words[BYTES] = self._reserve(max(dim, mlp), 1)
@@ -125,6 +131,20 @@ class Packed:
     def _tiers(self, tiers: tuple[FoldedTier, ...], n_rnn: int) -> None:
         rows = [self._tier(tier, n_rnn) for tier in tiers]
         self._words[TIER_WORDS] = self._append(word for row in rows for word in row)
+        for job, (first, count) in enumerate(self._foreseeable(tiers), 1):
+            for k in range(count):
+                at = first + k * DENSE_STRIDE
+                self._words[at + D_JOB], self._words[at + D_PLACE] = (job, k) if job < JOBS else (0, 0)
+
+    def _foreseeable(self, tiers: tuple[FoldedTier, ...]) -> Iterable[tuple[int, int]]:
+        """Words of matrices in a row, and how many, whose input is known before they are wanted; the soonest first."""
+        at = [self._words[TIER_WORDS] + i * TIER_STRIDE for i in range(len(tiers))]
+        yield self._words[at[0] + T_UP] + DENSE_STRIDE, len(tiers[0].up) - 1
+        for tier, folded in zip(at, tiers[:-1], strict=False):
+            yield self._words[tier + T_COND] + DENSE_STRIDE, len(folded.cond) - 1
+        for tier, folded in zip(at, tiers, strict=True):
+            for k in range(len(folded.layers)):
+                yield self._words[self._words[tier + T_LAYERS] + k * LAYER_STRIDE + L_HH], 1
 
     def _tier(self, tier: FoldedTier, n_rnn: int) -> list[int]:
         dim = padded(tier.h0.shape[1])
@@ -159,12 +179,14 @@ class Packed:
         weight = np.zeros((rows, cols), d.weight.dtype)
         weight[: d.weight.shape[0], : d.weight.shape[1]] = d.weight
         vectors = [self._array(_padded_last(v)) for v in (started(d.offset, d.weight), d.factor, d.bias)]
-        if blocks.density(d.weight) <= blocks.WORTH:
+        share = blocks.density(d.weight)
+        work = int(rows * cols * (share if share <= blocks.WORTH else 1.0) * weight.dtype.itemsize) // 64
+        if share <= blocks.WORTH:
             weights, *places = self._strips(weight)
-            return [weights, *vectors, rows // ROWS, cols, *places]
+            return [weights, *vectors, rows // ROWS, cols, *places, work, 0, 0]
         group = 4 if weight.dtype == np.int8 else 1
         tiles = weight.reshape(rows // ROWS, ROWS, cols // group, group).transpose(0, 2, 1, 3)
-        return [self._array(np.ascontiguousarray(tiles)), *vectors, rows // ROWS, cols, 0, 0]
+        return [self._array(np.ascontiguousarray(tiles)), *vectors, rows // ROWS, cols, 0, 0, work, 0, 0]
 
     def _strips(self, weight: NDArray[Any]) -> list[int]:
         """Addresses of the blocks that are there, of the column group of each, and of each strip's first.
@@ -193,7 +215,7 @@ class Packed:
         self.keep.append(ids)
         self._words[IDS] = address(ids)
         self.words = np.array(self._words, dtype=np.int64)
-        self.context = address(self.words)
+        self.context = self.words[SELF] = address(self.words)
 
 
 def _padded_last(values: NDArray[Any]) -> NDArray[Any]:

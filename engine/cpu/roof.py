@@ -11,7 +11,7 @@ from engine import kernel_cache  # noqa: F401  (before numba)
 # isort: split
 from numba import njit
 
-from engine.cpu.kernels import OPTIONS, dense
+from engine.cpu.kernels import dense
 from engine.cpu.memory import i64
 from engine.cpu.packing import (
     BYTES,
@@ -38,6 +38,7 @@ from engine.cpu.packing import (
     TIERS,
     X,
 )
+from engine.cpu.products import OPTIONS
 
 
 @njit(**OPTIONS)

@@ -25,17 +25,16 @@ from engine import kernel_cache  # noqa: F401  (before numba)
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 from numpy.typing import NDArray
 
 from engine import blocks
+from engine.cpu.building import F32, I8, I16, I32, I64, Values, as_intrinsic, declare, load, loop, splat, store
 
 ROWS = 64
 STRIP, GROUP = blocks.ROWS, blocks.COLUMNS
 BLOCK = STRIP * GROUP
-_I8, _I16, _I32, _I64, _F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
-Builder = Callable[[ir.IRBuilder, list[ir.Value]], None]
+Builder = Callable[[ir.IRBuilder, Values], None]
 
 
 def variant() -> str:
@@ -73,8 +72,8 @@ def build_int8_tile(name: str) -> Builder:
         weights, activations, quads, offset, factor, bias, out = args
 
         def block(j: ir.Value) -> tuple[ir.Value, ir.Value]:
-            at = b.add(weights, b.mul(j, ir.Constant(_I64, ROWS * 4)))
-            return at, _load(b, b.add(activations, b.mul(j, ir.Constant(_I64, 4))), _I32, 0, align=4)
+            at = b.add(weights, b.mul(j, ir.Constant(I64, ROWS * 4)))
+            return at, load(b, b.add(activations, b.mul(j, ir.Constant(I64, 4))), I32)
 
         sums = _sums(b, form, form.tile_chains, quads, _start(b, form, offset, ROWS), block)
         _dequantised(b, sums, factor, bias, out)
@@ -85,7 +84,7 @@ def build_int8_tile(name: str) -> Builder:
 def _start(b: ir.IRBuilder, form: Variant, offset: ir.Value, rows: int) -> list[ir.Value]:
     """Registers of what the sums of ``rows`` rows start from."""
     lanes = min(form.lanes, rows)
-    return [_load(b, offset, ir.VectorType(_I32, lanes), t * 4) for t in range(0, rows, lanes)]
+    return [load(b, offset, ir.VectorType(I32, lanes), t * 4) for t in range(0, rows, lanes)]
 
 
 def _sums(
@@ -105,48 +104,48 @@ def _sums(
         return form.step(b, *block(j), sums)
 
     if chains == 1:
-        return _loop(b, count, start, one)
+        return loop(b, count, start, one)
     n, zero = len(start), ir.Constant(start[0].type, None)
 
     def several(j: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
-        places = [(b.add(j, ir.Constant(_I64, k)), sums[k * n : (k + 1) * n]) for k in range(chains)]
+        places = [(b.add(j, ir.Constant(I64, k)), sums[k * n : (k + 1) * n]) for k in range(chains)]
         return [total for place, mine in places for total in one(place, mine)]
 
-    whole = b.and_(count, ir.Constant(_I64, -chains))
-    sums = _loop(b, whole, start + [zero] * (n * (chains - 1)), several, by=chains)
+    whole = b.and_(count, ir.Constant(I64, -chains))
+    sums = loop(b, whole, start + [zero] * (n * (chains - 1)), several, by=chains)
     while len(sums) > n:
         half = len(sums) // 2
         sums = [b.add(left, right) for left, right in zip(sums[:half], sums[half:], strict=True)]
-    return _loop(b, count, sums, one, first=whole)
+    return loop(b, count, sums, one, first=whole)
 
 
 def _dequantised(b: ir.IRBuilder, sums: list[ir.Value], factor: ir.Value, bias: ir.Value, out: ir.Value) -> None:
     """out = float(sums) * factor + bias, multiply and add kept apart."""
     lanes = sums[0].type.count
-    floats = ir.VectorType(_F32, lanes)
+    floats = ir.VectorType(F32, lanes)
     for t, total in enumerate(sums):
         y = b.sitofp(total, floats)
-        y = b.fmul(y, _load(b, factor, floats, t * lanes * 4))
-        y = b.fadd(y, _load(b, bias, floats, t * lanes * 4))
-        _store(b, y, out, t * lanes * 4)
+        y = b.fmul(y, load(b, factor, floats, t * lanes * 4))
+        y = b.fadd(y, load(b, bias, floats, t * lanes * 4))
+        store(b, y, out, t * lanes * 4)
 
 
 def build_fp32_tile() -> Builder:
     """IR of one tile: (weights, inputs, cols, bias, out): out[r] = bias[r] + sum w[r, i] a[i], fused if it can be."""
-    vector = ir.VectorType(_F32, 8)
+    vector = ir.VectorType(F32, 8)
 
     def build(b: ir.IRBuilder, args: list[ir.Value]) -> None:
         weights, inputs, cols, bias, out = args
-        muladd = _declare(b, "llvm.fmuladd.v8f32", vector, [vector] * 3)
+        muladd = declare(b, "llvm.fmuladd.v8f32", vector, [vector] * 3)
 
         def body(j: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
-            at = b.add(weights, b.mul(j, ir.Constant(_I64, ROWS * 4)))
-            a = _splat(b, _load(b, b.add(inputs, b.mul(j, ir.Constant(_I64, 4))), _F32, 0, align=4), 8)
-            return [b.call(muladd, [_load(b, at, vector, t * 32), a, s]) for t, s in enumerate(sums)]
+            at = b.add(weights, b.mul(j, ir.Constant(I64, ROWS * 4)))
+            a = splat(b, load(b, b.add(inputs, b.mul(j, ir.Constant(I64, 4))), F32), 8)
+            return [b.call(muladd, [load(b, at, vector, t * 32), a, s]) for t, s in enumerate(sums)]
 
-        start = [_load(b, bias, vector, t * 32) for t in range(ROWS // 8)]
-        for t, total in enumerate(_loop(b, cols, start, body)):
-            _store(b, total, out, t * 32)
+        start = [load(b, bias, vector, t * 32) for t in range(ROWS // 8)]
+        for t, total in enumerate(loop(b, cols, start, body)):
+            store(b, total, out, t * 32)
 
     return build
 
@@ -162,8 +161,8 @@ def build_int8_strip(name: str) -> Builder:
         weights, columns, count, activations, offset, factor, bias, out = args
 
         def block(j: ir.Value) -> tuple[ir.Value, ir.Value]:
-            at = b.add(weights, b.mul(j, ir.Constant(_I64, BLOCK)))
-            return at, _load(b, _column(b, activations, columns, j, 1), _I32, 0, align=4)
+            at = b.add(weights, b.mul(j, ir.Constant(I64, BLOCK)))
+            return at, load(b, _column(b, activations, columns, j, 1), I32)
 
         sums = _sums(b, form, form.strip_chains, count, _start(b, form, offset, STRIP), block)
         _dequantised(b, sums, factor, bias, out)
@@ -173,39 +172,39 @@ def build_int8_strip(name: str) -> Builder:
 
 def build_fp32_strip() -> Builder:
     """IR of one strip: (weights, columns, count, inputs, bias, out): out[r] = bias[r] + sum w[r, i] a[i], 16 rows."""
-    vector = ir.VectorType(_F32, 8)
+    vector = ir.VectorType(F32, 8)
     halves = STRIP // 8
 
     def build(b: ir.IRBuilder, args: list[ir.Value]) -> None:
         weights, columns, count, inputs, bias, out = args
-        muladd = _declare(b, "llvm.fmuladd.v8f32", vector, [vector] * 3)
+        muladd = declare(b, "llvm.fmuladd.v8f32", vector, [vector] * 3)
 
         def body(j: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
-            at = b.add(weights, b.mul(j, ir.Constant(_I64, BLOCK * 4)))
+            at = b.add(weights, b.mul(j, ir.Constant(I64, BLOCK * 4)))
             from_ = _column(b, inputs, columns, j, 4)
             result = []
             for i in range(GROUP):  # a chain of sums for each column: four blocks are under way at once
-                a = _splat(b, _load(b, from_, _F32, i * 4, align=4), 8)
+                a = splat(b, load(b, from_, F32, i * 4), 8)
                 for t in range(halves):
-                    w = _load(b, at, vector, (i * STRIP + t * 8) * 4)
+                    w = load(b, at, vector, (i * STRIP + t * 8) * 4)
                     result.append(b.call(muladd, [w, a, sums[i * halves + t]]))
             return result
 
         zero = ir.Constant(vector, [0.0] * 8)
-        start = [_load(b, bias, vector, t * 32) for t in range(halves)] + [zero] * (halves * (GROUP - 1))
-        sums = _loop(b, count, start, body)
+        start = [load(b, bias, vector, t * 32) for t in range(halves)] + [zero] * (halves * (GROUP - 1))
+        sums = loop(b, count, start, body)
         for t in range(halves):
             low = b.fadd(sums[t], sums[halves + t])
             high = b.fadd(sums[2 * halves + t], sums[3 * halves + t])
-            _store(b, b.fadd(low, high), out, t * 32)
+            store(b, b.fadd(low, high), out, t * 32)
 
     return build
 
 
 def _column(b: ir.IRBuilder, vector: ir.Value, columns: ir.Value, j: ir.Value, item: int) -> ir.Value:
     """Address of the four activations that block j multiplies."""
-    group = _load(b, b.add(columns, b.mul(j, ir.Constant(_I64, 2))), _I16, 0, align=2)
-    return b.add(vector, b.mul(b.zext(group, _I64), ir.Constant(_I64, GROUP * item)))
+    group = load(b, b.add(columns, b.mul(j, ir.Constant(I64, 2))), I16, align=2)
+    return b.add(vector, b.mul(b.zext(group, I64), ir.Constant(I64, GROUP * item)))
 
 
 def _avx2_step(b: ir.IRBuilder, at: ir.Value, quad: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
@@ -220,15 +219,15 @@ def _pair_step(
     b: ir.IRBuilder, at: ir.Value, quad: ir.Value, sums: list[ir.Value], lanes: int, by_byte: str, by_word: str
 ) -> list[ir.Value]:
     """sums += pmaddwd(pmaddubsw(broadcast(quad), weights), 1)."""
-    bytes_t, words_t = ir.VectorType(_I8, lanes * 4), ir.VectorType(_I16, lanes * 2)
-    sums_t = ir.VectorType(_I32, lanes)
-    first = _declare(b, by_byte, words_t, [bytes_t, bytes_t])
-    second = _declare(b, by_word, sums_t, [words_t, words_t])
-    a = b.bitcast(_splat(b, quad, lanes), bytes_t)
+    bytes_t, words_t = ir.VectorType(I8, lanes * 4), ir.VectorType(I16, lanes * 2)
+    sums_t = ir.VectorType(I32, lanes)
+    first = declare(b, by_byte, words_t, [bytes_t, bytes_t])
+    second = declare(b, by_word, sums_t, [words_t, words_t])
+    a = b.bitcast(splat(b, quad, lanes), bytes_t)
     ones = ir.Constant(words_t, [1] * (lanes * 2))
     result = []
     for t, total in enumerate(sums):
-        w = _load(b, at, bytes_t, t * lanes * 4)
+        w = load(b, at, bytes_t, t * lanes * 4)
         result.append(b.add(total, b.call(second, [b.call(first, [a, w]), ones])))
     return result
 
@@ -237,12 +236,12 @@ def _plain_step(b: ir.IRBuilder, at: ir.Value, quad: ir.Value, sums: list[ir.Val
     """Each 32-bit word of the tile is one row's four weights: shift each into place, multiply, add."""
     (total,) = sums  # of all rows: how many fit a register is left to LLVM
     rows, vector = total.type.count, total.type
-    words = _load(b, at, vector, 0)
+    words = load(b, at, vector)
     for i in range(4):
         left, right = (ir.Constant(vector, [n] * rows) for n in (24 - 8 * i, 24))
         weight = b.ashr(b.shl(words, left), right)
-        byte = b.and_(b.lshr(quad, ir.Constant(_I32, 8 * i)), ir.Constant(_I32, 255))
-        total = b.add(total, b.mul(weight, _splat(b, byte, rows)))
+        byte = b.and_(b.lshr(quad, ir.Constant(I32, 8 * i)), ir.Constant(I32, 255))
+        total = b.add(total, b.mul(weight, splat(b, byte, rows)))
     return [total]
 
 
@@ -258,10 +257,10 @@ def _vnni_step(
     b: ir.IRBuilder, at: ir.Value, quad: ir.Value, sums: list[ir.Value], lanes: int, name: str
 ) -> list[ir.Value]:
     """sums += vpdpbusd(broadcast(quad), weights)."""
-    vector = ir.VectorType(_I32, lanes)
-    dot = _declare(b, name, vector, [vector] * 3)
-    a = _splat(b, quad, lanes)
-    return [b.call(dot, [total, a, _load(b, at, vector, t * lanes * 4)]) for t, total in enumerate(sums)]
+    vector = ir.VectorType(I32, lanes)
+    dot = declare(b, name, vector, [vector] * 3)
+    a = splat(b, quad, lanes)
+    return [b.call(dot, [total, a, load(b, at, vector, t * lanes * 4)]) for t, total in enumerate(sums)]
 
 
 def _i8mm_step(b: ir.IRBuilder, at: ir.Value, quad: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
@@ -270,15 +269,15 @@ def _i8mm_step(b: ir.IRBuilder, at: ir.Value, quad: ir.Value, sums: list[ir.Valu
 
 def _dotprod_step(b: ir.IRBuilder, at: ir.Value, quad: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
     """``sdot`` takes both for signed, so each byte is taken with 128 less: see :func:`started`."""
-    return _arm_step(b, at, b.xor(quad, ir.Constant(_I32, 0x80808080)), sums, "llvm.aarch64.neon.sdot.v4i32.v16i8")
+    return _arm_step(b, at, b.xor(quad, ir.Constant(I32, 0x80808080)), sums, "llvm.aarch64.neon.sdot.v4i32.v16i8")
 
 
 def _arm_step(b: ir.IRBuilder, at: ir.Value, quad: ir.Value, sums: list[ir.Value], name: str) -> list[ir.Value]:
     """sums += dot(broadcast(quad), weights), 4 rows a register."""
-    bytes_t, sums_t = ir.VectorType(_I8, 16), ir.VectorType(_I32, 4)
-    dot = _declare(b, name, sums_t, [sums_t, bytes_t, bytes_t])
-    a = b.bitcast(_splat(b, quad, 4), bytes_t)
-    return [b.call(dot, [total, a, _load(b, at, bytes_t, t * 16)]) for t, total in enumerate(sums)]
+    bytes_t, sums_t = ir.VectorType(I8, 16), ir.VectorType(I32, 4)
+    dot = declare(b, name, sums_t, [sums_t, bytes_t, bytes_t])
+    a = b.bitcast(splat(b, quad, 4), bytes_t)
+    return [b.call(dot, [total, a, load(b, at, bytes_t, t * 16)]) for t, total in enumerate(sums)]
 
 
 @dataclass(frozen=True)
@@ -325,79 +324,10 @@ def started(offset: NDArray[np.int32], weight: NDArray[Any], name: str = "") -> 
     return offset + 128 * sums
 
 
-def _loop(
-    b: ir.IRBuilder,
-    count: ir.Value,
-    start: list[ir.Value],
-    body: Callable[[ir.Value, list[ir.Value]], list[ir.Value]],
-    first: ir.Value = ir.Constant(_I64, 0),  # noqa: B008 (a constant)
-    by: int = 1,
-) -> list[ir.Value]:
-    """``for j in range(first, count, by)`` over loop-carried vectors, kept in registers."""
-    before, head, end = b.block, b.append_basic_block("tile"), b.append_basic_block("done")
-    b.cbranch(b.icmp_signed("<", first, count), head, end)
-    b.position_at_end(head)
-    j = b.phi(_I64)
-    carried = [b.phi(value.type) for value in start]
-    after = body(j, list(carried))
-    following = b.add(j, ir.Constant(_I64, by))
-    j.add_incoming(first, before)
-    j.add_incoming(following, head)
-    for phi, value, again in zip(carried, start, after, strict=True):
-        phi.add_incoming(value, before)
-        phi.add_incoming(again, head)
-    b.cbranch(b.icmp_signed("<", following, count), head, end)
-    b.position_at_end(end)
-    result = [b.phi(value.type) for value in start]
-    for phi, value, again in zip(result, start, after, strict=True):
-        phi.add_incoming(value, before)
-        phi.add_incoming(again, head)
-    return result
-
-
-def _declare(b: ir.IRBuilder, name: str, result: ir.Type, args: list[ir.Type]) -> ir.Function:
-    if name in b.module.globals:
-        return b.module.globals[name]
-    return ir.Function(b.module, ir.FunctionType(result, args), name)
-
-
-def _splat(b: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
-    vector = ir.VectorType(value.type, lanes)
-    one = b.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(_I32, 0))
-    order = ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes)
-    return b.shuffle_vector(one, ir.Constant(vector, ir.Undefined), order)
-
-
-def _load(b: ir.IRBuilder, address: ir.Value, kind: ir.Type, offset: int, align: int = 32) -> ir.Value:
-    pointer = b.inttoptr(b.add(address, ir.Constant(_I64, offset)), kind.as_pointer())
-    return b.load(pointer, align=align)
-
-
-def _store(b: ir.IRBuilder, value: ir.Value, address: ir.Value, offset: int) -> None:
-    pointer = b.inttoptr(b.add(address, ir.Constant(_I64, offset)), value.type.as_pointer())
-    b.store(value, pointer, align=32)
-
-
-def _as_intrinsic(build: Builder, arguments: int) -> Any:
-    """A numba intrinsic of ``arguments`` int64 and no result."""
-    signature = types.void(*[types.int64] * arguments)
-
-    def codegen(_context: Any, builder: ir.IRBuilder, _signature: Any, args: list[ir.Value]) -> ir.Value:
-        build(builder, list(args))
-        return _context.get_dummy_value()
-
-    return {
-        5: lambda: intrinsic(lambda _typing, a, b, c, d, e: (signature, codegen)),
-        6: lambda: intrinsic(lambda _typing, a, b, c, d, e, f: (signature, codegen)),
-        7: lambda: intrinsic(lambda _typing, a, b, c, d, e, f, g: (signature, codegen)),
-        8: lambda: intrinsic(lambda _typing, a, b, c, d, e, f, g, h: (signature, codegen)),
-    }[arguments]()
-
-
-_int8_tile = _as_intrinsic(build_int8_tile(variant()), 7)
-_fp32_tile = _as_intrinsic(build_fp32_tile(), 5)
-_int8_strip = _as_intrinsic(build_int8_strip(variant()), 8)
-_fp32_strip = _as_intrinsic(build_fp32_strip(), 6)
+_int8_tile = as_intrinsic(build_int8_tile(variant()), "i" * 7)
+_fp32_tile = as_intrinsic(build_fp32_tile(), "i" * 5)
+_int8_strip = as_intrinsic(build_int8_strip(variant()), "i" * 8)
+_fp32_strip = as_intrinsic(build_fp32_strip(), "i" * 6)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -433,7 +363,7 @@ def assembly(name: str, triple: str, cpu: str, features: str = "", part: str = "
     """
     build, arguments = {"tile": (build_int8_tile, 7), "strip": (build_int8_strip, 8)}[part]
     module = ir.Module(name=part)
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [_I64] * arguments), name="int8")
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64] * arguments), name="int8")
     b = ir.IRBuilder(function.append_basic_block("entry"))
     build(name)(b, list(function.args))
     b.ret_void()

@@ -1,0 +1,160 @@
+"""A team gives the samples of one thread, whoever computes what, and however late."""
+
+import threading
+
+import numpy as np
+import pytest
+from networks import ARCHITECTURES, network
+
+from engine.cpu import team as t
+from engine.cpu.memory import address
+from engine.cpu.packing import TEAM
+from engine.generator import make_generator
+
+EAGER = {"ahead": 0, "at_once": 0, "slice": 1}  # shares whatever there is
+
+
+class Helpers:
+    """Threads that assist until the team stops."""
+
+    def __init__(self, team, count=1):
+        self.team = team
+        t.assist(team.address, 0, 1)  # compiled before anybody waits for it
+        self.threads = [threading.Thread(target=self.run, args=(k,)) for k in range(count)]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def run(self, k):
+        while not self.team._words[t.STOP]:
+            t.assist(self.team.address, k, 100000)
+
+    def __exit__(self, *_):
+        self.team.stop()
+        for thread in self.threads:
+            thread.join()
+
+
+def generators(name, precision="int8", voices=1, **options):
+    """One alone and one whose team is still to be set."""
+    return [make_generator(network(name), "cpu", precision, voices, seed=3, **options) for _ in range(2)]
+
+
+def give(generator, team):
+    generator._packed.words[TEAM] = team.address if team else 0
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+def test_a_team_says_what_one_says(name, precision):
+    team = t.Team(**EAGER)
+    alone, shared = generators(name, precision, 3, stereo=[False, True, False])
+    give(shared, team)
+    with Helpers(team):
+        for n in (1, 200, 63, 236):
+            np.testing.assert_array_equal(shared.generate(n, 0.95), alone.generate(n, 0.95))
+        for generator in (alone, shared):
+            generator.reset("random", 1)  # what was made ahead is no longer wanted
+            generator.prime(np.arange(5) % generator.config.q_levels)
+        np.testing.assert_array_equal(shared.generate(100), alone.generate(100))
+
+
+def test_several_helpers():
+    team = t.Team(**EAGER)
+    alone, shared = generators("gru-pruned", voices=4)
+    give(shared, team)
+    with Helpers(team, 3):
+        np.testing.assert_array_equal(shared.generate(800), alone.generate(800))
+
+
+def test_blended_networks_share_a_team():
+    team = t.Team(**EAGER)
+    alone, shared = generators("gru"), generators("gru")
+    for generator in shared:
+        give(generator, team)
+    with Helpers(team):
+        one, two = (pair[0].generate(300, 1.0, partner=pair[1], blend=0.4) for pair in (alone, shared))
+    np.testing.assert_array_equal(two, one)
+
+
+def test_nobody_helps():
+    """All helpers asleep: the player takes every slice, and waits for nobody."""
+    team = t.Team(**EAGER)
+    alone, shared = generators("gru-pruned")
+    give(shared, team)
+    np.testing.assert_array_equal(shared.generate(100), alone.generate(100))
+    assert team.lost == 0
+
+
+class Lazy:
+    """A helper that claims a slice and is put aside before it has made it: the memory a helper would leave."""
+
+    def __init__(self, team):
+        self.team, self.held = team, []
+
+    def claim(self):
+        """Claim a slice of the first job that has one; whether there was one."""
+        for k in range(t.JOBS):
+            job = self.team._job(k)
+            if job[t.CLAIM] & 0xFFFFFFFF < job[t.CLAIM] >> 32:
+                self.held.append((address(job), int(job[t.CLAIM] & 0xFFFFFFFF)))
+                job[t.CLAIM] += 1
+                return True
+        return False
+
+    def wake(self):
+        for job, slice_ in self.held:
+            t.help_with(self.team.address, 0, job, slice_)
+        self.held = []
+
+
+def test_a_helper_that_is_put_aside_costs_its_slices_only():
+    """Its slices are made by the player; when it wakes its late rows change nothing, and its jobs are used again."""
+    team = t.Team(**EAGER, patience=50)
+    alone, shared = generators("gru-pruned")
+    give(shared, team)
+    helper = Lazy(team)
+    expected = [alone.generate(1) for _ in range(200)]
+    lost = []
+    for n, samples in enumerate(expected):
+        if 20 <= n < 60:
+            helper.claim()  # of what was offered ahead for samples to come
+        if n == 120:
+            helper.wake()
+        np.testing.assert_array_equal(shared.generate(1), samples)
+        lost.append(team.lost)
+    assert lost[19] == 0
+    assert lost[60] > 0
+    assert lost[119] == lost[199]  # nothing new was claimed; nothing that woke was waited for
+
+
+def test_what_is_held_is_not_offered_anew():
+    """A job whose slice somebody still works on is left alone, and its network must be kept."""
+    team = t.Team(**EAGER, patience=50)
+    (shared, _) = generators("gru-pruned")
+    give(shared, team)
+    helper = Lazy(team)
+    shared.generate(9)
+    assert helper.claim()
+    job = next(team._job(k) for k in range(t.JOBS) if address(team._job(k)) == helper.held[0][0])
+    shared.generate(100)
+    assert not t.is_free(address(job))
+    assert team.working_on(shared.context)
+    helper.wake()
+    assert t.is_free(address(job)) or job[t.OPEN]
+
+
+def test_work_that_is_not_worth_it_stays_with_the_player():
+    team = t.Team(ahead=10**9, at_once=10**9)
+    (shared, _) = generators("gru-pruned")
+    give(shared, team)
+    shared.generate(50)
+    assert all(team._job(k)[t.COUNT] == 0 for k in range(t.JOBS))
+
+
+def test_a_stopped_team_is_over():
+    team = t.Team()
+    team.stop()
+    assert t.assist(team.address, 0, 1 << 40) == 0
