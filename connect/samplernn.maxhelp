@@ -725,7 +725,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/loop/stop"
+     "text": "/samplernn/rest"
     }
    },
    {
@@ -741,7 +741,7 @@
       360.0,
       22.0
      ],
-     "text": "end the loop; the voice goes on from where it is"
+     "text": "the voice fades out in 30 ms and costs nothing from then on, until it is woken"
     }
    },
    {
@@ -759,7 +759,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/sweep a"
+     "text": "/samplernn/wake"
     }
    },
    {
@@ -775,7 +775,7 @@
       360.0,
       22.0
      ],
-     "text": "start a sweep of the patch"
+     "text": "a voice that rests begins afresh on its checkpoint, and fades in"
     }
    },
    {
@@ -793,7 +793,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/patch 0"
+     "text": "/samplernn/loop/stop"
     }
    },
    {
@@ -809,7 +809,7 @@
       360.0,
       22.0
      ],
-     "text": "another patch of the set (from 0, or by name), as soon as its checkpoints are loaded"
+     "text": "end the loop; the voice goes on from where it is"
     }
    },
    {
@@ -827,7 +827,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/patch/next"
+     "text": "/samplernn/sweep a"
     }
    },
    {
@@ -843,7 +843,7 @@
       360.0,
       22.0
      ],
-     "text": "the next patch of the set; the last one stays"
+     "text": "start a sweep of the patch"
     }
    },
    {
@@ -861,7 +861,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/patch/previous"
+     "text": "/samplernn/patch 0"
     }
    },
    {
@@ -877,7 +877,7 @@
       360.0,
       22.0
      ],
-     "text": "the patch before; the first one stays"
+     "text": "another patch of the set (from 0, or by name), as soon as its checkpoints are loaded"
     }
    },
    {
@@ -895,7 +895,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/sweep/stop"
+     "text": "/samplernn/patch/next"
     }
    },
    {
@@ -911,7 +911,7 @@
       360.0,
       22.0
      ],
-     "text": "end that sweep, or all; values stay where they are"
+     "text": "the next patch of the set; the last one stays"
     }
    },
    {
@@ -929,7 +929,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/lfo a"
+     "text": "/samplernn/patch/previous"
     }
    },
    {
@@ -945,7 +945,7 @@
       360.0,
       22.0
      ],
-     "text": "start an LFO of the patch from the beginning of its cycle; a share changes the depth of one that runs"
+     "text": "the patch before; the first one stays"
     }
    },
    {
@@ -963,7 +963,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/lfo/stop"
+     "text": "/samplernn/sweep/stop"
     }
    },
    {
@@ -979,7 +979,7 @@
       360.0,
       22.0
      ],
-     "text": "end that LFO, or all"
+     "text": "end that sweep, or all; values stay where they are"
     }
    },
    {
@@ -997,7 +997,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/macro a 0.5"
+     "text": "/samplernn/lfo a"
     }
    },
    {
@@ -1013,7 +1013,7 @@
       360.0,
       22.0
      ],
-     "text": "turn a macro of the patch, 0..1; also /samplernn/macro/<name> value [ramp seconds]"
+     "text": "start an LFO of the patch from the beginning of its cycle; a share changes the depth of one that runs"
     }
    },
    {
@@ -1031,7 +1031,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/snapshot a"
+     "text": "/samplernn/lfo/stop"
     }
    },
    {
@@ -1047,7 +1047,7 @@
       360.0,
       22.0
      ],
-     "text": "store where everything stands"
+     "text": "end that LFO, or all"
     }
    },
    {
@@ -1065,7 +1065,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/recall a"
+     "text": "/samplernn/macro a 0.5"
     }
    },
    {
@@ -1081,7 +1081,7 @@
       360.0,
       22.0
      ],
-     "text": "go where a snapshot has everything, within that time"
+     "text": "turn a macro of the patch, 0..1; also /samplernn/macro/<name> value [ramp seconds]"
     }
    },
    {
@@ -1099,7 +1099,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/tempo 120"
+     "text": "/samplernn/snapshot a"
     }
    },
    {
@@ -1115,7 +1115,7 @@
       360.0,
       22.0
      ],
-     "text": "20 to 300; 120 at the start"
+     "text": "store where everything stands"
     }
    },
    {
@@ -1133,7 +1133,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/tap"
+     "text": "/samplernn/recall a"
     }
    },
    {
@@ -1149,7 +1149,7 @@
       360.0,
       22.0
      ],
-     "text": "a beat by hand: from the third on they are the tempo"
+     "text": "go where a snapshot has everything, within that time"
     }
    },
    {
@@ -1167,7 +1167,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/transport start"
+     "text": "/samplernn/tempo 120"
     }
    },
    {
@@ -1183,7 +1183,7 @@
       360.0,
       22.0
      ],
-     "text": "the beat from the first bar, halted, or on from there"
+     "text": "20 to 300; 120 at the start"
     }
    },
    {
@@ -1201,7 +1201,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/quantise bar"
+     "text": "/samplernn/tap"
     }
    },
    {
@@ -1217,7 +1217,7 @@
       360.0,
       22.0
      ],
-     "text": "when switches, partners, patches, reseeds, moments, recalls, sweeps, loops and LFOs begin from now on"
+     "text": "a beat by hand: from the third on they are the tempo"
     }
    },
    {
@@ -1235,7 +1235,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/panic"
+     "text": "/samplernn/transport start"
     }
    },
    {
@@ -1251,7 +1251,7 @@
       360.0,
       22.0
      ],
-     "text": "fades in 30 ms, once what the ring holds is played (at most the latency); voices reset, silence until resume or a checkpoint"
+     "text": "the beat from the first bar, halted, or on from there"
     }
    },
    {
@@ -1269,7 +1269,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/resume"
+     "text": "/samplernn/quantise bar"
     }
    },
    {
@@ -1285,7 +1285,7 @@
       360.0,
       22.0
      ],
-     "text": "sound again after a panic"
+     "text": "when switches, partners, patches, reseeds, moments, recalls, sweeps, loops, LFOs, rest and wake begin"
     }
    },
    {
@@ -1303,7 +1303,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/marker"
+     "text": "/samplernn/panic"
     }
    },
    {
@@ -1319,7 +1319,7 @@
       360.0,
       22.0
      ],
-     "text": "a marker in the recording's labels and in the log, at what is heard now"
+     "text": "fades in 30 ms, once what the ring holds is played (at most the latency); voices reset, silence until resume or a checkpoint"
     }
    },
    {
@@ -1337,7 +1337,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/escape off"
+     "text": "/samplernn/resume"
     }
    },
    {
@@ -1353,12 +1353,80 @@
       360.0,
       22.0
      ],
-     "text": "what is done about a voice that is stuck in silence, a tone, noise or a trap: nothing, a line, a jump to a moment, or a tenth more temperature (less for noise)"
+     "text": "sound again after a panic"
     }
    },
    {
     "box": {
      "id": "obj-80",
+     "maxclass": "message",
+     "numinlets": 2,
+     "numoutlets": 1,
+     "outlettype": [
+      ""
+     ],
+     "patching_rect": [
+      680.0,
+      760.0,
+      200.0,
+      22.0
+     ],
+     "text": "/samplernn/marker"
+    }
+   },
+   {
+    "box": {
+     "id": "obj-81",
+     "maxclass": "comment",
+     "numinlets": 1,
+     "numoutlets": 0,
+     "outlettype": [],
+     "patching_rect": [
+      890.0,
+      760.0,
+      360.0,
+      22.0
+     ],
+     "text": "a marker in the recording's labels and in the log, at what is heard now"
+    }
+   },
+   {
+    "box": {
+     "id": "obj-82",
+     "maxclass": "message",
+     "numinlets": 2,
+     "numoutlets": 1,
+     "outlettype": [
+      ""
+     ],
+     "patching_rect": [
+      680.0,
+      786.0,
+      200.0,
+      22.0
+     ],
+     "text": "/samplernn/escape off"
+    }
+   },
+   {
+    "box": {
+     "id": "obj-83",
+     "maxclass": "comment",
+     "numinlets": 1,
+     "numoutlets": 0,
+     "outlettype": [],
+     "patching_rect": [
+      890.0,
+      786.0,
+      360.0,
+      22.0
+     ],
+     "text": "what is done about a voice that is stuck in silence, a tone, noise or a trap: nothing, a line, a jump to a moment, or a tenth more temperature (less for noise)"
+    }
+   },
+   {
+    "box": {
+     "id": "obj-84",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1374,7 +1442,7 @@
    },
    {
     "box": {
-     "id": "obj-81",
+     "id": "obj-85",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1390,7 +1458,7 @@
    },
    {
     "box": {
-     "id": "obj-82",
+     "id": "obj-86",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1406,7 +1474,7 @@
    },
    {
     "box": {
-     "id": "obj-83",
+     "id": "obj-87",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1422,7 +1490,7 @@
    },
    {
     "box": {
-     "id": "obj-84",
+     "id": "obj-88",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1438,7 +1506,7 @@
    },
    {
     "box": {
-     "id": "obj-85",
+     "id": "obj-89",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1454,7 +1522,7 @@
    },
    {
     "box": {
-     "id": "obj-86",
+     "id": "obj-90",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1470,7 +1538,7 @@
    },
    {
     "box": {
-     "id": "obj-87",
+     "id": "obj-91",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1486,7 +1554,7 @@
    },
    {
     "box": {
-     "id": "obj-88",
+     "id": "obj-92",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1502,7 +1570,7 @@
    },
    {
     "box": {
-     "id": "obj-89",
+     "id": "obj-93",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1518,7 +1586,7 @@
    },
    {
     "box": {
-     "id": "obj-90",
+     "id": "obj-94",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1534,7 +1602,7 @@
    },
    {
     "box": {
-     "id": "obj-91",
+     "id": "obj-95",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1550,7 +1618,7 @@
    },
    {
     "box": {
-     "id": "obj-92",
+     "id": "obj-96",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1566,7 +1634,7 @@
    },
    {
     "box": {
-     "id": "obj-93",
+     "id": "obj-97",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1582,7 +1650,7 @@
    },
    {
     "box": {
-     "id": "obj-94",
+     "id": "obj-98",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1598,7 +1666,7 @@
    },
    {
     "box": {
-     "id": "obj-95",
+     "id": "obj-99",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1614,7 +1682,7 @@
    },
    {
     "box": {
-     "id": "obj-96",
+     "id": "obj-100",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -1630,7 +1698,7 @@
    },
    {
     "box": {
-     "id": "obj-97",
+     "id": "obj-101",
      "maxclass": "comment",
      "numinlets": 1,
      "numoutlets": 0,
@@ -2094,6 +2162,30 @@
     "patchline": {
      "source": [
       "obj-78",
+      0
+     ],
+     "destination": [
+      "obj-3",
+      0
+     ]
+    }
+   },
+   {
+    "patchline": {
+     "source": [
+      "obj-80",
+      0
+     ],
+     "destination": [
+      "obj-3",
+      0
+     ]
+    }
+   },
+   {
+    "patchline": {
+     "source": [
+      "obj-82",
       0
      ],
      "destination": [

@@ -2161,7 +2161,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/loop/stop"
+     "text": "/samplernn/rest"
     }
    },
    {
@@ -2179,7 +2179,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/sweep a"
+     "text": "/samplernn/wake"
     }
    },
    {
@@ -2197,7 +2197,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/patch 0"
+     "text": "/samplernn/loop/stop"
     }
    },
    {
@@ -2215,7 +2215,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/patch/next"
+     "text": "/samplernn/sweep a"
     }
    },
    {
@@ -2233,7 +2233,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/patch/previous"
+     "text": "/samplernn/patch 0"
     }
    },
    {
@@ -2251,7 +2251,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/sweep/stop"
+     "text": "/samplernn/patch/next"
     }
    },
    {
@@ -2269,7 +2269,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/lfo a"
+     "text": "/samplernn/patch/previous"
     }
    },
    {
@@ -2287,7 +2287,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/lfo/stop"
+     "text": "/samplernn/sweep/stop"
     }
    },
    {
@@ -2305,7 +2305,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/macro a 0.5"
+     "text": "/samplernn/lfo a"
     }
    },
    {
@@ -2323,7 +2323,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/snapshot a"
+     "text": "/samplernn/lfo/stop"
     }
    },
    {
@@ -2341,7 +2341,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/recall a"
+     "text": "/samplernn/macro a 0.5"
     }
    },
    {
@@ -2359,7 +2359,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/tempo 120"
+     "text": "/samplernn/snapshot a"
     }
    },
    {
@@ -2377,7 +2377,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/tap"
+     "text": "/samplernn/recall a"
     }
    },
    {
@@ -2395,7 +2395,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/transport start"
+     "text": "/samplernn/tempo 120"
     }
    },
    {
@@ -2413,7 +2413,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/quantise bar"
+     "text": "/samplernn/tap"
     }
    },
    {
@@ -2431,7 +2431,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/panic"
+     "text": "/samplernn/transport start"
     }
    },
    {
@@ -2449,7 +2449,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/resume"
+     "text": "/samplernn/quantise bar"
     }
    },
    {
@@ -2467,7 +2467,7 @@
       200.0,
       22.0
      ],
-     "text": "/samplernn/marker"
+     "text": "/samplernn/panic"
     }
    },
    {
@@ -2482,6 +2482,42 @@
      "patching_rect": [
       700.0,
       734.0,
+      200.0,
+      22.0
+     ],
+     "text": "/samplernn/resume"
+    }
+   },
+   {
+    "box": {
+     "id": "obj-135",
+     "maxclass": "message",
+     "numinlets": 2,
+     "numoutlets": 1,
+     "outlettype": [
+      ""
+     ],
+     "patching_rect": [
+      700.0,
+      760.0,
+      200.0,
+      22.0
+     ],
+     "text": "/samplernn/marker"
+    }
+   },
+   {
+    "box": {
+     "id": "obj-136",
+     "maxclass": "message",
+     "numinlets": 2,
+     "numoutlets": 1,
+     "outlettype": [
+      ""
+     ],
+     "patching_rect": [
+      700.0,
+      786.0,
       200.0,
       22.0
      ],
@@ -4018,6 +4054,30 @@
     "patchline": {
      "source": [
       "obj-134",
+      0
+     ],
+     "destination": [
+      "obj-2",
+      0
+     ]
+    }
+   },
+   {
+    "patchline": {
+     "source": [
+      "obj-135",
+      0
+     ],
+     "destination": [
+      "obj-2",
+      0
+     ]
+    }
+   },
+   {
+    "patchline": {
+     "source": [
+      "obj-136",
       0
      ],
      "destination": [

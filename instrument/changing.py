@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from instrument.controls import Command, Op
 from instrument.loading import Bank
 from instrument.parameters import MAX_VOICES, PARAMETERS
 from instrument.patch import DEFAULT_CROSSFADE, Patch
@@ -36,7 +35,6 @@ class Changing:
     ) -> None:
         self._controller, self._told, self._asked_voices = controller, told, voices
         self.patch, self.bank = patch, bank
-        self._awake = self.sounding(patch)
 
     def sounding(self, patch: Patch) -> int:
         """How many voices ``patch`` lets sound in this set."""
@@ -90,15 +88,14 @@ class Changing:
             if gone or before is None or _partner(before, voice + 1) != _partner(patch, voice + 1):
                 partner = patch.partner(voice + 1)
                 c.pair(voice, c.table.slots[partner] if partner >= 0 else -1, moment)
-        self._rest(self.sounding(patch), moment)
+        c.resting.sound(self.sounding(patch), moment, self._come_and_go(before, patch))
         self._told(patch, before is not None)
 
-    def _rest(self, awake: int, moment: float) -> None:
-        """So many voices sound, the others are parked."""
-        c = self._controller
-        for voice in range(min(awake, self._awake), max(awake, self._awake)):
-            c.send(Command(c.sample(moment), Op.WAKE if awake > self._awake else Op.PARK, voice), None)
-        self._awake = awake
+    def _come_and_go(self, before: Patch | None, patch: Patch) -> Iterable[int]:
+        """Voices that ``patch`` has a say about: all; of another version of ``before``, those that it has otherwise."""
+        if before is None:
+            return range(self._controller.voices)
+        return range(*sorted((self.sounding(before), self.sounding(patch))))
 
     def _set(self, values: Values, then: Values | None, seconds: float, moment: float) -> None:
         """Set what differs from ``then``, or everything; what all voices agree on, for all at once."""

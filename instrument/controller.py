@@ -42,6 +42,7 @@ from instrument.patch import Patch, Sweep, bank_index
 from instrument.patch_midi import NOBODY
 from instrument.patch_movement import Movements
 from instrument.programs import Programs
+from instrument.resting import Resting
 from instrument.snapshots import Snapshots
 from instrument.timeline import Timeline
 from instrument.transport import Transport
@@ -143,6 +144,7 @@ class Controller:
             self, self.table, link.telemetry, say, misfit=misfit, keep_state=keep_state, history=history
         )
         self.partners, self.pair = self._networks.partners, self._networks.pair
+        self.resting = Resting(self)
         self._modulation = Modulation(self, moves.lfos)
         self._macros = Macros(self, moves.macros, self._movement, self._modulation)
         self._gestures = Gestures(
@@ -150,6 +152,7 @@ class Controller:
         )
         self._actions: dict[str, Callable[[list[Value], Voices], Act]] = {
             **self._networks.actions,
+            **self.resting.actions,
             "sweep": self._sweep,
             "sweep/stop": self._sweep_stop,
             "panic": lambda _arguments, _voices: self._panic,
@@ -466,6 +469,7 @@ class Controller:
                 asked = self._asked.pop(event.serial, None) if event.serial else None
                 if self._history and event.op in (Op.SWITCHED, Op.SETTLED):
                     self._moved(event)
+                self.resting.heard(event)
                 if event.flags & REFUSED:
                     self._refused(event)
                 elif asked is not None and moment > 0.0:

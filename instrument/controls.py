@@ -63,7 +63,7 @@ class Op(IntEnum):
     PARTNER = 12  # number = slot whose distribution is blended with the voice's own, -1 none
     LOAD = 13  # number = slot whose descriptor lies ready: it may be switched to from here on
     DROP = 14  # number = slot that is given up; refused while a voice is on it or on its way there
-    PARK = 15  # the voice fades out, and is not generated any more
+    PARK = 15  # ramp = fade, 0 for the usual one: the voice fades out, and is not generated any more
     WAKE = 16  # the voice begins anew on the slot where it was parked, and fades in
     MODULATE = 18  # parameter, value = offset from what SET says, ramp
     PRIMED = 20  # event: number = bank index, value = samples it was primed with
@@ -73,6 +73,7 @@ class Op(IntEnum):
     ENDED = 24  # event: at = length of the set in samples
     SETTLED = 25  # event: crossfade over, or put there in silence; number = bank index
     EVENTS_LOST = 26  # event: number = events that found no room, the first of ``at``
+    BEHIND = 27  # event, once a set: it falls behind, and one voice is all there is; value = share of the time it takes
 
 
 TEMPERATURE, GAIN, PAN, MUTE, MATURITY, FILTER, DRIVE = range(7)  # codes of the live parameters
@@ -91,6 +92,7 @@ LENGTH_ONLY = 1  # LOOP: another length for a loop there is, from its next pass 
 ALREADY = 2  # event: the voice plays that one already
 REFUSED = 4  # event: no such voice, slot or parameter, or a value that is no number; nothing was done
 OVERTAKEN = 8  # event, with REFUSED: a switch or resume that a panic came before
+BY_ITSELF = 16  # event: a PARK that nobody asked for, the set fell behind; value = share of the time that it took
 
 
 @dataclass(frozen=True)
@@ -103,10 +105,10 @@ class Command:
         voice: from 0; -1 is every voice.
         parameter: code of a live parameter (SET, MODULATE), mode (RESEED).
         value: natural units (SET); an offset in them (MODULATE); the part of a sample in a loop's length (LOOP).
-        ramp: samples; SET, MODULATE: 0 is the usual glide, 1 an immediate step; SWITCH: crossfade.
+        ramp: samples; SET, MODULATE: 0 is the usual glide, 1 an immediate step; SWITCH: crossfade; PARK: fade.
         number: slot (SWITCH, LOAD, DROP), seed (SEED, 64 bits), moment (MOMENT), size of the bank (GROW), samples
             of a pass (LOOP).
-        flags: KEEP_STATE (SWITCH), LENGTH_ONLY (LOOP); events also ALREADY, REFUSED, OVERTAKEN.
+        flags: KEEP_STATE (SWITCH), LENGTH_ONLY (LOOP); events also ALREADY, REFUSED, OVERTAKEN, BY_ITSELF.
         late: events only: how many samples after ``at`` was asked for.
         serial: any number; the event of a command carries the same.
     """

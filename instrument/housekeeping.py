@@ -7,6 +7,7 @@ it ends, is left to :mod:`instrument.session`.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from instrument.audio.performance import Performance
     from instrument.audio.recorder import Recorder
     from instrument.controller import Controller
-    from instrument.controls import Link
+    from instrument.controls import Event, Link
     from instrument.following import Follower
     from instrument.loading import Loading
     from instrument.log import EventLog
@@ -123,6 +124,7 @@ class Housekeeping:
             if session.log:
                 session.log.events(events)
             session.controller.heard(events)
+            self._tell_rested(events)
             for event in events:
                 self._tell(event)
 
@@ -138,6 +140,11 @@ class Housekeeping:
         elif event.op == Op.FUSE:
             why = "runaway level" if event.parameter else "a number that is not finite"
             self._session.complain(f"voice {event.voice + 1} was reset at {at:.1f} s: {why}")
+        elif event.op == Op.BEHIND:
+            self._warn(
+                f"the set falls behind from {at:.1f} s on: one voice takes {event.value:.0%} of the time there is; "
+                "expect gaps, another checkpoint would be right"
+            )
         elif event.op == Op.PARTNER:
             self._weigh()
         elif event.op == Op.EVENTS_LOST:
@@ -146,6 +153,26 @@ class Housekeeping:
             self._session.complain(
                 f"the recording has {event.number} silent frames at {at:.1f} s: the disk was too slow"
             )
+
+    def _tell_rested(self, events: Sequence[Event]) -> None:
+        """Voices that nobody sent to rest: in one line."""
+        from instrument.controls import BY_ITSELF, Op
+
+        found = [event for event in events if event.op == Op.PARK and event.flags & BY_ITSELF]
+        if not found:
+            return
+        who, many = ", ".join(str(event.voice + 1) for event in found), len(found) > 1
+        at, took = found[0].at / self._session.sample_rate, found[0].value
+        self._warn(
+            f"voice{'s' * many} {who} rest{'s' * (not many)} from {at:.1f} s on: the set fell behind, "
+            f"it took {took:.0%} of the time there is; wake brings {'them' if many else 'it'} back"
+        )
+
+    def _warn(self, line: str) -> None:
+        """On the terminal and to whoever plays over OSC."""
+        self._session.complain(line)
+        if self._session.osc_server:
+            self._session.osc_server.tell_error(line)
 
     def _weigh(self) -> None:
         """Partners were taken or dropped: say so if it has become too much."""

@@ -203,9 +203,9 @@ class Loading:
         if not done:
             self._performance.unload(k)
             raise ValueError(f"{entry.path}: the loop refused it")
-        self._there[key] = _There(k, _moments(checkpoint))
         if (line := self._performance.overload) and line != overloaded:
             self._complain(line)
+        self._there[key] = _There(k, _moments(checkpoint))
 
     def _ask(self, op: int, slot: int) -> bool | None:
         """Whether the loop did it; None if it has not answered, and the slot is an orphan. Raises Stopped."""

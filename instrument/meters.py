@@ -10,6 +10,7 @@ import math
 
 from instrument.controls import Telemetry, VoiceTelemetry
 
+RESTING = 3  # phase of a voice (instrument.controls)
 FLOOR = 1e-6  # -120 dB: silence, as numbers that can be drawn
 
 
@@ -47,6 +48,7 @@ def voice(v: VoiceTelemetry) -> dict[str, float]:
         "entropy": v.entropy,
         "steer": v.steer,
         "looping": v.looping,
+        "resting": float(v.phase == RESTING),
         "checkpoint": float(v.slot),
     }
 

@@ -187,6 +187,22 @@ TRIGGERS: dict[str, Trigger] = {
             mapped=True,
             launched=True,
         ),
+        Trigger(
+            "rest",
+            _GATE,
+            "the voice fades out in 30 ms and costs nothing from then on, until it is woken",
+            voice=True,
+            mapped=True,
+            launched=True,
+        ),
+        Trigger(
+            "wake",
+            _GATE,
+            "a voice that rests begins afresh on its checkpoint, and fades in",
+            voice=True,
+            mapped=True,
+            launched=True,
+        ),
         Trigger("loop/stop", _GATE, "end the loop; the voice goes on from where it is", voice=True, mapped=True),
         Trigger("sweep", (Argument("name", "name"),), "start a sweep of the patch", mapped=True, launched=True),
         Trigger(
@@ -245,7 +261,7 @@ TRIGGERS: dict[str, Trigger] = {
         Trigger(
             "quantise",
             (Argument("now | beat | bar", "launch"),),
-            "when switches, partners, patches, reseeds, moments, recalls, sweeps, loops and LFOs begin from now on",
+            "when switches, partners, patches, reseeds, moments, recalls, sweeps, loops, LFOs, rest and wake begin",
             mapped=True,
         ),
         Trigger(
@@ -335,6 +351,7 @@ VOICE_TELEMETRY: dict[str, str] = {
     "entropy": "how uncertain its network is, bits a sample",
     "steer": "factor on the temperature that holds its `entropy`",
     "looping": "place in its loop, 0..1; -1 without one",
+    "resting": "1 while it rests, else 0",
     "checkpoint": "index in the bank",
 }
 

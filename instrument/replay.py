@@ -296,7 +296,8 @@ def _told(events: Sequence[Event], end: int) -> list[Event]:
     """Of what happened before sample ``end``, what must happen again, in an order that is the same then."""
     from instrument.controls import REFUSED, Op
 
-    told = [e for e in events if e.at < end and e.op != Op.TAP_OVERFLOW and not e.flags & REFUSED]
+    clocks = (Op.TAP_OVERFLOW, Op.BEHIND)
+    told = [e for e in events if e.at < end and e.op not in clocks and not e.flags & REFUSED]
     return sorted(told, key=lambda e: (e.at, e.op, e.voice, e.parameter))
 
 

@@ -340,6 +340,7 @@ class Session:
 
         for voice in range(self.sets.changing.sounding(self.plan.patch), self.plan.voices):
             self.link.push(Command(0, Op.PARK, voice))
+            self.controller.resting.voices.add(voice)
 
     def _raise_priority(self) -> None:
         from instrument.audio.priority import raise_priority

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from instrument.controls import Telemetry
+from instrument.meters import RESTING
 
 FLOOR_DB = -48.0
 WIDTH = 8
@@ -66,9 +67,11 @@ def decibels(amplitude: float) -> str:
 
 
 def checkpoints(t: Telemetry, names: Sequence[str]) -> str:
-    """What the voices play, each name once, with what voice 1 is doing about it."""
-    playing = [names[v.slot] if 0 <= v.slot < len(names) else "?" for v in t.voices]
-    shown = " ".join(dict.fromkeys(playing))
+    """What the voices play, each name once, with what voice 1 is doing about it; how many rest."""
+    sounding = [v for v in t.voices if v.phase != RESTING]
+    playing = [names[v.slot] if 0 <= v.slot < len(names) else "?" for v in sounding]
+    resting = len(t.voices) - len(sounding)
+    shown = " ".join(dict.fromkeys(playing)) + f" {resting} rest{'s' * (resting == 1)}" * (resting > 0)
     phase = t.voices[0].phase
     return shown + (_MARKS[phase - 1] if 1 <= phase <= len(_MARKS) else "")
 

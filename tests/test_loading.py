@@ -1,5 +1,6 @@
 """Slots that come and go on the render loop, and voices that are parked: at their sample, without a click, replayed."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from instrument.audio.slots import Slot
 from instrument.audio.table import ROOM, Rules
 from instrument.audio.timing import UNLIMITED
 from instrument.controls import REFUSED, Command, Op
+from instrument.shared import W_HORIZON, set_word
 
 REST = int(REST_S * RATE)
 
@@ -198,3 +200,29 @@ def test_how_it_is_cut_changes_nothing(cuts):
     parts, now = made(cuts)
     np.testing.assert_array_equal(whole, parts)
     assert sorted(then, key=repr) == sorted(now, key=repr)
+
+
+def longest(p, commands, first, last):
+    """The longest turn between two lines of the grid, ns, made one by one."""
+    for command in commands:
+        assert p.link.push(command)
+    p.render_to(first * p.turn)
+    times = []
+    for line in range(first, last):
+        set_word(p.link.shared.words, W_HORIZON, (line + 1) * p.turn)
+        begun = time.perf_counter_ns()
+        p._run()
+        times.append(time.perf_counter_ns() - begun)
+    return max(times)
+
+
+def test_many_voices_that_come_and_go_at_one_sample_cost_no_turn_its_time():
+    p = offline([sine(voices=8)], voices=8)
+    usual = min(longest(p, [], line, line + 5) for line in range(100, 200, 10))
+    rest, found = REST // p.turn, []
+    for line in range(300, 3300, 300):
+        p.render_to(line * p.turn)
+        leave = longest(p, [Command(line * p.turn, Op.PARK)], line + rest - 3, line + rest + 8)
+        wake = longest(p, [Command((line + 200) * p.turn, Op.WAKE)], line + 195, line + 205)
+        found.append(max(leave, wake))
+    assert min(found) < 6 * usual  # to forget all that they had said took 15 times as long

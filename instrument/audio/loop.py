@@ -30,6 +30,7 @@ from instrument.audio.parking import leave, park, wake
 from instrument.audio.partners import change_partners, listen, welcome
 from instrument.audio.pending import echo, next_at, overtake, publish, take_commands, tell
 from instrument.audio.ring import ABANDONED, ring_room, send, tap_room, tell_overflow
+from instrument.audio.shedding import rested, shed, weigh
 from instrument.audio.state import (
     EVERY,
     FADING,
@@ -53,6 +54,7 @@ from instrument.audio.state import (
 )
 from instrument.audio.steering import steer
 from instrument.audio.voices import (
+    THERE,
     destination,
     end_priming,
     forget_filters,
@@ -112,13 +114,16 @@ def run(address: int) -> bool:
             if core.offline != 0:
                 break
             store_release(core.words, W_FLOWING, 1)
+            rested(core)
             usleep(core.nap)
             continue
         began = monotonic_ns()
         n = turn(core)
         if core.first_ns == 0 and core.frames > 0:
             core.first_ns = monotonic_ns()
-        measure(core, n, monotonic_ns() - began)
+        took = monotonic_ns() - began
+        measure(core, n, took)
+        weigh(core, n, took)
         show(core)
     restore_denormals(mode)
     return core.ended != 0
@@ -153,6 +158,7 @@ def turn(core: Record) -> int:
     change_voices(core)
     turn_loops(core)
     steer(core)
+    shed(core)
     apply_later(core)
     apply_front(core)
     turn_loops(core)  # one that waited for a voice that a command has just put to rest
@@ -222,7 +228,7 @@ def take_flags(core: Record) -> None:
         stop(core, ZERO)
     if core.phase == FALLING and core.mix >= core.panic_at:
         for v in range(core.voices):
-            land(core, v, destination(core, v))
+            land(core, v, destination(core, v), THERE)
         core.phase = SILENT
 
 
@@ -240,7 +246,7 @@ def change_voices(core: Record) -> None:
             blow(core, v, -(-core.mix // core.turn) * core.turn, NOT_FINITE)
         if voice.fuse_at != NEVER:
             step_fuse(core, v)
-        if voice.parked == LEAVING and core.mix >= voice.rest_start + core.rest:
+        if voice.parked == LEAVING and core.mix >= voice.rest_start + voice.rest_length:
             leave(core, v)
 
 
@@ -249,7 +255,7 @@ def step_fuse(core: Record, v: int) -> None:
     """Faded out: reset the voice, where it was going. Faded in: all is well."""
     voice = voice_at(core.voice_memory, v)
     if voice.fuse_back == NEVER and core.mix >= voice.fuse_at + core.fuse:
-        land(core, v, destination(core, v))
+        land(core, v, destination(core, v), THERE)
         forget_filters(core, v)
         voice.fuse_back = core.mix + core.delay
     elif core.mix >= voice.fuse_back + core.fuse:
@@ -443,7 +449,7 @@ def apply_park(core: Record, c: Record, late: int) -> None:
     echo(core, core.mix, c, ZERO, late)
     for v in range(first_voice(c), last_voice(core, c) + 1):
         if c.op == _PARK:
-            park(core, v)
+            park(core, v, c.ramp if c.ramp > 0 else core.rest)
         else:
             wake(core, v)
 

@@ -64,7 +64,7 @@ def make_voices(start: Sequence[int], grown: Sequence[int], partners: Sequence[i
     voices["slot"], voices["wanted"], voices["grown"] = start, -1, grown
     voices["partner"] = partners
     voices["fuse_at"] = voices["fuse_back"] = NEVER
-    voices["rest_start"], voices["rest_from"], voices["rest_to"] = LONG_AGO, 1.0, 1.0
+    voices["rest_start"], voices["rest_from"], voices["rest_to"], voices["rest_length"] = LONG_AGO, 1.0, 1.0, 1
     voices["steer"] = 1.0
     return voices
 

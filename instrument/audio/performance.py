@@ -36,6 +36,7 @@ from instrument.audio.making import (
     make_voices,
     starting_values,
 )
+from instrument.audio.shedding import ENDURANCE_S, PATIENCE_S, PATIENCE_TURNS
 from instrument.audio.slots import Slot
 from instrument.audio.state import (
     ANCHOR,
@@ -547,6 +548,8 @@ class Performance:
             "offline": int(self._offline),
             "history": int(self._history),
             "closing": self.closing,
+            "patience": max(PATIENCE_TURNS * timing.turn, int(PATIENCE_S * rate)),
+            "endurance": int(ENDURANCE_S * rate),
             **constants(rate),
             "entropy_blend": timing.turn / (timing.turn + SMOOTHED_S * rate),
             "steer_blend": timing.turn / (STEERED_S * rate),

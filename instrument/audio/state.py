@@ -64,10 +64,14 @@ CORE = _record(
     "front_count mix_count "
     # counted
     "late commands events_lost events_untold events_from tap_lost tap_missing tap_from fuses frames next_figures "
-    "first_ns",
+    "first_ns "
+    # falling behind (instrument.audio.shedding), in samples: late turns more than others, made while the ring is low,
+    # made in the late stretch, which took spent ns; and what is too much of the first two. crowd: who plays what, as
+    # one number, and how many; turns made since somebody came or changed. hopeless: it was told
+    "behind low streak spent patience endurance crowd many since hopeless",
     "b0 b1 b2 a1 a2 s0 s1 s2 t1 t2 edge fade_from fade_to release meter_fall meter_blend fuse_blend "
     "drive_rise drive_fall drive_mean "
-    "entropy_blend steer_blend "
+    "entropy_blend steer_blend usual "
     "load left_peak right_peak left_square right_square peak_total square_total reduction "
     "hop_p50 hop_p99 hop_max factor",
 )
@@ -88,7 +92,7 @@ SLOT = _record(
 # which only what belongs to one side counts: filters, levels, the sound made so far.
 VOICE = _record(
     "deck phase slot switch_at switch_origin fade_length wanted wanted_ramp wanted_flags "
-    "fault fuse_at fuse_back fuse_reason grown parked rest_start measured pair partner",
+    "fault fuse_at fuse_back fuse_reason grown parked rest_start rest_length measured pair partner",
     "z1 z2 square peak runaway rest_from rest_to entropy steer entropy_total "
     # of a stereo voice: the filter of what differs between its sides
     "side1 side2 side3 side4 side5",

@@ -82,7 +82,8 @@ from instrument.controls import KEEP_STATE, Op
 from instrument.shared import NEVER
 
 _SWITCHED, _PRIMED, _SETTLED = np.int64(Op.SWITCHED), np.int64(Op.PRIMED), np.int64(Op.SETTLED)
-_KEEP_STATE = np.int64(KEEP_STATE)
+_KEEP_STATE, _ALL = np.int64(KEEP_STATE), np.int64(PAST)
+THERE, AWAY = np.int64(0), np.int64(1)
 _FRESH = 3  # reset mode
 
 
@@ -107,21 +108,25 @@ def generate(core: Record, n: int) -> None:
 
 
 @njit(**INNER)
-def clear_past(core: Record, v: int, d: int) -> None:
-    """Forget the sound of a deck."""
+def clear_past(core: Record, v: int, d: int, end: int, count: int) -> None:
+    """Forget the sound of a deck: ``count`` network samples before ``end``, PAST for all of it."""
     for side in range(sides(core, v)):
         row = side * core.voices + v
         past = past_of(core, row, d)
-        for i in range(PAST):
-            set_f32(past, i, np.float32(0.0))
+        for i in range(end - count, end):
+            set_f32(past, i & (PAST - 1), np.float32(0.0))
         deck = deck_at(core.deck_memory, row * 2 + d)
         deck.decoded, deck.previous, deck.step = 0.0, 0.0, 0.0
         deck.jumped, deck.speech_left = 0, 0
 
 
 @njit(**INNER)
-def land(core: Record, v: int, k: int) -> None:
-    """Put voice v on slot k at once, fresh and with no past: for a voice that nobody hears."""
+def land(core: Record, v: int, k: int, away: int) -> None:
+    """Put voice v on slot k at once, fresh and with no past: for a voice that nobody hears.
+
+    AWAY is a voice that is not mixed until its network goes on, THERE any other. Only what the resampler reaches of
+    its past is cleared then: all of it takes 10 us a deck, and many voices may come and go at one sample.
+    """
     voice = voice_at(core.voice_memory, v)
     end_loop(core, v)
     deck = deck_at(core.deck_memory, v * 2 + voice.deck)
@@ -133,9 +138,10 @@ def land(core: Record, v: int, k: int) -> None:
     call_3(slot.reset, (slot.context, v, _FRESH))
     seat(core, v, voice.deck, fitting(core, k, voice.partner), JOINED)
     seat(core, v, 1 - voice.deck, -1, ALONE)
-    clear_past(core, v, voice.deck)
-    clear_past(core, v, 1 - voice.deck)
     deck.first = network_index(core.mix + core.delay, slot.source, slot.target)
+    reach = core.delay * slot.source // slot.target + slot.taps + 2
+    clear_past(core, v, voice.deck, deck.first, reach if away else _ALL)
+    clear_past(core, v, 1 - voice.deck, ZERO, ZERO if away else _ALL)
     voice.phase = STEADY
     voice.slot = k
     voice.wanted = -1
@@ -171,7 +177,7 @@ def switch(core: Record, v: int, k: int, ramp: int, flags: int) -> None:
     """
     voice = voice_at(core.voice_memory, v)
     if core.phase == SILENT or voice.parked == PARKED or core.mix + core.delay == 0:
-        land(core, v, k)
+        land(core, v, k, THERE)
     elif voice.phase == FADING:
         voice.wanted = k if k != voice.slot else -1
         voice.wanted_ramp = ramp
@@ -206,7 +212,7 @@ def begin_switch(core: Record, v: int, k: int, ramp: int, flags: int) -> None:
     hand_dice(core, v, old, new)
     call_3(new.reset, (new.context, v, _FRESH))
     seat(core, v, 1 - voice.deck, fitting(core, k, voice.partner), WITH)
-    clear_past(core, v, 1 - voice.deck)
+    clear_past(core, v, 1 - voice.deck, ZERO, _ALL)
     b.started = network_index(front, new.source, new.target)
     b.origin = b.started - prime_length(core, a, old, new, front)
     b.primed = b.origin
@@ -439,5 +445,5 @@ def next_change(core: Record, v: int) -> int:
         rises = voice.fuse_back + core.fuse - core.mix
         n = min(n, falls if falls > 0 else rises)
     if voice.parked == LEAVING:
-        n = min(n, voice.rest_start + core.rest - core.mix)
+        n = min(n, voice.rest_start + voice.rest_length - core.mix)
     return n

@@ -27,7 +27,7 @@ LABEL, NAME, LOUD, WARM = "#9e9e9e", "bold", "bold white on #d70000", f"bold {DE
 GREEN, YELLOW, RED = "#5fd75f", "#ffd700", "#ff5f5f"
 HELD = 1.5  # seconds a peak is held
 FALL = 24.0  # dB a second, after that
-PHASES = ("", "primes", "fades")
+PHASES = ("", "primes", "fades", "rests")
 SCALE = (-48, -36, -24, -18, -12, -6, -3, 0)
 COURSE_S = 0.4  # between two points of the temperature's little curve
 
