@@ -61,6 +61,16 @@ def test_it_is_the_instruction_meant(name, part):
 
 
 @pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize(
+    ("name", "cpu", "product"),
+    [("dotprod", "apple-m1", "sdot"), ("i8mm", "apple-m2", "usdot"), ("plain", "apple-m1", "mla")],
+)
+def test_apples_processors_have_them(name, cpu, product, part):
+    """By their names alone, as numba asks LLVM for them."""
+    assert product in tiles.assembly(name, "arm64-apple-macosx", cpu, part=part)
+
+
+@pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("name", [name for name in MACHINES if name != "plain"])
 def test_a_loop_keeps_its_sums_in_registers(name, part):
     """It stores nothing, and multiplies as often as its sums are many, or a multiple of that."""

@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 import engine  # noqa: E402
 from engine.training.data import Window, prepare, window_indices  # noqa: E402
-from engine.training.recipes import build  # noqa: E402
+from engine.training.recipes import Training, build  # noqa: E402
 
 HEAD = "| checkpoint | fp32 | active | int8 | active | int8 adds | active |\n|---|---|---|---|---|---|---|"
 
@@ -36,16 +36,21 @@ def main() -> None:
 
 def bits(checkpoint: engine.Checkpoint, precision: str) -> tuple[float, float]:
     """Bits a sample over all and over active held-out samples."""
-    _, training = build(checkpoint.training["settings"])
-    sounds = [ROOT / "sounds" / name for name in checkpoint.training["sounds"]]
-    material = prepare(sounds, checkpoint.config, training)
+    held, training = heldout(checkpoint, ROOT / "sounds")
     everything, active = [], []
-    for _, group in groupby(sorted(material.windows, key=length), key=length):
+    for _, group in groupby(sorted(held, key=length), key=length):
         windows = list(group)
         losses = nats(checkpoint, windows, window_indices(windows, checkpoint.config, training), precision)
         everything.append(losses.ravel())
         active.append(losses[np.stack([window.active for window in windows])])
     return float(np.concatenate(everything).mean() / np.log(2)), float(np.concatenate(active).mean() / np.log(2))
+
+
+def heldout(checkpoint: engine.Checkpoint, sounds: Path) -> tuple[list[Window], Training]:
+    """Windows of the sounds in a folder that were held out of a checkpoint's training, and that training's settings."""
+    _, training = build(checkpoint.training["settings"])
+    found = [sounds / name for name in checkpoint.training["sounds"]]
+    return list(prepare(found, checkpoint.config, training).windows), training
 
 
 def length(window: Window) -> int:
