@@ -41,6 +41,7 @@ class Program:
     blend: int = 0  # 0: this backend blends nothing
     stereo: int = 0  # mask of the voices with a right side
     spare: int = 0  # lanes behind those of the voices, which no mask names
+    team: int = 0  # where to put the address of a team that helps (engine.cpu.team), 0 for none; 0: it takes no help
 
 
 class Generator(Protocol):

@@ -197,6 +197,7 @@ def _add_play(group: Commands) -> None:
     p.add_argument("--voices", type=_count(64), metavar="N", help="voices, 1 to 64; default: the patch's")
     p.add_argument("--backend", choices=BACKENDS, default="auto", help="auto or cpu; the others do not play yet")
     p.add_argument("--precision", metavar="NAME", help="auto, which is int8 (default), or fp32")
+    p.add_argument("--threads", type=_threads, metavar="auto|N", help="that make samples; default auto: what it needs")
     p.add_argument("--osc", metavar="HOST:PORT", help="listen for OSC here; default: the patch's")
     p.add_argument("--midi", metavar="NAME|none", help="MIDI input by name, or none; default: every input")
     p.add_argument("--block", type=_count(8192), metavar="N", help="frames a device callback; default 128")
@@ -403,6 +404,12 @@ def _count(most: int) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def _threads(text: str) -> int | None:
+    from instrument.audio.cores import core_count
+
+    return None if text == "auto" else _count(min(16, core_count()))(text)
 
 
 def _counts(most: int) -> Callable[[str], tuple[int, ...]]:

@@ -40,6 +40,7 @@ class Options:
     voices: int | None = None
     backend: str = "auto"
     precision: str | None = None
+    threads: int | None = None
     osc: str | None = None
     midi: str | None = None
     block: int | None = None

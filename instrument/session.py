@@ -124,6 +124,7 @@ class Session:
         from instrument import bank
         from instrument.audio.outputs import make_clock
         from instrument.audio.performance import Performance
+        from instrument.audio.priority import raise_priority
 
         p = self.plan
         slots = bank.make_slots(p.checkpoints, p.names, p.backend, p.precision, p.voices, p.stereo)
@@ -142,6 +143,8 @@ class Session:
             history=p.patch.history,
             joining=room_for(p.checkpoints[-1]) if p.follows else 0,
             coming=p.coming,
+            threads=p.options.threads,
+            raised=raise_priority,
         )
         self._closers.callback(self.performance.close)
         make_clock(self.link, p.block)  # the kernels that read the ring too, before there is anything in it
@@ -493,15 +496,12 @@ class Session:
 
     def figures(self) -> dict[str, Any]:
         """The report."""
-        from instrument.audio.headroom import THREADS
-
         first = self.performance.first_sample_time
         voice = self.link.telemetry().voices[0]
         return report.assemble(
             {
                 "backend": self.plan.backend,
                 "precision": self.plan.precision,
-                "threads": THREADS,
                 "priority": f"{self.priority}{', processors kept awake' * self.awake}",
                 "checkpoint": self.controller.table.name(voice.slot),
                 "first_sample_s": (first - report.process_start()) if first else 0.0,

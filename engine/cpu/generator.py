@@ -27,6 +27,7 @@ from engine.cpu.packing import (
     T_H,
     T_IN,
     T_OUT,
+    TEAM,
     TIER_STRIDE,
     TIER_WORDS,
     TOKENS,
@@ -90,6 +91,7 @@ class CpuGenerator:
             hop.address_of(hop.blend),
             sum(side << v for v, side in enumerate(self.stereo)),
             self._spare,
+            packed.context + TEAM * 8,
         )
 
     def generate(

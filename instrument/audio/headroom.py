@@ -17,8 +17,6 @@ from instrument.parameters import MAX_VOICES
 if TYPE_CHECKING:
     from instrument.audio.slots import Slot
 
-THREADS = 1  # that make the samples of a network
-
 
 @dataclass(frozen=True)
 class Cost:
@@ -101,13 +99,13 @@ class Holding:
         return f"{self.voices} voice{'s' * (self.voices > 1)} of {self.name}{beside}"
 
 
-def hold(name: str, precision: str, cost: Cost, sample_rate: int, partners: int = 0) -> Holding:
+def hold(name: str, precision: str, cost: Cost, sample_rate: int, threads: int = 1, partners: int = 0) -> Holding:
     """How what costs so much can be played in a session of ``sample_rate`` Hz."""
     sample = 1e6 / sample_rate
     rest = SHARE * sample - cost.alone
     fit = int(1.0 + min(rest / max(cost.each, 1e-9), MAX_VOICES)) if rest >= 0 else 0
     share = max(cost.together / sample, 1e-6)
-    return Holding(name, precision, THREADS, cost.voices, 1 / share, 1 - share, min(fit, MAX_VOICES), partners)
+    return Holding(name, precision, threads, cost.voices, 1 / share, 1 - share, min(fit, MAX_VOICES), partners)
 
 
 def spread(costs: Mapping[int, Cost], slots: Sequence[int]) -> Cost | None:
@@ -122,9 +120,9 @@ def spread(costs: Mapping[int, Cost], slots: Sequence[int]) -> Cost | None:
     return Cost(total / len(slots), total, len(slots))
 
 
-def holdings(costs: Mapping[int, Cost], slots: Mapping[int, Slot], sample_rate: int) -> list[Holding]:
+def holdings(costs: Mapping[int, Cost], slots: Mapping[int, Slot], sample_rate: int, threads: int = 1) -> list[Holding]:
     """How each network that was measured can be played by all voices."""
-    return [hold(slots[k].name, slots[k].precision, cost, sample_rate) for k, cost in costs.items()]
+    return [hold(slots[k].name, slots[k].precision, cost, sample_rate, threads) for k, cost in costs.items()]
 
 
 def held(
@@ -133,6 +131,7 @@ def held(
     voices: Sequence[int],
     partners: Sequence[int],
     sample_rate: int,
+    threads: int = 1,
 ) -> Holding | None:
     """What the set must hold: all voices on the dearest network, or as they are where that is more; None if not known.
 
@@ -147,7 +146,7 @@ def held(
     name, cost = max(crowds, key=lambda crowd: crowd[1].together)
     beside = sum(taken)
     cost = replace(cost, alone=cost.alone + beside / len(voices), together=cost.together + beside)
-    return hold(name, next(iter(slots.values())).precision, cost, sample_rate, len(taken))
+    return hold(name, next(iter(slots.values())).precision, cost, sample_rate, threads, len(taken))
 
 
 def report_of(whole: Holding | None, each: Sequence[Holding]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ it playing for ever, a watch ends it.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,12 +20,14 @@ from numpy.typing import NDArray
 
 from engine.config import ModelConfig, sound_differs
 from instrument.audio import loop
+from instrument.audio.cores import choose, core_count
 from instrument.audio.dsp import (
     lookahead,
     make_resampler,
     network_index,
 )
 from instrument.audio.headroom import Holding, held, holdings, report_of
+from instrument.audio.helpers import Helpers
 from instrument.audio.making import (
     CLOSING_S,
     constants,
@@ -148,6 +151,8 @@ class Performance:
         joining: how many slots may join a history later, see :meth:`add`.
         partners: bank index of each voice's partner at sample 0, -1 for none.
         coming: networks of other patches of the set, which may be loaded later, see :meth:`load`.
+        threads: that make samples; None is as few as will do, by measurement. Samples do not depend on it.
+        raised: runs first on every helping thread.
 
     Raises:
         ValueError: naming the argument that is wrong.
@@ -172,6 +177,8 @@ class Performance:
         partners: Sequence[int] | None = None,
         coming: Sequence[Configured] = (),
         channels: int = 2,
+        threads: int | None = 1,
+        raised: Callable[[], object] | None = None,
     ) -> None:
         start = [0] * voices if start is None else start
         _check(slots, voices, start, sample_rate, ring_frames, block, channels)
@@ -185,8 +192,10 @@ class Performance:
         self._seed, room = seed, len(slots) + joining if history else max(ROOM, len(slots) + joining)
         for slot in slots:
             slot.prepare(sample_rate, self._turn)
-        self._timing = self._make_timing(slots, networks, timing)
-        alone = [] if timing else [measure_playing(slot, 1) for slot in slots]
+        self._helpers = Helpers(1)
+        self._timing = self._make_timing(slots, networks, timing, threads, raised)
+        with self._helpers.played():
+            alone = [] if timing else [measure_playing(slot, 1) for slot in slots]
         for slot in slots:
             slot.begin(seed)
         self.table = Table(slots, self._timing, room)
@@ -238,14 +247,19 @@ class Performance:
     @property
     def holdings(self) -> list[Holding]:
         """How each network can be played here by all voices; none in a replay, which measures nothing."""
-        return holdings(self.table.measured(self.voices), self.table.slots, self.sample_rate)
+        return holdings(self.table.measured(self.voices), self.table.slots, self.sample_rate, self.threads)
 
     @property
     def held(self) -> Holding | None:
         """What the set as it is now must hold. Any control thread."""
         slots = [int(slot) for slot in self._memory["voice_memory"]["slot"][: self.voices]]
         costs = self.table.measured(self.voices)
-        return held(costs, self.table.slots, slots, self.partners, self.sample_rate)
+        return held(costs, self.table.slots, slots, self.partners, self.sample_rate, self.threads)
+
+    @property
+    def threads(self) -> int:
+        """How many make samples."""
+        return self._helpers.threads
 
     @property
     def overload(self) -> str:
@@ -307,6 +321,7 @@ class Performance:
             raise ValueError(f"{slot.name}: made otherwise than {last.name}: cannot join it")
         slot.prepare(self.sample_rate, self._turn)
         slot.begin(self._seed)
+        slot.have_help(self._helpers.address)
         self.table.describe(count, slot)
         self._bank, self._joining = count + 1, self._joining - 1
         return count + 1
@@ -341,6 +356,7 @@ class Performance:
             rules = self.table.rules(k, slot, measure(slot, self.voices), self.partners, **session)
             self.table.alone[k] = measure_playing(slot, 1)
         slot.begin(self._seed)
+        slot.have_help(self._helpers.address)  # not while it was measured: a team has one player
         self.table.put(k, slot, rules)
         return k, rules
 
@@ -354,7 +370,10 @@ class Performance:
         return sound_differs(ours.config, theirs.config) if ours and theirs else ""
 
     def unload(self, k: int) -> None:
-        """Free what was at place ``k``; only once the loop has told of its DROP."""
+        """Free what was at place ``k``; only once the loop has told of its DROP. A helper may still be at it."""
+        context = self.table.slots[k].program.context
+        while self._helpers.working_on(context):
+            time.sleep(0.001)
         self.table.clear(k)
 
     @property
@@ -402,6 +421,7 @@ class Performance:
                 set_word(self.link.shared.words, W_STOP, 2)
                 self.wait()
         self._closing.set()
+        self._helpers.close()
 
     def turns(self) -> NDArray[np.int64]:
         """How many turns took how long so far, by :func:`instrument.audio.loop.bucket`; (TIMES,)."""
@@ -433,18 +453,22 @@ class Performance:
             "peak": t.peak_total,
             "rms": t.rms_total,
             "entropy": self._mean_entropy(),
+            "threads": self.threads,
+            "slices_lost": self._helpers.lost,
             "holding": report_of(self.held, self.holdings),
         }
 
     # --- how it is made
 
     def _main(self, on_thread: Callable[[], None] | None) -> None:
+        self._helpers.make_room()
         try:
             if on_thread is not None:
                 on_thread()
         except Exception as error:  # priority is a favour; the sound goes on without it
             self.fault = f"render thread: {error}"
         self._run()
+        self._helpers.stop()
 
     def _watch(self) -> None:
         """End the loop if the main thread has gone without closing us."""
@@ -464,7 +488,12 @@ class Performance:
         loop.refresh(self._core.ctypes.data)
 
     def _make_timing(
-        self, slots: Sequence[Slot], networks: Sequence[Configured], known: Mapping[str, Any] | None
+        self,
+        slots: Sequence[Slot],
+        networks: Sequence[Configured],
+        known: Mapping[str, Any] | None,
+        threads: int | None,
+        raised: Callable[[], object] | None,
     ) -> Timing:
         ahead, delay = lookahead(self.sample_rate), delay_of(networks, self.sample_rate)
         if known is not None:
@@ -476,6 +505,8 @@ class Performance:
                 raise ValueError("timing: made for another bank or session rate")
             return timing
         costs = [measure(slot, self.voices) for slot in slots]
+        if not self._offline and threads != 1:
+            costs = self._have_help(slots, costs, threads, raised)
         made = make_timing(
             with_partners(costs, self._partners, dict(enumerate(costs))),
             [slot.config.sample_rate for slot in slots],
@@ -487,6 +518,32 @@ class Performance:
             ahead=ahead,
         )
         return replace(made, cost_us=tuple(costs))
+
+    def _have_help(
+        self,
+        slots: Sequence[Slot],
+        costs: list[tuple[float, float]],
+        threads: int | None,
+        raised: Callable[[], object] | None,
+    ) -> list[tuple[float, float]]:
+        """Find helpers, ``threads`` in all or as many as are worth it; what the slots cost with them."""
+        found: dict[int, list[tuple[float, float]]] = {1: costs}
+
+        def cost_with(count: int) -> float:
+            self._helpers.close()
+            self._helpers = Helpers(count, raised)
+            self._helpers.start()
+            for slot in slots:
+                slot.have_help(self._helpers.address)
+            with self._helpers.played():
+                found[count] = [measure(slot, self.voices) for slot in slots]
+            return max(playing for playing, _ in found[count])
+
+        dearest = max(playing for playing, _ in costs)
+        best = threads or choose(1e6 / self.sample_rate, dearest, cost_with, core_count())
+        if best != self._helpers.threads:
+            cost_with(best)
+        return found[best]
 
     def _make_memory(
         self, start: Sequence[int], parameters: Sequence[Sequence[float]] | None

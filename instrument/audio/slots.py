@@ -130,6 +130,11 @@ class Slot:
         record.blend, record.blends = p.blend if p.spare >= 2 * p.voices else 0, self.blends.ctypes.data
         record.settling = np.exp(-1.0 / (SETTLING_S * self.config.sample_rate))
 
+    def have_help(self, team: int) -> None:
+        """From the next sample on, of a team at that address, 0 for none; before it plays, or when it does not."""
+        if self.program.team:
+            _view(self.program.team, 1)[0] = team
+
     def header(self, lane: int) -> NDArray[np.int64]:
         """The first eight words of a lane's state, in place."""
         return _view(self.program.state + lane * self.program.state_bytes, 8)
