@@ -88,12 +88,11 @@ class Helpers:
                 thread.join()
 
     def _run(self, k: int) -> None:
-        with contextlib.suppress(OSError, AttributeError, ValueError):  # a favour, as on the player's thread
-            if self._cores:
-                os.sched_setaffinity(0, {self._cores[k]})
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):  # a favour, as on the player's thread
             if self._raised:
                 self._raised()
+            if self._cores:
+                os.sched_setaffinity(0, {self._cores[k]})
         stand_by(self.address, k, NAP_US)
 
 

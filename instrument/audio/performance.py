@@ -461,10 +461,10 @@ class Performance:
     # --- how it is made
 
     def _main(self, on_thread: Callable[[], None] | None) -> None:
-        self._helpers.make_room()
         try:
             if on_thread is not None:
                 on_thread()
+            self._helpers.make_room()  # after its priority, which depends on how many processors there are
         except Exception as error:  # priority is a favour; the sound goes on without it
             self.fault = f"render thread: {error}"
         self._run()
