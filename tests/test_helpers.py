@@ -53,7 +53,7 @@ def test_no_two_helpers_on_one_core(monkeypatch):
 
 def test_nobody_needs_no_memory():
     helpers = Helpers(1)
-    assert (helpers.address, helpers.lost, helpers.working_on(1)) == (0, 0, False)
+    assert (helpers.address, helpers.helped, helpers.lost, helpers.working_on(1)) == (0, 0, 0, False)
     helpers.close()
 
 

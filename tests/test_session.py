@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +24,7 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 
 from engine.checkpoint import save
 from instrument import log, plan, replay, report
+from instrument.audio.cores import core_count
 from instrument.controls import KEEP_STATE, Event, Op, VoiceTelemetry
 from instrument.housekeeping import Housekeeping
 from instrument.keeping import Claim
@@ -149,6 +150,24 @@ def test_every_panic_is_silence_and_a_replay_agrees(patch: Path, tmp_path: Path)
 def there(voice: VoiceTelemetry, program: int) -> bool:
     """Whether a voice has arrived at a program of the bank."""
     return (voice.slot, voice.phase) == (program, 0)
+
+
+@pytest.mark.skipif(core_count() < 2, reason="one core: nobody can help")
+def test_two_threads_beside_programs_that_want_their_cores_replay_on_one(tmp_path: Path) -> None:
+    """The system puts helpers aside in the middle of their work, again and again; the samples do not know."""
+    bank = {"target": str(ROOT / "checkpoints" / "tabla.safetensors"), "voices": 4, "threads": 2, "osc": None}
+    with ExitStack() as hogs:
+        for _ in range(3):
+            hog = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+            hogs.callback(hog.wait)
+            hogs.callback(hog.kill)
+        session = Session(plan.make(replace(options(Path(), tmp_path, seconds=4.0), **bank)), print, print)
+        play_out(session)
+    told = json.loads((tmp_path / "set.json").read_text())
+    assert told["threads"] == 2
+    assert told["slices_helped"] > 1000
+    replay.run(tmp_path / "set.jsonl", tmp_path / "again.wav")
+    assert (tmp_path / "again.wav").read_bytes() == (tmp_path / "set.wav").read_bytes()
 
 
 @pytest.mark.parametrize("switch", ["prime", "keep"])

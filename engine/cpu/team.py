@@ -65,7 +65,8 @@ JOB_WORDS = 48
 MOST_MATRICES, MOST_HELPERS = 16, 15
 SOURCE_ROOM, RESULT_ROOM = 1 << 16, 1 << 19  # bytes for the inputs and the results of a job: more is not shared
 LISTS = FIRST_JOB + JOBS * JOB_WORDS  # then addresses for each helper: of each lane's input, and of its product
-LIST_WORDS = 4 * MOST_LANES
+HELPED = 4 * MOST_LANES  # slices that this helper has made so far
+LIST_WORDS = HELPED + 8
 _MANY = 1 << 20
 _MOST_SLICES = 64
 
@@ -99,6 +100,11 @@ class Team:
     def lost(self) -> int:
         """How often a helper's slices were taken from it so far."""
         return int(self._words[LOST])
+
+    @property
+    def helped(self) -> int:
+        """Slices that helpers have made so far."""
+        return int(self._words[LISTS + HELPED :: LIST_WORDS].sum())
 
     def stop(self) -> None:
         """:func:`assist` returns soon, here and from now on."""
@@ -358,3 +364,4 @@ def help_with(team, helper, job, slice_):
         a[i], y[i] = words[SOURCES] + i * size, words[RESULTS] + (place * n + i) * rows * 4
     part(ctx, d, slice_begin(ctx, d, slices, slice_), slice_begin(ctx, d, slices, slice_ + 1), n, sources, outs)
     fetch_add(job + (DONE + place) * 8, 1)
+    i64(sources, LIST_WORDS)[HELPED] += 1

@@ -47,6 +47,11 @@ class Helpers:
         return self._team.address if self._team else 0
 
     @property
+    def helped(self) -> int:
+        """Slices of products that helpers made."""
+        return self._team.helped if self._team else 0
+
+    @property
     def lost(self) -> int:
         """How often what a helper had begun was made by the player instead."""
         return self._team.lost if self._team else 0

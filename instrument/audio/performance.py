@@ -454,6 +454,7 @@ class Performance:
             "rms": t.rms_total,
             "entropy": self._mean_entropy(),
             "threads": self.threads,
+            "slices_helped": self._helpers.helped,
             "slices_lost": self._helpers.lost,
             "holding": report_of(self.held, self.holdings),
         }
