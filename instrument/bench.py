@@ -18,6 +18,7 @@ from typing import Any
 from engine import seeded
 from engine.training import recipes
 from instrument import bench_subjects, bench_table, compiling
+from instrument.audio import cores
 from instrument.bench_measure import Hops, Speed, measure, steadiness
 from instrument.bench_subjects import NETWORK, Subject
 
@@ -38,12 +39,14 @@ class Asked:
         seconds: of measuring for each figure; steadiness takes three times as long.
         dims: of the networks of random weights.
         voices: how many at once.
+        threads: by how many the sizes' int8 networks and eight voices are made; by one alone in any case.
         only: sections.
     """
 
     seconds: float = 1.0
     dims: tuple[int, ...] = DIMS
     voices: tuple[int, ...] = VOICES
+    threads: tuple[int, ...] = field(default_factory=lambda: (1, 2)[: cores.core_count()])
     only: tuple[str, ...] = SECTIONS
 
 
@@ -60,8 +63,8 @@ class Result:
     @property
     def int8_to_peer(self) -> float | None:
         """How many times the samples of samplernn-pytorch's step dense int8 makes at dim 256."""
-        wanted = (f"seeded-{PEER_DIM}", NETWORK, "dense", "int8", "sizes")
-        found = {(s.name, s.kind, s.weights, s.precision, s.section): s.to_peer for s in self.speeds}
+        wanted = (f"seeded-{PEER_DIM}", NETWORK, "dense", "int8", 1, "sizes")
+        found = {(s.name, s.kind, s.weights, s.precision, s.threads, s.section): s.to_peer for s in self.speeds}
         return found.get(wanted)
 
     def to_json(self) -> dict[str, Any]:
@@ -90,7 +93,8 @@ def collect(asked: Asked, say: Callable[[str], None]) -> Result:
     """Measure everything asked for, saying each line of the table as soon as it is known."""
     with compiling.shown(say):
         _warm()
-    peers, note = _peers()
+    peers, missing = _peers()
+    note = "; ".join(filter(None, (missing, _one_core())))
     result = Result(asked, machine(), note=note)
     for section in SECTIONS:
         if section in asked.only:
@@ -124,10 +128,10 @@ def groups(section: str, asked: Asked, peers: bool) -> Iterator[Callable[[], lis
         yield bench_subjects.shipped
     elif section == "sizes":
         for dim in asked.dims:
-            yield partial(_size, dim, peers)
+            yield partial(_size, dim, asked.threads, peers)
     elif section == "voices":
         for dim, left in [*((dim, seeded.DENSE) for dim in asked.dims), *pruned]:
-            yield partial(bench_subjects.choirs, dim, asked.voices, left)
+            yield partial(bench_subjects.choirs, dim, asked.voices, left, asked.threads)
     elif section == "recipes":
         for name in recipes.names():
             yield partial(bench_subjects.recipe, name)
@@ -136,8 +140,8 @@ def groups(section: str, asked: Asked, peers: bool) -> Iterator[Callable[[], lis
             yield partial(bench_subjects.choirs, dim, (1,), left)
 
 
-def _size(dim: int, peers: bool) -> list[Subject]:
-    return [*bench_subjects.size(dim), *(bench_subjects.loops(dim) if peers else [])]
+def _size(dim: int, threads: tuple[int, ...], peers: bool) -> list[Subject]:
+    return [*bench_subjects.size(dim, threads), *(bench_subjects.loops(dim) if peers else [])]
 
 
 def _peers() -> tuple[bool, str]:
@@ -149,10 +153,15 @@ def _peers() -> tuple[bool, str]:
     return True, ""
 
 
+def _one_core() -> str:
+    return "" if cores.core_count() > 1 else "no figures of several threads: there is one core here"
+
+
 def _warm() -> None:
     """Compile every kernel there is: one serves all networks."""
-    for subject in bench_subjects.pair(bench_subjects.poster(16), "int8"):
-        subject.make(subject.hop)
+    for subject in bench_subjects.crew(bench_subjects.poster(16), (2,)):
+        with subject.around():
+            subject.make(subject.hop)
 
 
 def machine() -> dict[str, Any]:

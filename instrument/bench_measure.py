@@ -1,7 +1,8 @@
 """How fast things make samples, and how steadily: medians of turns taken in rotation, and every hop of a long run.
 
 What one thread makes is measured in that thread's own processor time, so that other programs cost it their share of the
-caches, not of the core; what several make, by the wall clock. Main thread.
+caches, not of the core; what several make, by the wall clock. How they compare is told by the wall clock of both. Main
+thread.
 """
 
 from __future__ import annotations
@@ -33,9 +34,11 @@ class Speed:
         us: microseconds for one sample of all voices.
         realtime: seconds of sound in a second.
         slowest, fastest: quartiles of samples_per_s.
+        us_by_wall: ``us`` by the wall clock.
         to_products: times the time of the network's own matrix products alone; None where they were not measured.
         to_one: times the time of one voice of it.
-        to_peer: times the samples of samplernn-pytorch's step at that size.
+        to_one_thread: times the samples that one thread makes, by the wall clock; None for one thread.
+        to_peer: times the samples of samplernn-pytorch's step at that size, one thread each.
     """
 
     section: str
@@ -51,8 +54,10 @@ class Speed:
     realtime: float
     slowest: float
     fastest: float
+    us_by_wall: float
     to_products: float | None = None
     to_one: float | None = None
+    to_one_thread: float | None = None
     to_peer: float | None = None
 
 
@@ -82,7 +87,7 @@ class Hops:
 def measure(subjects: Sequence[Subject], seconds: float, section: str = "") -> list[Speed]:
     """Every subject ``TURNS`` turns in rotation, each as long as makes ``seconds`` together, or one hop."""
     counts = [_samples_in(subject, seconds / TURNS) for subject in subjects]
-    times: list[list[float]] = [[] for _ in subjects]
+    times: list[list[tuple[float, float]]] = [[] for _ in subjects]
     for _ in range(TURNS):
         for subject, count, taken in zip(subjects, counts, times, strict=True):
             taken.append(_time(subject, count))
@@ -94,37 +99,46 @@ def _samples_in(subject: Subject, seconds: float) -> int:
     """How many samples take about ``seconds``, in whole hops: what is due once a hop is in each turn alike."""
     n = subject.hop
     subject.make(n)
-    while (took := _time(subject, n)) < min(_LONG_ENOUGH, seconds):
+    while (took := _time(subject, n)[0]) < min(_LONG_ENOUGH, seconds):
         n *= 4
     return subject.hop * max(1, int(n * seconds / took) // subject.hop)
 
 
-def _time(subject: Subject, count: int) -> float:
+def _time(subject: Subject, count: int) -> tuple[float, float]:
+    """Seconds that so many samples take: by the clock of so many threads, and by the wall."""
     now = _clock(subject.threads)[1]
-    start = now()
-    subject.make(count)
-    return now() - start
+    with subject.around():
+        wall, start = _wall(), now()
+        subject.make(count)
+        return now() - start, _wall() - wall
+
+
+_wall = time.perf_counter
 
 
 def _clock(threads: int) -> tuple[str, Callable[[], float]]:
     """The processor time of one thread counts what it alone did; by the wall clock where that is too coarse."""
     if threads > 1 or sys.platform == "win32":
-        return "wall", time.perf_counter
+        return "wall", _wall
     return "thread", time.thread_time
 
 
-def _speed(section: str, subject: Subject, count: int, times: list[float]) -> Speed:
-    s, rates = subject, statistics.quantiles([count / t for t in times], n=4)
+def _speed(section: str, subject: Subject, count: int, times: list[tuple[float, float]]) -> Speed:
+    s, rates = subject, statistics.quantiles([count / own for own, _ in times], n=4)
+    wall = 1e6 / count * statistics.median(wall for _, wall in times)
     shape = (s.name, s.kind, s.weights, s.precision, s.voices, s.threads, _clock(s.threads)[0])
-    return Speed(section, *shape, rates[1], 1e6 / rates[1], rates[1] / s.rate, rates[0], rates[2])
+    return Speed(section, *shape, rates[1], 1e6 / rates[1], rates[1] / s.rate, rates[0], rates[2], wall)
 
 
 def _compared(speed: Speed, others: Sequence[Speed]) -> Speed:
-    """``speed`` beside its own products, its one voice and samplernn-pytorch, where they were measured with it."""
+    """``speed`` beside its products, one voice, one thread and samplernn-pytorch, where they were measured with it."""
     if speed.kind != NETWORK:
         return speed
-    same = (speed.name, speed.weights, speed.precision, speed.threads)
-    own = [o for o in others if (o.name, o.weights, o.precision, o.threads) == same]
+    same = (speed.name, speed.weights, speed.precision)
+    own = [o for o in others if (o.name, o.weights, o.precision) == same and o.threads == 1]
+    if speed.threads > 1:
+        alone = [o.us_by_wall / speed.us_by_wall for o in own if (o.kind, o.voices) == (NETWORK, speed.voices)]
+        return replace(speed, to_one_thread=_first(alone))
     products = [speed.us / other.us for other in own if other.kind == PRODUCTS]
     one = [speed.us / other.us for other in own if other.kind == NETWORK and other.voices == 1 < speed.voices]
     peer = [other.us / speed.us for other in others if (other.name, other.kind) == (speed.name, PEER)]
@@ -136,8 +150,9 @@ def _first(ratios: list[float]) -> float | None:
 
 
 def steadiness(subject: Subject, seconds: float) -> Hops:
-    """Every hop of a run of about ``seconds``."""
-    one = statistics.median(_time(subject, subject.hop) for _ in range(50))
+    """Every hop of a run of about ``seconds``, made by one thread."""
+    assert subject.threads == 1
+    one = statistics.median(_time(subject, subject.hop)[0] for _ in range(50))
     n = max(50, round(seconds / max(one, 1e-6)))
     wall, own = np.zeros(n), np.zeros(n)  # written to once, so that the loop brings no page in
     wall.fill(0.0)

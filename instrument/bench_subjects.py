@@ -6,7 +6,8 @@ megabytes. This module holds no tensors of torch's; samplernn-pytorch's step liv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 PRECISIONS = ("int8", "fp32")
 SHARES: tuple[seeded.Shares, ...] = ((0.2, 0.3, 1.0), (0.1, 0.1, 1.0), (0.1, 0.08, 0.5), (0.08, 0.05, 0.3))
 NETWORK, PRODUCTS, PEER, LEANER = "network", "products", "samplernn-pytorch", "leaner loop"
+CHOIR = 8  # voices that several threads make too
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Subject:
         weights: ``dense``, or the blocks left of tiers, sample level and output, in per cent: ``20/30/100``.
         voices: that it makes at once.
         threads: that make them.
+        around: what holds while ``make`` is timed; entering and leaving it is not.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Subject:
     weights: str = "dense"
     voices: int = 1
     threads: int = 1
+    around: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
 def shipped_checkpoints() -> list[Path]:
@@ -67,12 +71,15 @@ def shipped(precisions: Iterable[str] = PRECISIONS) -> list[Subject]:
     return [pair(checkpoint, precision)[0] for checkpoint in loaded for precision in precisions]
 
 
-def size(dim: int, shares: Iterable[seeded.Shares] = SHARES) -> list[Subject]:
-    """The poster's architecture, (8, 16), at ``dim``: whole at every precision, and int8 with blocks taken away."""
-    checkpoint = poster(dim)
-    subjects = [subject for precision in PRECISIONS for subject in pair(checkpoint, precision)]
+def size(dim: int, threads: Iterable[int] = (1,), shares: Iterable[seeded.Shares] = SHARES) -> list[Subject]:
+    """The poster's architecture, (8, 16), at ``dim``: whole at every precision, and int8 with blocks taken away.
+
+    ``threads``: that make the samples of int8, besides one alone.
+    """
+    checkpoint, counts = poster(dim), list(threads)
+    subjects = [*crew(checkpoint, counts), *pair(checkpoint, "fp32")]
     for left in shares:
-        subjects += [replace(one, weights=named(left)) for one in pair(seeded.pruned(checkpoint, left), "int8")]
+        subjects += [replace(one, weights=named(left)) for one in crew(seeded.pruned(checkpoint, left), counts)]
     return subjects
 
 
@@ -81,13 +88,17 @@ def poster(dim: int, left: seeded.Shares = seeded.DENSE) -> Checkpoint:
     return seeded.network(ModelConfig(dim=dim), f"seeded-{dim}", left)
 
 
-def choirs(dim: int, voices: Iterable[int], left: seeded.Shares = seeded.DENSE) -> list[Subject]:
-    """So many voices of one network, int8."""
+def choirs(
+    dim: int, voices: Iterable[int], left: seeded.Shares = seeded.DENSE, threads: Iterable[int] = (1,)
+) -> list[Subject]:
+    """So many voices of one network, int8; ``CHOIR`` of them by so many ``threads`` too."""
     counts = list(voices)
     checkpoint = poster(dim, left)
     generator = _generator(checkpoint, "int8", max(counts))
-    one = _subject(checkpoint, "int8", _player(generator, 1))
-    return [replace(one, make=_player(generator, n), voices=n, weights=named(left)) for n in counts]
+    one = replace(_subject(checkpoint, "int8", _player(generator, 1)), weights=named(left))
+    alone = [replace(one, make=_player(generator, n), voices=n) for n in counts]
+    several = [n for n in threads if n > 1]
+    return alone + [_helped(choir, generator, n) for choir in alone if choir.voices == CHOIR for n in several]
 
 
 def recipe(name: str) -> list[Subject]:
@@ -99,11 +110,14 @@ def recipe(name: str) -> list[Subject]:
 
 def pair(checkpoint: Checkpoint, precision: str) -> tuple[Subject, Subject]:
     """One voice of ``checkpoint``, and its matrix products alone, which its whole step cannot beat."""
-    from engine.cpu import roof
+    return _pair(checkpoint, _generator(checkpoint, precision, 1))
 
-    generator = _generator(checkpoint, precision, 1)
-    network = _subject(checkpoint, precision, _player(generator, 1))
-    return network, replace(network, kind=PRODUCTS, make=lambda n: roof.matvecs(generator.context, n))
+
+def crew(checkpoint: Checkpoint, threads: Iterable[int]) -> list[Subject]:
+    """The same at int8, the voice by several ``threads`` too."""
+    generator = _generator(checkpoint, "int8", 1)
+    network, products = _pair(checkpoint, generator)
+    return [network, *(_helped(network, generator, n) for n in threads if n > 1), products]
 
 
 def loops(dim: int) -> list[Subject]:
@@ -121,6 +135,31 @@ def loops(dim: int) -> list[Subject]:
 def named(left: seeded.Shares) -> str:
     """``dense``, or the shares in per cent."""
     return "dense" if left == seeded.DENSE else "/".join(f"{100 * share:.0f}" for share in left)
+
+
+def _pair(checkpoint: Checkpoint, generator: CpuGenerator) -> tuple[Subject, Subject]:
+    from engine.cpu import roof
+
+    network = _subject(checkpoint, generator.precision, _player(generator, 1))
+    return network, replace(network, kind=PRODUCTS, make=lambda n: roof.matvecs(generator.context, n))
+
+
+def _helped(alone: Subject, generator: CpuGenerator, threads: int) -> Subject:
+    """The same by several threads, which are there only while it is measured: they would be in the way of others."""
+    from instrument.audio.helpers import Helpers
+
+    @contextmanager
+    def around() -> Iterator[None]:
+        with closing(Helpers(threads)) as helpers:
+            helpers.start()
+            with helpers.played():
+                generator.have_help(helpers.address)
+                try:
+                    yield
+                finally:
+                    generator.have_help(0)
+
+    return replace(alone, make=_player(generator, alone.voices), threads=threads, around=around)
 
 
 def _generator(checkpoint: Checkpoint, precision: str, voices: int) -> CpuGenerator:

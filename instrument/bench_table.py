@@ -24,6 +24,7 @@ _SPEED: dict[str, tuple[int, Callable[[Speed], str]]] = {
     "x real time": (11, lambda s: _three(s.realtime)),
     "/ products": (10, lambda s: _three(s.to_products)),
     "/ one voice": (11, lambda s: _three(s.to_one)),
+    "x one thread": (12, lambda s: _three(s.to_one_thread)),
     "x samplernn-pytorch": (19, lambda s: _three(s.to_peer)),
 }
 _HOPS: dict[str, tuple[int, Callable[[Hops], str]]] = {
@@ -38,8 +39,8 @@ _HOPS: dict[str, tuple[int, Callable[[Hops], str]]] = {
 _ALIKE = ("network", "weights", "made by", "us a sample", "(quartiles)", "x real time", "/ products")
 _SHOWN = {
     "bank": _ALIKE[:-1],
-    "sizes": (*_ALIKE, "x samplernn-pytorch"),
-    "voices": (*_ALIKE[:3], "voices", *_ALIKE[3:-1], "/ one voice"),
+    "sizes": (*_ALIKE, "x one thread", "x samplernn-pytorch"),
+    "voices": (*_ALIKE[:3], "voices", *_ALIKE[3:-1], "/ one voice", "x one thread"),
     "recipes": _ALIKE,
     "steadiness": tuple(_HOPS),
 }

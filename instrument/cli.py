@@ -342,6 +342,7 @@ def _add_bench(group: Commands) -> None:
     p.add_argument("--only", type=_sections, metavar="A,B", help="of bank, sizes, voices, recipes, steadiness")
     p.add_argument("--dims", type=_counts(4096), metavar="N,N", help="default 256,384,512,768,1024")
     p.add_argument("--voices", type=_counts(64), metavar="N,N", help="at once; default 1,2,4,8,16")
+    p.add_argument("--threads", type=_crews, metavar="N,N", help="that make them, besides one; default 2 where it can")
 
 
 def _add_wires(group: Commands) -> None:
@@ -407,9 +408,17 @@ def _count(most: int) -> Callable[[str], int]:
 
 
 def _threads(text: str) -> int | None:
+    return None if text == "auto" else _count(_most_threads())(text)
+
+
+def _crews(text: str) -> tuple[int, ...]:
+    return _counts(_most_threads())(text)
+
+
+def _most_threads() -> int:
     from instrument.audio.cores import core_count
 
-    return None if text == "auto" else _count(min(16, core_count()))(text)
+    return min(16, core_count())
 
 
 def _counts(most: int) -> Callable[[str], tuple[int, ...]]:

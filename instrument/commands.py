@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -188,8 +189,8 @@ def _playable(args: argparse.Namespace) -> None:
 def bench(args: argparse.Namespace) -> None:
     from instrument import bench
 
-    asked = {name: getattr(args, name) for name in ("seconds", "dims", "voices", "only") if getattr(args, name)}
-    bench.run(bench.Asked(**asked), as_json=args.json, say=_show)
+    names = [field.name for field in fields(bench.Asked) if getattr(args, field.name)]
+    bench.run(bench.Asked(**{name: getattr(args, name) for name in names}), as_json=args.json, say=_show)
 
 
 def patch_check(args: argparse.Namespace) -> None:

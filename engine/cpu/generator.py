@@ -94,6 +94,10 @@ class CpuGenerator:
             packed.context + TEAM * 8,
         )
 
+    def have_help(self, team: int) -> None:
+        """From the next sample on, of a team at that address (engine.cpu.team), 0 for none; not while one is made."""
+        self._packed.words[TEAM] = team
+
     def generate(
         self,
         n: int,
