@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from engine import blocks, seeded
 from engine.checkpoint import tensor_shapes
 from engine.config import ModelConfig
+from engine.cpu.generator import CpuGenerator
 from engine.training import pruning
 from engine.training.recipes import Training
 from instrument import bench, bench_measure, bench_subjects, bench_table
@@ -24,7 +26,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import speeds  # noqa: E402
 
-SMALL = bench.Asked(seconds=0.002, dims=(16,), voices=(1, 3), only=("sizes", "voices", "steadiness"))
+SMALL = bench.Asked(seconds=0.002, dims=(16,), voices=(1, 8), threads=(1, 2), only=("sizes", "voices", "steadiness"))
 
 
 class Bench:
@@ -46,6 +48,7 @@ class Bench:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Bench:
     clock = Bench()
     monkeypatch.setattr(bench_measure, "_clock", lambda threads: (("thread", "wall")[threads > 1], lambda: clock.now))
+    monkeypatch.setattr(bench_measure, "_wall", lambda: 2 * clock.now)  # half of the time another program has the core
     return clock
 
 
@@ -78,9 +81,11 @@ def test_ratios_are_to_the_same_network(clock: Bench) -> None:
         replace(clock.subject(9, PEER), name="another"),
     ]
     one, four, both, less, *_ = measure(subjects, 0.01)
+    assert (one.us_by_wall, one.to_one_thread) == (pytest.approx(20.0), None)
     assert (one.to_products, one.to_one, one.to_peer) == pytest.approx((2.0, None, 200.0))
     assert four.to_one == pytest.approx(2.5)
-    assert (both.clock, both.to_one) == ("wall", None)  # no voice alone on two threads to be held against
+    assert (both.clock, both.to_one, both.to_peer) == ("wall", None, None)  # to one thread alone
+    assert both.to_one_thread == pytest.approx(25 / 30)
     assert (less.to_products, less.to_peer) == pytest.approx((2.0, 500.0))
 
 
@@ -123,6 +128,55 @@ def test_voices_are_the_voices() -> None:
     assert speeds_[1].us > speeds_[0].us
 
 
+def _helpers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("helper")]
+
+
+def test_helpers_are_there_only_while_they_are_measured() -> None:
+    alone, helped, products = bench_subjects.crew(bench_subjects.poster(16), (1, 2))
+    assert [(s.threads, s.kind) for s in (alone, helped, products)] == [(1, "network"), (2, "network"), (1, PRODUCTS)]
+    with alone.around():
+        assert not _helpers()
+    with helped.around():
+        assert len(_helpers()) == 1
+        helped.make(16)
+    assert not _helpers()
+    helped.make(16)  # whose team has gone
+
+
+def test_helpers_end_with_what_breaks_off() -> None:
+    helped = bench_subjects.crew(bench_subjects.poster(16), (2,))[1]
+
+    def make(_n: int) -> None:
+        if _helpers():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure([replace(helped, make=make)], 0.01)
+    assert not _helpers()
+
+
+def test_several_threads_have_a_team_and_one_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    monkeypatch.setattr(CpuGenerator, "have_help", lambda _self, team: given.append(team))
+    *_, choir = bench_subjects.choirs(16, [1, 8], threads=(2,))
+    assert (choir.voices, choir.threads) == (8, 2)
+    with choir.around():
+        assert len(given) == 1
+        assert given[0]
+    assert given[1:] == [0]
+
+
+def test_one_core_leaves_several_threads_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench.cores, "core_count", lambda: 1)
+    assert bench.Asked().threads == (1,)
+    said: list[str] = []
+    result = bench.collect(bench.Asked(0.002, (16,), (1, 8), only=("voices",)), said.append)
+    assert [s.threads for s in result.speeds] == [1, 1]
+    assert said[-1] == result.note
+    assert "one core" in result.note
+
+
 def test_blocks_go_as_they_do_in_training() -> None:
     weight = np.random.default_rng(1).normal(size=(3, 40, 50)).astype(np.float32)
     want = pruning.mask(torch.from_numpy(weight), 0.2).numpy() > 0
@@ -158,7 +212,10 @@ def test_all_of_it_as_one_line_and_back(capsys: pytest.CaptureFixture[str]) -> N
     assert network.to_products > 1
     assert network.to_peer is not None
     assert network.to_peer > 10
-    assert [s.voices for s in result.speeds if s.section == "voices"] == [1, 3]
+    assert [(s.voices, s.threads) for s in result.speeds if s.section == "voices"] == [(1, 1), (8, 1), (8, 2)]
+    several = [s for s in result.speeds if s.threads == 2]
+    assert len(several) == 2 + len(bench_subjects.SHARES)  # dense, with blocks taken away, and a choir
+    assert all(s.to_one_thread and s.clock == "wall" and s.precision == "int8" for s in several)
     assert len(result.hops) == 1
 
 
@@ -183,9 +240,10 @@ def test_without_torch_the_rest_is_measured(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_ratio_that_has_a_field_of_its_own() -> None:
     shape = ("sizes", "seeded-256", "network", "dense", "int8", 1, 1, "thread")
-    speed = Speed(*shape, 1.0, 1e6, 1.0, 1.0, 1.0, to_peer=9.0)
+    speed = Speed(*shape, 1.0, 1e6, 1.0, 1.0, 1.0, 1e6, to_peer=9.0)
     others = [replace(speed, weights="8/5/30", to_peer=2.0), replace(speed, kind=PRODUCTS, to_peer=None)]
     others.append(replace(speed, section="voices", to_peer=None))
+    others.append(replace(speed, threads=2, to_peer=None))
     assert bench.Result(SMALL, {}, [*others[:1], speed, *others[1:]]).int8_to_peer == 9.0
 
 
@@ -201,6 +259,7 @@ def test_recipes_are_measured_as_they_are() -> None:
         (["--only", "bnak"], "'bnak'"),
         (["--dims", "256,x"], "'x'"),
         (["--voices", "65"], "'65'"),
+        (["--threads", "17"], "'17'"),
         (["--dims", ""], "''"),
     ],
 )

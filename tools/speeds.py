@@ -1,6 +1,6 @@
 """The figures of docs/bench.md: measured, drawn, and put into the page.
 
-    python tools/speeds.py                    measures as `samplernn bench` does (three minutes, nothing else running)
+    python tools/speeds.py                    measures as `samplernn bench` does (four minutes, nothing else running)
     python tools/speeds.py docs/bench.json    draws and writes again what was measured then
 
 Writes docs/bench.json, the line of `samplernn bench --json`; docs/bench.png; and the table between the page's marks.
@@ -25,15 +25,16 @@ from instrument.bench_measure import Speed  # noqa: E402
 BEGIN, END = "<!-- figures: written by tools/speeds.py -->\n", "<!-- end of figures -->"
 IDLE = 0.5  # load up to which a machine has nothing else to do
 COLOURS = 32  # of a picture, which is small then
-CURVES = {  # who made the samples of which weights, at what precision: how it is drawn
-    ("samplernn-pytorch", "dense", "fp32"): "k--",
-    ("leaner loop", "dense", "fp32"): "k:",
-    ("network", "dense", "fp32"): "C3o-",
-    ("network", "dense", "int8"): "C0o-",
-    ("network", "20/30/100", "int8"): "C1o-",
-    ("network", "10/10/100", "int8"): "C2o-",
-    ("network", "10/8/50", "int8"): "C4o-",
-    ("network", "8/5/30", "int8"): "C5o-",
+CURVES = {  # who made the samples of which weights, at what precision, on how many threads: how it is drawn
+    ("samplernn-pytorch", "dense", "fp32", 1): "k--",
+    ("leaner loop", "dense", "fp32", 1): "k:",
+    ("network", "dense", "fp32", 1): "C3o-",
+    ("network", "dense", "int8", 1): "C0o-",
+    ("network", "dense", "int8", 2): "C0x--",
+    ("network", "20/30/100", "int8", 1): "C1o-",
+    ("network", "10/10/100", "int8", 1): "C2o-",
+    ("network", "10/8/50", "int8", 1): "C4o-",
+    ("network", "8/5/30", "int8", 1): "C5o-",
 }
 
 
@@ -69,14 +70,14 @@ def draw(result: bench.Result, path: Path) -> None:
     from PIL import Image
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(15, 6))
-    for (kind, weights, precision), style in CURVES.items():
-        name = f"{precision} {weights}" if kind == "network" else kind
-        made = ("sizes", kind, weights, precision)
-        own = [s for s in result.speeds if (s.section, s.kind, s.weights, s.precision) == made]
-        _curve(left, own, lambda s: int(s.name.split("-")[1]), style, name)
+    for made, style in CURVES.items():
+        own = [s for s in result.speeds if (s.kind, s.weights, s.precision, s.threads) == made and s.section == "sizes"]
+        if own:
+            _curve(left, own, lambda s: int(s.name.split("-")[1]), style, _name(*made))
     colours = {f"seeded-{dim}": f"C{i}" for i, dim in enumerate(result.asked.dims)}
     for name, weights in dict.fromkeys((s.name, s.weights) for s in result.speeds if s.section == "voices"):
-        own = [s for s in result.speeds if (s.section, s.name, s.weights) == ("voices", name, weights)]
+        made = ("voices", name, weights, 1)
+        own = [s for s in result.speeds if (s.section, s.name, s.weights, s.threads) == made]
         style = f"{colours[name]}o{'-' if weights == 'dense' else '--'}"
         _curve(right, own, lambda s: s.voices, style, f"{name.removeprefix('seeded-')} {weights}")
     _finish(left, "dim", result.asked.dims, "one voice")
@@ -86,6 +87,11 @@ def draw(result: bench.Result, path: Path) -> None:
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=70)
     Image.open(drawn).convert("RGB").quantize(COLOURS).save(path, optimize=True)
+
+
+def _name(kind: str, weights: str, precision: str, threads: int) -> str:
+    whole = f"{precision} {weights}" if kind == "network" else kind
+    return whole if threads == 1 else f"{whole}, {threads} threads"
 
 
 def _curve(axis: Any, speeds: list[Speed], place: Callable[[Speed], int], style: str, name: str) -> None:
