@@ -164,13 +164,16 @@ def doctor(args: argparse.Namespace) -> int | None:
     if args.soak:
         from instrument import plan, session, soundcheck
 
-        options = plan.Options(target=args.target, output=args.output, voices=args.voices)
+        names = ("target", "output", "voices", "threads")
+        options = plan.Options(**{name: getattr(args, name) for name in names})
         return soundcheck.run(options, args.soak, session.perform, _show)
     if args.target and (Path(args.target).is_dir() or args.target.endswith(".safetensors")):
         _playable(args)
         return None
-    if args.target or args.voices or args.json or args.output != "auto":
-        raise ValueError("doctor: a patch and --output are for --soak TIME, --voices and --json for a folder too")
+    if args.target or args.voices or args.threads or args.json or args.output != "auto":
+        raise ValueError(
+            "doctor: a patch, --output and --threads are for --soak TIME, --voices and --json for a folder too"
+        )
     for line in doctor.examine():
         _show(line)
     return None

@@ -89,13 +89,18 @@ class Ears:
 
 
 class Housekeeping:
-    """The control thread: gestures on their way, events to the log, the status line. It never stops the sound."""
+    """The control thread: gestures on their way, events to the log, the status line. It never stops the sound.
+
+    Attributes:
+        rested: how often a voice was let rest because the set fell behind.
+    """
 
     def __init__(self, session: Parts) -> None:
         self._session = session
         self._worker = Worker("housekeeping", PUMP_S, self._turn, lambda text: self._faults.report(text))
         self.start = self._worker.start
         self._next_mark = 0.0
+        self.rested = 0
         self._faults = Faults(session.complain)
         self._overload = session.performance.overload
 
@@ -161,6 +166,7 @@ class Housekeeping:
         found = [event for event in events if event.op == Op.PARK and event.flags & BY_ITSELF]
         if not found:
             return
+        self.rested += len(found)
         who, many = ", ".join(str(event.voice + 1) for event in found), len(found) > 1
         at, took = found[0].at / self._session.sample_rate, found[0].value
         self._warn(

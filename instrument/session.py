@@ -509,6 +509,7 @@ class Session:
                 "output": self.output.name,
                 "driver_latency_ms": 1000 * self.output.latency,
                 "seed": self.plan.seed,
+                "rested": self.housekeeping.rested,
             },
             self.performance.report(),
         )

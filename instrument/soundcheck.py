@@ -82,10 +82,10 @@ def run(options: Options, seconds: float, perform: Perform, say: Say) -> int:
     if code:
         return code
     fit = voices_that_fit(found, watched)
-    broken, proof = int(found["underruns"] + found["xruns"]), ""
-    fit = min(fit, found["voices"] - 1) if broken else fit
+    broken, proof = breaks(found), ""
+    fit = min(fit, found["voices"] - max(1, found["rested"])) if broken else fit
     if seconds >= SHORTEST and fit and (fit != found["voices"] or broken):
-        fit, proof, code = _prove(options, fit, seconds * SHARE, perform, say)
+        fit, proof, code = _prove(options, fit, found["threads"], seconds * SHARE, perform, say)
         broken += fit < found["voices"]
     elif not broken and fit:
         proof = ", as they just played" if fit == found["voices"] else ", reckoned from what they cost"
@@ -104,19 +104,26 @@ def voices_that_fit(found: dict[str, Any], watched: Watched) -> int:
     return max(0, min(MAX_VOICES, math.floor(least)))
 
 
+def breaks(found: dict[str, Any]) -> int:
+    """How often the sound broke off, or a voice was let rest so that it did not."""
+    return int(found["underruns"] + found["xruns"] + found["rested"])
+
+
 def describe(found: dict[str, Any], watched: Watched) -> Iterator[str]:
     """What was found, in lines."""
     hops, (rare, longest) = found["hop_us"], p999(watched.turns)
     rare = min(hops["max"], rare * hops["max"] / max(1e-9, longest))  # turns are not always a hop long
     yield (
         f"played      {found['seconds']:.0f} s, {found['voices']} voice{'s' * (found['voices'] != 1)} to "
-        f"{found['output']} at {found['sample_rate']} Hz, {found['latency_ms']:.1f} ms, priority {found['priority']}"
+        f"{found['output']} at {found['sample_rate']} Hz, {found['latency_ms']:.1f} ms, priority {found['priority']}, "
+        f"{found['threads']} thread{'s' * (found['threads'] != 1)}"
     )
     yield (
         f"hops        median {hops['p50']:.0f} us, p99 {hops['p99']:.0f}, p99.9 {rare:.0f}, "
         f"worst {hops['max']:.0f}; real time needs {hops['p50'] * found['realtime_factor']:.0f}"
     )
-    yield f"broken off  {found['underruns']} underruns, {found['xruns']} xruns of the driver"
+    rested = f", {found['rested']} voice{'s' * (found['rested'] != 1)} let rest" if found["rested"] else ""
+    yield f"broken off  {found['underruns']} underruns, {found['xruns']} xruns of the driver{rested}"
     yield f"throttling  {drift(watched.turns)}; clock {_ends(watched.clocks, 'MHz')}; {_ends(watched.heat, 'C')}"
     hard, soft = (now - then for now, then in zip(page_faults(), watched.faults, strict=True))
     yield f"memory      {hard} page faults that read the disk, {soft} others"
@@ -192,20 +199,29 @@ def _play(options: Options, seconds: float, perform: Perform, say: Say) -> tuple
     return session.figures(), watched, code
 
 
-def _prove(options: Options, fit: int, seconds: float, perform: Perform, say: Say) -> tuple[int, str, int]:
-    """Play that many, and fewer if it breaks off. Returns how many held, how that is known, and the exit code."""
+def _prove(
+    options: Options, fit: int, threads: int, seconds: float, perform: Perform, say: Say
+) -> tuple[int, str, int]:
+    """Play that many, fewer if it breaks off, more if it had more ``threads`` than were reckoned with.
+
+    Returns how many held, how that is known, and the exit code.
+    """
+    held, proof = 0, ", reckoned"
     for _ in range(TRIES):
-        found, _, code = _play(replace(options, voices=fit), seconds, perform, say)
+        found, watched, code = _play(replace(options, voices=fit), seconds, perform, say)
         if code:
             return fit, ", not played to the end", code
-        if not found["underruns"] + found["xruns"]:
-            return fit, f", played for {found['seconds']:.0f} s", 0
-        breaks = found["underruns"] + found["xruns"]
-        say(f"proof       {fit} voice{'s' * (fit != 1)} broke off {breaks} time{'s' * (breaks != 1)}")
-        fit -= 1
-        if not fit:
+        if broken := breaks(found):
+            say(f"proof       {fit} voice{'s' * (fit != 1)} broke off {broken} time{'s' * (broken != 1)}")
+            fit -= 1
+        else:
+            held, proof = fit, f", played for {found['seconds']:.0f} s"
+            more = voices_that_fit(found, watched)
+            fit = more if found["threads"] > threads else fit
+        if fit <= held:
             break
-    return fit, ", reckoned" if fit else "", 0
+    fit = held or fit
+    return fit, proof if fit else "", 0
 
 
 def _typical(found: dict[str, Any], watched: Watched) -> float:

@@ -82,6 +82,7 @@ def test_voices_that_nobody_sent_to_rest_are_one_line_also_over_osc() -> None:
     found._tell_rested([*by_itself, Event(44100, Op.PARK, 1)])
     found._tell_rested(by_itself[:1])
     found._tell_rested([Event(44100, Op.PARK, 1)])
+    assert found.rested == 3
     assert said == errors == [
         "voices 4, 3 rest from 1.0 s on: the set fell behind, it took 150% of the time there is; wake brings them back",
         "voice 4 rests from 1.0 s on: the set fell behind, it took 150% of the time there is; wake brings it back",

@@ -15,7 +15,7 @@ from instrument.soundcheck import Watched
 FOUND = {
     "seconds": 60.0, "voices": 1, "output": "default", "sample_rate": 44100, "latency_ms": 20.0, "priority": "FIFO 60",
     "hop_us": {"p50": 100.0, "p99": 120.0, "max": 400.0}, "realtime_factor": 3.6, "underruns": 0, "xruns": 0,
-    "ring_frames": 512,
+    "ring_frames": 512, "threads": 1, "rested": 0,
 }  # fmt: skip
 
 
@@ -57,6 +57,7 @@ def test_the_lines_say_it_all() -> None:
     text = "\n".join(soundcheck.describe({**FOUND, "underruns": 2}, watched(turns((300, 9990), (330, 10)))))
     for words in (
         "60 s, 1 voice to default",
+        "FIFO 60, 1 thread",
         "median 100 us",
         "worst 400",
         "needs 360",
@@ -87,6 +88,42 @@ def test_what_is_promised_was_played(broken: list[int], seconds: float, last: st
     assert soundcheck.run(Options(output="null"), seconds, perform, said.append) == code
     assert said[-1] == last
     assert left == []
+
+
+@pytest.mark.parametrize(
+    ("broken", "last"),
+    [
+        ([0, 0, 0], "this machine holds 6 voices of this patch, played for 15 s"),
+        ([0, 0, 1], "this machine holds 3 voices of this patch, played for 15 s"),
+        ([0, 1, 0], "this machine holds 2 voices of this patch, played for 15 s"),
+    ],
+)
+def test_a_thread_that_joins_is_reckoned_with(broken: list[int], last: str) -> None:
+    """One voice is left to one thread; more have two, which take half of the time."""
+    said: list[str] = []
+    left = list(broken)
+
+    def perform(options: Options, *_: object) -> tuple[Any, int]:
+        voices = options.voices or 1
+        threads = 1 if voices == 1 else 2
+        hop = {"p50": 100.0 * voices / threads, "p99": 0.0, "max": 100.0 * voices / threads}
+        told = {"voices": voices, "threads": threads, "hop_us": hop, "realtime_factor": 3.6 * threads / voices}
+        found = {**FOUND, **told, "underruns": left.pop(0), "seconds": options.seconds}
+        return SimpleNamespace(figures=lambda: found), 0
+
+    assert soundcheck.run(Options(output="null"), 60.0, perform, said.append) == 0
+    assert said[-1] == last
+    assert left == []
+
+
+def test_a_voice_that_was_let_rest_was_one_too_many() -> None:
+    found = {**FOUND, "voices": 4, "rested": 2}
+    assert soundcheck.breaks(found) == 2
+    assert any("2 voices let rest" in line for line in soundcheck.describe(found, watched()))
+    said: list[str] = []
+    session_ = SimpleNamespace(figures=lambda: found)
+    assert soundcheck.run(Options(output="null"), 5.0, lambda *_: (session_, 0), said.append) == 1
+    assert said[-1].startswith("this machine holds 2 voices")
 
 
 def test_a_soundcheck_that_is_interrupted_promises_nothing() -> None:
