@@ -1,6 +1,7 @@
 """A team gives the samples of one thread, whoever computes what, and however late."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -59,6 +60,56 @@ def test_a_team_says_what_one_says(name, precision):
             generator.reset("random", 1)  # what was made ahead is no longer wanted
             generator.prime(np.arange(5) % generator.config.q_levels)
         np.testing.assert_array_equal(shared.generate(100), alone.generate(100))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_happens_to_the_state_nothing_is_stuck(seed):
+    """States put back, also in the middle of a frame, reseeds, jumps and known samples: the same sound, and jobs end."""
+    team, rng = t.Team(**EAGER), np.random.default_rng(seed)
+    alone, shared = generators("gru-pruned", voices=2)
+    give(shared, team)
+    kept = [(alone.state(), shared.state())]
+    with Helpers(team):
+        for _ in range(150):
+            what, n = rng.integers(6), int(rng.integers(1, 20))
+            if what == 0:
+                kept.append((alone.state(), shared.state()))
+            elif what == 1:
+                for generator, state in zip((alone, shared), kept[rng.integers(len(kept))], strict=True):
+                    generator.restore(state)
+            elif what == 2:
+                alone.reset("zeros", 0)
+                shared.reset("zeros", 0)
+            elif what == 3:
+                known = rng.integers(0, alone.config.q_levels, n)
+                alone.prime(known)
+                shared.prime(known)
+            np.testing.assert_array_equal(shared.generate(n), alone.generate(n))
+        until = time.monotonic() + 60
+        while team.working_on(shared.context):
+            assert time.monotonic() < until
+            time.sleep(0.001)
+    assert all(job[t.OPEN] or t.is_free(address(job)) for job in map(team._job, range(t.JOBS)))
+
+
+def test_a_frame_may_be_gone_through_twice():
+    """What was collected of a job is not collected again: put back in the middle of a frame, the same sound."""
+    team = t.Team(**EAGER)
+    alone, shared = generators("gru-pruned")
+    give(shared, team)
+    with Helpers(team):
+        for _ in range(200):
+            for generator in (alone, shared):
+                generator.generate(1)
+            states = [generator.state() for generator in (alone, shared)]
+            first = [generator.generate(2) for generator in (alone, shared)]
+            for generator, state in zip((alone, shared), states, strict=True):
+                generator.restore(state)
+            again = [generator.generate(2) for generator in (alone, shared)]
+            np.testing.assert_array_equal(first, again)
+            np.testing.assert_array_equal(*again)
+    jobs = [team._job(k) for k in range(t.JOBS)]
+    assert all(job[t.OPEN] or t.is_free(address(job)) for job in jobs)
 
 
 def test_several_helpers():

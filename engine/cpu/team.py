@@ -211,7 +211,9 @@ def agrees(ctx, job, d, n, sources):
     words, a, size = i64(job, JOB_WORDS), i64(sources, n), source_bytes(ctx, d) // 8
     if words[OPEN] == 0:
         return False
-    same = words[CONTEXT] == ctx[SELF] and words[MATRIX] + ctx[d + D_PLACE] * DENSE_STRIDE == d and words[LANES] == n
+    place = ctx[d + D_PLACE]
+    same = words[CONTEXT] == ctx[SELF] and words[MATRIX] + place * DENSE_STRIDE == d and words[LANES] == n
+    same = same and place >= words[OPEN] - 1  # a frame that is gone through again was collected before
     copies = i64(words[SOURCES], n * size)
     i = 0
     while same and i < n:
