@@ -64,7 +64,7 @@ def test_a_team_says_what_one_says(name, precision):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_whatever_happens_to_the_state_nothing_is_stuck(seed):
-    """States put back, also in the middle of a frame, reseeds, jumps and known samples: the same sound, and jobs end."""
+    """States put back in the middle of a frame, reseeds, known samples: the same sound, and jobs end."""
     team, rng = t.Team(**EAGER), np.random.default_rng(seed)
     alone, shared = generators("gru-pruned", voices=2)
     give(shared, team)
