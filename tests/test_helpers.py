@@ -1,6 +1,8 @@
 """Threads that help: how many, where, and that a set with them is the set without."""
 
 import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -62,6 +64,14 @@ def test_helpers_end_when_told():
     helpers.start()
     helpers.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("helper")]
+
+
+def test_a_main_thread_that_dies_leaves_no_helper():
+    """Whoever failed between making helpers and closing them: the process ends all the same."""
+    dies = "from instrument.audio.helpers import Helpers\nHelpers(2).start()\nraise ValueError('gone')"
+    done = subprocess.run([sys.executable, "-c", dies], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "gone" in done.stderr
 
 
 def test_priority_is_a_favour():

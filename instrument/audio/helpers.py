@@ -37,6 +37,7 @@ class Helpers:
     def __init__(self, threads: int, raised: Callable[[], object] | None = None) -> None:
         self.threads, self._raised = threads, raised
         self._team = Team() if threads > 1 else None
+        self._over = threading.Event()
         self._cores = helpers_cores(threads)
         self._threads = [threading.Thread(target=self._run, args=(k,), name=f"helper-{k}") for k in range(threads - 1)]
         stand_by(0, 0, 0)  # compiled before anybody waits for it
@@ -60,6 +61,8 @@ class Helpers:
         """Let them stand by."""
         for thread in self._threads:
             thread.start()
+        if self._threads:
+            threading.Thread(target=self._watch, name="helpers-watch").start()
 
     def working_on(self, context: int) -> bool:
         """Whether a helper may still read that network's memory, which nobody plays any more."""
@@ -82,6 +85,7 @@ class Helpers:
 
     def stop(self) -> None:
         """Whatever they do, they end soon. Any thread."""
+        self._over.set()
         if self._team:
             self._team.stop()
 
@@ -91,6 +95,12 @@ class Helpers:
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join()
+
+    def _watch(self) -> None:
+        """End them if the main thread has gone without closing us: a thread in a kernel would keep the process."""
+        while not self._over.wait(0.25):
+            if not threading.main_thread().is_alive():
+                self.stop()
 
     def _run(self, k: int) -> None:
         with contextlib.suppress(Exception):  # a favour, as on the player's thread
