@@ -129,7 +129,7 @@ def test_voices_are_the_voices() -> None:
 
 
 def _helpers() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("helper")]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("helper-")]
 
 
 def test_helpers_are_there_only_while_they_are_measured() -> None:

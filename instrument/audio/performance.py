@@ -370,9 +370,12 @@ class Performance:
         return sound_differs(ours.config, theirs.config) if ours and theirs else ""
 
     def unload(self, k: int) -> None:
-        """Free what was at place ``k``; only once the loop has told of its DROP. A helper may still be at it."""
-        context = self.table.slots[k].program.context
-        while self._helpers.working_on(context):
+        """Free what was at place ``k``, if anything; only once the loop has told of its DROP.
+
+        A helper may still be at it: it is waited for.
+        """
+        slot = self.table.slots.get(k)
+        while slot is not None and self._helpers.working_on(slot.program.context):
             time.sleep(0.001)
         self.table.clear(k)
 
