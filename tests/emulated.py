@@ -1,8 +1,8 @@
 """Functions for processors that are not here, run by emulators of them: what they make of a piece of memory.
 
 Arm's run under qemu-user, linked with a little C by a cross compiler. Those for AVX-512 run in Bochs, as all the
-software of a PC: in place of its BIOS a few instructions turn on 64 bits and the wide registers, call the function, and
-send the memory to the serial port, which is a file.
+software of a PC: in place of its BIOS a few instructions turn on 64 bits and the wide registers, call the functions,
+and send the memory to the serial port, which is a file.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from pathlib import Path
 
 C = """
 #include <stdint.h>
-void int8(int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t);
-static char memory[SIZE] __attribute__((aligned(64)));
+static char memory[SIZE] __attribute__((section(".at")));
 enum { READ = 63, WRITE = 64, EXIT = 93 };
 static int64_t call(int64_t number, int64_t a, int64_t b, int64_t c) {
     register int64_t x8 __asm__("x8") = number, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c;
@@ -28,15 +27,15 @@ static void all(int64_t number, int64_t file) {
         if ((k = call(number, file, (int64_t)memory + n, SIZE - n)) <= 0) call(EXIT, 1, 0, 0);
 }
 void _start(void) {
-    int64_t at = (int64_t)memory;
     all(READ, 0);
-    int8(ARGUMENTS);
+    CALLS
     all(WRITE, 1);
     call(EXIT, 0, 0, 0);
 }
 """
 
-TABLES, CODE, MEMORY, STACK = 0x100000, 0x103000, 0x104000, 0x80000  # where things lie in the PC
+ARM_MEMORY = 0x10000000  # where the memory lies
+TABLES, CODE, PC_MEMORY, STACK = 0x100000, 0x103000, 0x107000, 0x80000  # and things in the PC
 BLOCK = 0x20000  # of memory: Bochs loads no image that is larger
 
 ROM = f"""
@@ -72,12 +71,11 @@ _start: xorl %eax, %eax
     xorl %edx, %edx
     movl $0xe7, %eax                    # x87, SSE, AVX, AVX-512
     xsetbv
-    ARGUMENTS
-    call int8
+    CALLS
     movw $0x3fb, %dx                    # the serial port: bytes of 8 bits
     movb $3, %al
     outb %al, %dx
-    movl ${MEMORY} + FROM, %esi
+    movl $FROM, %esi
     movl $COUNT, %ecx
 1:  movw $0x3fd, %dx                    # one whenever it is ready
 2:  inb %dx, %al
@@ -104,7 +102,7 @@ BOCHS = f"""
 romimage: file=rom.bin, address=0xffff0000
 optramimage1: file=ram.bin, address={TABLES:#x}
 memory: guest=32, host=32
-cpu: model=tigerlake, ips=100000000
+cpu: model=tigerlake, ips=4000000
 com1: enabled=1, mode=file, dev=out.bin
 display_library: term
 log: log.txt
@@ -122,28 +120,26 @@ NO_ARM = missing("qemu-aarch64", "aarch64-linux-gnu-gcc")
 NO_AVX512 = missing("bochs-bin", "script", "as", "ld")
 
 
-def on_arm(text: str, memory: bytes, arguments: list[int], addresses: set[int], folder: Path) -> bytes:
-    """``memory`` after the function ``int8`` of an assembly text was called on it.
+Calls = list[tuple[str, list[int]]]  # names of functions, and their arguments
 
-    Arguments are integers; those whose places are in ``addresses`` are offsets into the memory.
-    """
-    words = [f"at + {n}" if i in addresses else str(n) for i, n in enumerate([*arguments, 0, 0][:8])]
-    (folder / "main.c").write_text(C.replace("SIZE", str(len(memory))).replace("ARGUMENTS", ", ".join(words)))
-    (folder / "tile.s").write_text(text)
+
+def on_arm(text: str, memory: bytes, calls: Calls, folder: Path) -> bytes:
+    """``memory``, which lies at ARM_MEMORY, after functions of an assembly text were called."""
+    lines = [f"void {name}({', '.join(['int64_t'] * len(words))});" for name, words in dict(calls).items()]
+    lines += [f"{name}({', '.join(map(str, words))});" for name, words in calls]
+    (folder / "main.c").write_text(C.replace("SIZE", str(len(memory))).replace("CALLS", "\n    ".join(lines)))
+    (folder / "parts.s").write_text(text)
     compiler = ["aarch64-linux-gnu-gcc", "-O1", "-static", "-nostdlib", "-march=armv8.2-a+dotprod+i8mm"]
-    subprocess.run([*compiler, "main.c", "tile.s", "-o", "tile"], cwd=folder, check=True)
-    child = ["qemu-aarch64", "-cpu", "max", folder / "tile"]
+    place = f"-Wl,--section-start=.at={ARM_MEMORY:#x}"
+    subprocess.run([*compiler, place, "main.c", "parts.s", "-o", "parts"], cwd=folder, check=True)
+    child = ["qemu-aarch64", "-cpu", "max", folder / "parts"]
     return subprocess.run(child, input=memory, capture_output=True, check=True).stdout
 
 
-def on_avx512(
-    text: str, memory: bytes, arguments: list[int], addresses: set[int], out: tuple[int, int], folder: Path
-) -> bytes:
-    """The same on a PC with AVX-512 and its VNNI; only ``out`` of the memory, from a byte on so many, comes back."""
-    words = [n + MEMORY * (i in addresses) for i, n in enumerate(arguments)]
-    setting = [f"movq ${n}, %{r}" for n, r in zip(words, ("rdi", "rsi", "rdx", "rcx", "r8", "r9"), strict=False)]
-    setting += [f"pushq ${n}" for n in reversed(words[6:])]
-    pc = PC.replace("ARGUMENTS", "\n    ".join(setting)).replace("FROM", str(out[0])).replace("COUNT", str(out[1]))
+def on_avx512(text: str, memory: bytes, calls: Calls, out: tuple[int, int], folder: Path) -> bytes:
+    """The same on a PC with AVX-512 and its VNNI, at PC_MEMORY; only ``out``, address and bytes, comes back."""
+    lines = [line for name, words in calls for line in _call(name, words)]
+    pc = PC.replace("CALLS", "\n    ".join(lines)).replace("FROM", str(out[0])).replace("COUNT", str(out[1]))
     (folder / "rom.s").write_text(ROM)
     (folder / "code.s").write_text(pc + text)
     (folder / "bochsrc").write_text(BOCHS)
@@ -160,12 +156,20 @@ def on_avx512(
     return (folder / "out.bin").read_bytes()
 
 
+def _call(name: str, words: list[int]) -> list[str]:
+    """Instructions of one call: six arguments in registers, the others on the stack, which is kept even."""
+    stacked = [*words[6:], *[0] * (len(words[6:]) % 2)]
+    setting = [f"movq ${n}, %{r}" for n, r in zip(words, ("rdi", "rsi", "rdx", "rcx", "r8", "r9"), strict=False)]
+    pushing = [f"pushq ${n}" for n in reversed(stacked)]
+    return [*setting, *pushing, f"call {name}", f"addq ${8 * len(stacked)}, %rsp"]
+
+
 def _ram(code: bytes, memory: bytes) -> bytes:
     """From TABLES on: the first GiB mapped to itself in pages of 2 MiB, code, and memory."""
     levels = [struct.pack("<Q", TABLES + 0x1003), struct.pack("<Q", TABLES + 0x2003)]
     pages = b"".join(struct.pack("<Q", (i << 21) | 0x83) for i in range(512))
     tables = b"".join(level.ljust(0x1000, b"\0") for level in levels) + pages
-    whole = (tables + code).ljust(MEMORY - TABLES, b"\0") + memory
-    assert len(tables + code) <= MEMORY - TABLES
+    whole = (tables + code).ljust(PC_MEMORY - TABLES, b"\0") + memory
+    assert len(tables + code) <= PC_MEMORY - TABLES
     assert len(whole) <= BLOCK
     return whole

@@ -94,6 +94,16 @@ def test_more_voices_change_nothing():
     np.testing.assert_array_equal(among.generate(100)[0], alone[0])
 
 
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+@pytest.mark.parametrize("name", ["gru", "gru-pruned"])
+def test_a_voice_is_the_same_however_many_play(name, precision):
+    """Products are made for several lanes at once and for what is left one by one: to the bit, in fp32 too."""
+    most = g.make_generator(network(name), "cpu", precision, voices=9, seed=4).generate(60)
+    for voices in range(1, 9):
+        fewer = g.make_generator(network(name), "cpu", precision, voices=voices, seed=4).generate(60)
+        np.testing.assert_array_equal(fewer, most[:voices])
+
+
 def hop_prime(generator, voice, n):
     from engine.cpu import hop
     from engine.cpu.memory import address

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from engine import draw
-from engine.cpu import hop
+from engine.cpu import hop, products
+from engine.cpu.building import address_of
 from engine.cpu.memory import address
 from engine.cpu.packing import (
     CLOCK,
@@ -20,6 +21,7 @@ from engine.cpu.packing import (
     KEY,
     LANE_BYTES,
     NUMBER,
+    PRODUCTS,
     RESETS,
     SIDE,
     SPREAD,
@@ -65,6 +67,7 @@ class CpuGenerator:
         self.config, self.precision, self.voices = folded.config, folded.precision, voices
         self.folded, self.stereo, self._spare = folded, stereo or (False,) * voices, spare
         self._packed = Packed(folded, voices, sum(side << v for v, side in enumerate(self.stereo)), spare)
+        self._packed.words[PRODUCTS] = address_of(products.multiply)
         self.reset()
         for lane in range(voices, voices + spare):
             hop.reset(self._packed.context, lane, hop.FRESH)
@@ -82,13 +85,13 @@ class CpuGenerator:
             self.config,
             self.voices,
             packed.context,
-            hop.address_of(hop.generate),
-            hop.address_of(hop.prime),
-            hop.address_of(hop.reset),
+            address_of(hop.generate),
+            address_of(hop.prime),
+            address_of(hop.reset),
             address(packed.lanes),
             int(packed.words[LANE_BYTES]),
             (self, packed),
-            hop.address_of(hop.blend),
+            address_of(hop.blend),
             sum(side << v for v, side in enumerate(self.stereo)),
             self._spare,
             packed.context + TEAM * 8,

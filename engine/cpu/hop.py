@@ -6,14 +6,12 @@ Those that compute set flush-to-zero and put back what they found; `reset` only 
 # mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from engine import kernel_cache  # noqa: F401  (before numba)
 
 # isort: split
-from numba import njit, types
+from numba import njit
 
 from engine import draw
 from engine.cpu.kernels import append, is_stereo, lane_at, logits, measure, padded_dim, pick, run_tiers
@@ -296,14 +294,3 @@ def force(context, lanes, n, tokens, stride, out):
                 append(ctx, block + side * ctx[SIDE], known[ids[i] * stride + s])
     restore_denormals(before)
     return 0
-
-
-def address_of(function: Any) -> int:
-    """C address of one of the entries above: numba compiles a C wrapper beside every function it compiles.
-
-    It ends up the same machine code as a ``@cfunc`` calling it, without compiling everything below it once more (8 s).
-    """
-    arguments = (types.int64,) * function.py_func.__code__.co_argcount
-    function.compile(arguments)
-    result = function.get_compile_result(types.int64(*arguments))
-    return int(result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name))

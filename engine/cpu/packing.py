@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from engine import blocks
 from engine.config import H0S
 from engine.cpu.memory import ALIGN, address, aligned
-from engine.cpu.tiles import ROWS, started
+from engine.cpu.tiles import ROWS, STRIP, started
 from engine.draw import weight_scale
 from engine.folding import Dense, Folded, FoldedTier
 
@@ -27,8 +27,8 @@ from engine.folding import Dense, Folded, FoldedTier
 (
     VOICES, INT8, LSTM, TIERS, LAYERS, DIM, MLP, LEVELS, LOOKBACK, SKIP, HIDDEN, OUTPUT, LANES, LANE_BYTES, TABLE,
     FRAME, FLOATS, TIER_WORDS, START, ENTRY_ROWS, GATES, IDS, TOKENS, GATE, PAST, BYTES, X, LOGITS, SUMS, STEREO, SIDE,
-    TEAM, SELF, CONTEXT_WORDS,
-) = range(34)  # fmt: skip
+    TEAM, SELF, PRODUCTS, CONTEXT_WORDS,
+) = range(35)  # fmt: skip
 
 # Words of one tier.
 (
@@ -185,8 +185,8 @@ class Packed:
             weights, *places = self._strips(weight)
             return [weights, *vectors, rows // ROWS, cols, *places, work, 0, 0]
         group = 4 if weight.dtype == np.int8 else 1
-        tiles = weight.reshape(rows // ROWS, ROWS, cols // group, group).transpose(0, 2, 1, 3)
-        return [self._array(np.ascontiguousarray(tiles)), *vectors, rows // ROWS, cols, 0, 0, work, 0, 0]
+        strips = weight.reshape(rows // STRIP, STRIP, cols // group, group).transpose(0, 2, 1, 3)
+        return [self._array(np.ascontiguousarray(strips)), *vectors, rows // ROWS, cols, 0, 0, work, 0, 0]
 
     def _strips(self, weight: NDArray[Any]) -> list[int]:
         """Addresses of the blocks that are there, of the column group of each, and of each strip's first.

@@ -13,6 +13,7 @@ from engine import kernel_cache  # noqa: F401  (before numba)
 # isort: split
 from numba import njit
 
+from engine.cpu.building import as_intrinsic, build_call
 from engine.cpu.memory import i64
 from engine.cpu.packing import (
     D_BIAS,
@@ -24,45 +25,88 @@ from engine.cpu.packing import (
     D_TILES,
     D_WEIGHT,
     INT8,
+    PRODUCTS,
+    SELF,
 )
-from engine.cpu.tiles import BLOCK, ROWS, STRIP, fp32_strip, fp32_tile, int8_strip, int8_tile
+from engine.cpu.tiles import (
+    BLOCK,
+    GROUP,
+    LANES,
+    ROWS,
+    STRIP,
+    fp32_strip,
+    fp32_strip_lanes,
+    fp32_tile,
+    fp32_tile_lanes,
+    int8_strip,
+    int8_strip_lanes,
+    int8_tile,
+    int8_tile_lanes,
+)
 
+STRIPS = ROWS // STRIP
+_MANY = 1 << 20  # words of any context: only the view's bound
+_call = as_intrinsic(build_call, "i" * 8)
 OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
 
 
 @njit(**OPTIONS)
 def part(ctx, d, begin, end, n, sources, outs):
     """Rows of tiles ``begin`` to ``end`` of y = W a + b for n lanes; y begins with the matrix's first row."""
+    _call(ctx[PRODUCTS], ctx[SELF], d, begin, end, n, sources, outs)
+
+
+@njit(**OPTIONS)
+def multiply(context, d, begin, end, n, sources, outs):
+    """What PRODUCTS is the address of: so tiles are compiled here once, and not wherever part() is called."""
+    ctx = i64(context, _MANY)
     if ctx[d + D_COLUMNS]:
         sparse(ctx, d, begin, end, n, sources, outs)
-        return
-    weight, cols = ctx[d + D_WEIGHT], ctx[d + D_COLS]
+    else:
+        dense(ctx, d, begin, end, n, sources, outs)
+    return 0
+
+
+@njit(**OPTIONS)
+def dense(ctx, d, begin, end, n, sources, outs):
+    """part() of a whole matrix: strip by strip for LANES lanes at a time, tile by tile for each that is left over."""
+    int8, groups = ctx[INT8], ctx[d + D_COLS] // GROUP
     offset, factor, bias = ctx[d + D_OFFSET], ctx[d + D_FACTOR], ctx[d + D_BIAS]
-    a, y = i64(sources, n), i64(outs, n)
-    for t in range(begin, end):
-        down = t * ROWS * 4
-        for i in range(n):
-            if ctx[INT8]:
-                int8_tile(
-                    weight + t * ROWS * cols, a[i], cols // 4, offset + down, factor + down, bias + down, y[i] + down
-                )
+    size = groups * BLOCK * (1 if int8 else 4)
+    for s in range(begin * STRIPS, end * STRIPS):
+        at, down, i = ctx[d + D_WEIGHT] + s * size, s * STRIP * 4, 0
+        while i + LANES <= n:
+            if int8:
+                int8_tile_lanes(at, groups, sources + i * 8, offset, factor, bias, outs + i * 8, down)
             else:
-                fp32_tile(weight + down * cols, a[i], cols, bias + down, y[i] + down)
+                fp32_tile_lanes(at, groups, sources + i * 8, bias, outs + i * 8, down)
+            i += LANES
+        while i < n and s % STRIPS == 0:
+            if int8:
+                int8_tile(at, groups, sources + i * 8, offset, factor, bias, outs + i * 8, down)
+            else:
+                fp32_tile(at, groups, sources + i * 8, bias, outs + i * 8, down)
+            i += 1
 
 
 @njit(**OPTIONS)
 def sparse(ctx, d, begin, end, n, sources, outs):
-    """part() of a matrix with few blocks, strip by strip."""
-    weight, columns, strips = ctx[d + D_WEIGHT], ctx[d + D_COLUMNS], ctx[d + D_TILES] * (ROWS // STRIP)
+    """part() of a matrix with few blocks: strip by strip for LANES lanes at a time, and for each that is left over."""
+    int8, item = ctx[INT8], 1 if ctx[INT8] else 4
     offset, factor, bias = ctx[d + D_OFFSET], ctx[d + D_FACTOR], ctx[d + D_BIAS]
-    first, a, y = i64(ctx[d + D_FIRST], strips + 1), i64(sources, n), i64(outs, n)
-    for s in range(begin * (ROWS // STRIP), end * (ROWS // STRIP)):
-        at, count, down = first[s], first[s + 1] - first[s], s * STRIP * 4
-        for i in range(n):
-            if ctx[INT8]:
-                int8_strip(
-                    weight + at * BLOCK, columns + at * 2, count, a[i],
-                    offset + down, factor + down, bias + down, y[i] + down,
-                )  # fmt: skip
+    first = i64(ctx[d + D_FIRST], ctx[d + D_TILES] * STRIPS + 1)
+    for s in range(begin * STRIPS, end * STRIPS):
+        count, down, i = first[s + 1] - first[s], s * STRIP * 4, 0
+        at, columns = ctx[d + D_WEIGHT] + first[s] * BLOCK * item, ctx[d + D_COLUMNS] + first[s] * 2
+        while i + LANES <= n:
+            if int8:
+                int8_strip_lanes(at, columns, count, sources + i * 8, offset, factor, bias, outs + i * 8, down)
             else:
-                fp32_strip(weight + at * BLOCK * 4, columns + at * 2, count, a[i], bias + down, y[i] + down)
+                fp32_strip_lanes(at, columns, count, sources + i * 8, bias, outs + i * 8, down)
+            i += LANES
+        while i < n:
+            if int8:
+                int8_strip(at, columns, count, sources + i * 8, offset, factor, bias, outs + i * 8, down)
+            else:
+                fp32_strip(at, columns, count, sources + i * 8, bias, outs + i * 8, down)
+            i += 1

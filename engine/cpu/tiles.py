@@ -1,15 +1,17 @@
-"""The inner loops, written straight into LLVM's language: 64 rows of a matrix times one vector.
+"""The inner loops, written straight into LLVM's language: some rows of a matrix times one vector or several.
 
-Matrices are packed in tiles of 64 rows. Under int8 a tile holds, for every four inputs, 64 rows x 4 weights (256
-bytes), and the four activation bytes are broadcast to all rows: one ``pmaddubsw`` and one ``pmaddwd`` do 32 (AVX2) or
-64 (AVX-512) multiplies; ``vpdpbusd`` does them in one instruction where there is VNNI, and ``usdot`` or ``sdot`` do 16
-on Arm. Where none of these exists a plain loop of shifts, multiplies and adds does the same sums; integers make all of
-them equal to the bit. Under fp32 a tile holds 64 weights for every input.
+Matrices are packed in strips of 16 rows, four of them a tile. Under int8 a strip holds, for every four inputs, 16 rows
+x 4 weights (64 bytes, a block), and the four activation bytes are broadcast to all rows: one ``pmaddubsw`` and one
+``pmaddwd`` do 32 (AVX2) or 64 (AVX-512) multiplies; ``vpdpbusd`` does them in one instruction where there is VNNI, and
+``usdot`` or ``sdot`` do 16 on Arm. Where none of these exists a plain loop of shifts, multiplies and adds does the same
+sums; integers make all of them equal to the bit. Under fp32 a block holds 16 weights for each input, one after another.
 
 numba's own vectoriser reached a tenth of this on int8.
 
-Of a matrix with many blocks of nothing (16 rows x 4 columns) a strip of 16 rows holds the others alone, each with the
-number of its column group: one cache line of int8 weights, and one activation group broadcast, a block.
+Of a matrix with many blocks of nothing a strip holds the others alone, each with the number of its column group.
+
+One vector is multiplied by four strips at once, which are four streams for the caches to read ahead; LANES vectors by
+one strip, whose weights are then read once for all of them.
 """
 
 from __future__ import annotations
@@ -25,15 +27,32 @@ from engine import kernel_cache  # noqa: F401  (before numba)
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba import njit
 from numpy.typing import NDArray
 
 from engine import blocks
-from engine.cpu.building import F32, I8, I16, I32, I64, Values, as_intrinsic, declare, load, loop, splat, store
+from engine.cpu.building import (
+    F32,
+    I8,
+    I16,
+    I32,
+    I64,
+    Values,
+    as_intrinsic,
+    declare,
+    load,
+    loop,
+    prefetch,
+    splat,
+    store,
+)
 
 ROWS = 64
 STRIP, GROUP = blocks.ROWS, blocks.COLUMNS
 BLOCK = STRIP * GROUP
+LANES = 4  # multiplied at once: of 16 rows their sums are 8 registers of AVX2, of 16
+AHEAD = 2048  # bytes: the caches' own reading ahead did not keep up with four lanes
+_MOST_CHAINS = 4  # what is left of a count is added up in one
+_FLOATS = ir.VectorType(F32, 8)
 Builder = Callable[[ir.IRBuilder, Values], None]
 
 
@@ -60,58 +79,117 @@ def _host_features() -> dict[str, bool]:
     return has
 
 
-def build_int8_tile(name: str) -> Builder:
-    """IR of one tile: (weights, bytes, quads, offset, factor, bias, out), all int64 addresses but ``quads``.
+@dataclass(frozen=True)
+class Part:
+    """What one kernel multiplies, its loop's body being small enough for the registers.
 
-    out[r] = float(offset[r] + sum w[r, i] a[i]) * factor[r] + bias[r] for 64 rows r and 4 * quads inputs. ``offset`` is
-    what :func:`started` makes of it.
+    Attributes:
+        strips: of 16 rows, each contiguous, one behind the other.
+        lanes: vectors that each weight is multiplied by when it has been read.
+        listed: whether a strip holds only blocks that are in a list.
+    """
+
+    strips: int
+    lanes: int
+    listed: bool
+
+
+PARTS = {
+    "tile": Part(ROWS // STRIP, 1, False),
+    "tile_lanes": Part(1, LANES, False),
+    "strip": Part(1, 1, True),
+    "strip_lanes": Part(1, LANES, True),
+}
+
+
+def build_int8(name: str, part: Part) -> Builder:
+    """IR of a part: (weights, [columns,] count, sources, offset, factor, bias, outs, down), int64, most addresses.
+
+    y[r] = float(offset[r] + sum w[r, i] a[i]) * factor[r] + bias[r] for the part's rows r and ``count`` blocks; the
+    lists ``sources`` and ``outs`` say where each lane's a and y are, and ``down`` how many bytes behind the beginning
+    of offset, factor, bias and y the part's first row is. ``columns`` holds each block's first column / 4, uint16.
+    ``offset`` is what :func:`started` makes of it.
     """
     form = VARIANTS[name]
 
-    def build(b: ir.IRBuilder, args: list[ir.Value]) -> None:
-        weights, activations, quads, offset, factor, bias, out = args
-
-        def block(j: ir.Value) -> tuple[ir.Value, ir.Value]:
-            at = b.add(weights, b.mul(j, ir.Constant(I64, ROWS * 4)))
-            return at, load(b, b.add(activations, b.mul(j, ir.Constant(I64, 4))), I32)
-
-        sums = _sums(b, form, form.tile_chains, quads, _start(b, form, offset, ROWS), block)
-        _dequantised(b, sums, factor, bias, out)
+    def build(b: ir.IRBuilder, args: Values) -> None:
+        weights, *columns, count, sources, offset, factor, bias, outs, down = args
+        block = _blocks(b, part, 1, weights, columns, count, sources)
+        start = _vectors(b, b.add(offset, down), ir.VectorType(I32, form.lanes), part.strips)
+        sums = _sums(b, form, count, start * part.lanes, block)
+        n = len(start)
+        for i, out in enumerate(_addresses(b, outs, part.lanes)):
+            _dequantised(b, sums[i * n : (i + 1) * n], b.add(factor, down), b.add(bias, down), b.add(out, down))
 
     return build
 
 
-def _start(b: ir.IRBuilder, form: Variant, offset: ir.Value, rows: int) -> list[ir.Value]:
-    """Registers of what the sums of ``rows`` rows start from."""
-    lanes = min(form.lanes, rows)
-    return [load(b, offset, ir.VectorType(I32, lanes), t * 4) for t in range(0, rows, lanes)]
+def _addresses(b: ir.IRBuilder, listed: ir.Value, n: int) -> Values:
+    """What a list of ``n`` addresses holds."""
+    return [load(b, listed, I64, i * 8, align=8) for i in range(n)]
+
+
+def _vectors(b: ir.IRBuilder, at: ir.Value, kind: ir.Type, strips: int) -> Values:
+    """Numbers of 4 bytes, one for each row of so many strips, in registers."""
+    return [load(b, at, kind, t * 4) for t in range(0, strips * STRIP, kind.count)]
+
+
+def _blocks(
+    b: ir.IRBuilder,
+    part: Part,
+    item: int,
+    weights: ir.Value,
+    columns: Values,
+    count: ir.Value,
+    sources: ir.Value,
+) -> Callable[[ir.Value], tuple[Values, Values]]:
+    """block(j): addresses of its weights in each strip and, in each lane, of the four activations they multiply."""
+    lanes = _addresses(b, sources, part.lanes)
+    strips = [b.add(weights, b.mul(count, I64(s * BLOCK * item))) for s in range(part.strips)]
+
+    def block(j: ir.Value) -> tuple[Values, Values]:
+        group = j
+        if part.listed:
+            group = b.zext(load(b, b.add(columns[0], b.mul(j, I64(2))), I16, align=2), I64)
+        down, across = b.mul(j, I64(BLOCK * item)), b.mul(group, I64(GROUP * item))
+        if part.lanes > 1:
+            for line in range(0, BLOCK * item, 64):
+                prefetch(b, b.add(strips[0], down), AHEAD + line)
+        return [b.add(strip, down) for strip in strips], [b.add(lane, across) for lane in lanes]
+
+    return block
 
 
 def _sums(
     b: ir.IRBuilder,
     form: Variant,
-    chains: int,
     count: ir.Value,
-    start: list[ir.Value],
-    block: Callable[[ir.Value], tuple[ir.Value, ir.Value]],
-) -> list[ir.Value]:
-    """``start`` and the products of ``count`` blocks; ``block(j)`` is one's weights' address and its four activations.
+    start: Values,
+    block: Callable[[ir.Value], tuple[Values, Values]],
+) -> Values:
+    """``start`` (lane by lane, strip by strip) and the products of ``count`` blocks.
 
-    ``chains`` (a power of two) blocks are added up apart, so that one need not wait for the sum of another.
+    Where an addition takes several cycles, several blocks (a power of two) are added up apart, so that one need not
+    wait for the sum of another.
     """
+    n, chains = len(start), min(_MOST_CHAINS, max(1, form.under_way // len(start)))
 
-    def one(j: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
-        return form.step(b, *block(j), sums)
+    def one(j: ir.Value, sums: Values) -> Values:
+        strips, lanes = block(j)
+        size = n // (len(strips) * len(lanes))
+        parts = [sums[k : k + size] for k in range(0, n, size)]
+        quads = [load(b, lane, I32) for lane in lanes]
+        pairs = [(at, quad) for quad in quads for at in strips]
+        return [total for pair, mine in zip(pairs, parts, strict=True) for total in form.step(b, *pair, mine)]
 
     if chains == 1:
         return loop(b, count, start, one)
-    n, zero = len(start), ir.Constant(start[0].type, None)
 
-    def several(j: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
-        places = [(b.add(j, ir.Constant(I64, k)), sums[k * n : (k + 1) * n]) for k in range(chains)]
+    def several(j: ir.Value, sums: Values) -> Values:
+        places = [(b.add(j, I64(k)), sums[k * n : (k + 1) * n]) for k in range(chains)]
         return [total for place, mine in places for total in one(place, mine)]
 
-    whole = b.and_(count, ir.Constant(I64, -chains))
+    whole, zero = b.and_(count, I64(-chains)), ir.Constant(start[0].type, None)
     sums = loop(b, whole, start + [zero] * (n * (chains - 1)), several, by=chains)
     while len(sums) > n:
         half = len(sums) // 2
@@ -119,7 +197,7 @@ def _sums(
     return loop(b, count, sums, one, first=whole)
 
 
-def _dequantised(b: ir.IRBuilder, sums: list[ir.Value], factor: ir.Value, bias: ir.Value, out: ir.Value) -> None:
+def _dequantised(b: ir.IRBuilder, sums: Values, factor: ir.Value, bias: ir.Value, out: ir.Value) -> None:
     """out = float(sums) * factor + bias, multiply and add kept apart."""
     lanes = sums[0].type.count
     floats = ir.VectorType(F32, lanes)
@@ -130,81 +208,69 @@ def _dequantised(b: ir.IRBuilder, sums: list[ir.Value], factor: ir.Value, bias: 
         store(b, y, out, t * lanes * 4)
 
 
-def build_fp32_tile() -> Builder:
-    """IR of one tile: (weights, inputs, cols, bias, out): out[r] = bias[r] + sum w[r, i] a[i], fused if it can be."""
-    vector = ir.VectorType(F32, 8)
+def build_fp32(part: Part) -> Builder:
+    """IR of a part: (weights, [columns,] count, sources, bias, outs, down): y[r] = bias[r] + sum w[r, i] a[i].
 
-    def build(b: ir.IRBuilder, args: list[ir.Value]) -> None:
-        weights, inputs, cols, bias, out = args
-        muladd = declare(b, "llvm.fmuladd.v8f32", vector, [vector] * 3)
-
-        def body(j: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
-            at = b.add(weights, b.mul(j, ir.Constant(I64, ROWS * 4)))
-            a = splat(b, load(b, b.add(inputs, b.mul(j, ir.Constant(I64, 4))), F32), 8)
-            return [b.call(muladd, [load(b, at, vector, t * 32), a, s]) for t, s in enumerate(sums)]
-
-        start = [load(b, bias, vector, t * 32) for t in range(ROWS // 8)]
-        for t, total in enumerate(loop(b, cols, start, body)):
-            store(b, total, out, t * 32)
-
-    return build
-
-
-def build_int8_strip(name: str) -> Builder:
-    """IR of one strip: (weights, columns, count, bytes, offset, factor, bias, out), all int64 addresses but ``count``.
-
-    As the tile, for 16 rows and ``count`` blocks; ``columns`` holds each one's first column / 4, uint16.
+    As :func:`build_int8`, fused if it can be. A row's sum is one chain over its columns; where they are listed, one
+    chain for the first columns of all blocks, one for the second and so on, four under way at once, whatever the lanes.
     """
-    form = VARIANTS[name]
 
-    def build(b: ir.IRBuilder, args: list[ir.Value]) -> None:
-        weights, columns, count, activations, offset, factor, bias, out = args
-
-        def block(j: ir.Value) -> tuple[ir.Value, ir.Value]:
-            at = b.add(weights, b.mul(j, ir.Constant(I64, BLOCK)))
-            return at, load(b, _column(b, activations, columns, j, 1), I32)
-
-        sums = _sums(b, form, form.strip_chains, count, _start(b, form, offset, STRIP), block)
-        _dequantised(b, sums, factor, bias, out)
-
-    return build
-
-
-def build_fp32_strip() -> Builder:
-    """IR of one strip: (weights, columns, count, inputs, bias, out): out[r] = bias[r] + sum w[r, i] a[i], 16 rows."""
-    vector = ir.VectorType(F32, 8)
-    halves = STRIP // 8
-
-    def build(b: ir.IRBuilder, args: list[ir.Value]) -> None:
-        weights, columns, count, inputs, bias, out = args
-        muladd = declare(b, "llvm.fmuladd.v8f32", vector, [vector] * 3)
-
-        def body(j: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
-            at = b.add(weights, b.mul(j, ir.Constant(I64, BLOCK * 4)))
-            from_ = _column(b, inputs, columns, j, 4)
-            result = []
-            for i in range(GROUP):  # a chain of sums for each column: four blocks are under way at once
-                a = splat(b, load(b, from_, F32, i * 4), 8)
-                for t in range(halves):
-                    w = load(b, at, vector, (i * STRIP + t * 8) * 4)
-                    result.append(b.call(muladd, [w, a, sums[i * halves + t]]))
-            return result
-
-        zero = ir.Constant(vector, [0.0] * 8)
-        start = [load(b, bias, vector, t * 32) for t in range(halves)] + [zero] * (halves * (GROUP - 1))
-        sums = loop(b, count, start, body)
-        for t in range(halves):
-            low = b.fadd(sums[t], sums[halves + t])
-            high = b.fadd(sums[2 * halves + t], sums[3 * halves + t])
-            store(b, b.fadd(low, high), out, t * 32)
+    def build(b: ir.IRBuilder, args: Values) -> None:
+        weights, *columns, count, sources, bias, outs, down = args
+        block = _blocks(b, part, 4, weights, columns, count, sources)
+        start = _vectors(b, b.add(bias, down), _FLOATS, part.strips) * part.lanes
+        if part.listed:
+            zero, each = [ir.Constant(_FLOATS, [0.0] * 8)] * len(start), GROUP // part.lanes
+            chains = []
+            for first in range(0, GROUP, each):  # as many at once as there are registers
+                begin = [total for c in range(first, first + each) for total in (zero if c else start)]
+                chains += _chains(b, count, begin, block, range(first, first + each))
+            n = len(start)
+            parts = [chains[k * n : (k + 1) * n] for k in range(GROUP)]
+            sums = [b.fadd(b.fadd(p, q), b.fadd(r, s)) for p, q, r, s in zip(*parts, strict=True)]
+        else:
+            sums = loop(b, count, start, lambda j, sums: _in_a_row(b, block(j), sums))
+        n = len(sums) // part.lanes
+        for i, out in enumerate(_addresses(b, outs, part.lanes)):
+            for t, total in enumerate(sums[i * n : (i + 1) * n]):
+                store(b, total, b.add(out, down), t * 32)
 
     return build
 
 
-def _column(b: ir.IRBuilder, vector: ir.Value, columns: ir.Value, j: ir.Value, item: int) -> ir.Value:
-    """Address of the four activations that block j multiplies."""
-    group = load(b, b.add(columns, b.mul(j, ir.Constant(I64, 2))), I16, align=2)
-    return b.add(vector, b.mul(b.zext(group, I64), ir.Constant(I64, GROUP * item)))
+def _chains(
+    b: ir.IRBuilder,
+    count: ir.Value,
+    start: Values,
+    block: Callable[[ir.Value], tuple[Values, Values]],
+    columns: range,
+) -> Values:
+    """Sums over ``count`` blocks, a chain of them for each of these columns of a block."""
+    n = len(start) // len(columns)
+
+    def body(j: ir.Value, sums: Values) -> Values:
+        at, parts = block(j), [sums[k : k + n] for k in range(0, len(sums), n)]
+        return [total for c, mine in zip(columns, parts, strict=True) for total in _column(b, at, c, mine)]
+
+    return loop(b, count, start, body)
+
+
+def _in_a_row(b: ir.IRBuilder, at: tuple[Values, Values], sums: Values) -> Values:
+    """``sums`` and the products of a block, column by column."""
+    for c in range(GROUP):
+        sums = _column(b, at, c, sums)
+    return sums
+
+
+def _column(b: ir.IRBuilder, at: tuple[Values, Values], c: int, sums: Values) -> Values:
+    """``sums`` (lane by lane, strip by strip) and the products of column c of a block, fused if they can be."""
+    muladd = declare(b, "llvm.fmuladd.v8f32", _FLOATS, [_FLOATS] * 3)
+    strips, lanes = at
+    inputs = [splat(b, load(b, lane, F32, c * 4), 8) for lane in lanes]
+    places = [(strip, half) for strip in strips for half in range(STRIP // 8)]
+    weights = [load(b, strip, _FLOATS, (c * STRIP + half * 8) * 4) for strip, half in places]
+    pairs = [(w, a) for a in inputs for w in weights]
+    return [b.call(muladd, [*pair, total]) for pair, total in zip(pairs, sums, strict=True)]
 
 
 def _avx2_step(b: ir.IRBuilder, at: ir.Value, quad: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
@@ -286,30 +352,29 @@ class Variant:
 
     Attributes:
         needs: LLVM's names of what a CPU must have.
-        lanes: rows of one register; no more than a tile or a strip has are used.
+        lanes: rows of one register.
         step: adds one block's products to the sums.
-        tile_chains, strip_chains: blocks that are added up apart, where an addition takes several cycles.
+        under_way: sums that should be, where an addition takes several cycles.
         signed: whether activation bytes are taken with 128 less.
     """
 
     needs: tuple[str, ...]
     lanes: int
     step: Callable[[ir.IRBuilder, ir.Value, ir.Value, list[ir.Value]], list[ir.Value]]
-    tile_chains: int = 1
-    strip_chains: int = 1
+    under_way: int = 1
     signed: bool = False
 
 
 # vpdpbusd and the dot products of Arm take 3 to 5 cycles and begin once or twice a cycle, so 8 of them should be under
 # way; a strip of zmm is one sum, of ymm two, of Arm's registers four.
 VARIANTS = {
-    "avx512vnni": Variant(("avx512vnni", "avx512bw", "avx512vl"), 16, _vnni512_step, 2, 4),
+    "avx512vnni": Variant(("avx512vnni", "avx512bw", "avx512vl"), 16, _vnni512_step, 8),
     "avx512": Variant(("avx512bw", "avx512vl"), 16, _avx512_step),
-    "avxvnni": Variant(("avxvnni", "avx2"), 8, _vnni256_step, 1, 4),
+    "avxvnni": Variant(("avxvnni", "avx2"), 8, _vnni256_step, 8),
     "avx2": Variant(("avx2",), 8, _avx2_step),
-    "i8mm": Variant(("i8mm",), 4, _i8mm_step, 1, 2),
-    "dotprod": Variant(("dotprod",), 4, _dotprod_step, 1, 2, signed=True),
-    "plain": Variant((), ROWS, _plain_step),
+    "i8mm": Variant(("i8mm",), 4, _i8mm_step, 8),
+    "dotprod": Variant(("dotprod",), 4, _dotprod_step, 8, signed=True),
+    "plain": Variant((), STRIP, _plain_step),
 }
 
 
@@ -324,49 +389,28 @@ def started(offset: NDArray[np.int32], weight: NDArray[Any], name: str = "") -> 
     return offset + 128 * sums
 
 
-_int8_tile = as_intrinsic(build_int8_tile(variant()), "i" * 7)
-_fp32_tile = as_intrinsic(build_fp32_tile(), "i" * 5)
-_int8_strip = as_intrinsic(build_int8_strip(variant()), "i" * 8)
-_fp32_strip = as_intrinsic(build_fp32_strip(), "i" * 6)
+# Called from kernels only: a function of numba's around each would take half a second to compile.
+int8_tile = as_intrinsic(build_int8(variant(), PARTS["tile"]), "i" * 8)
+int8_tile_lanes = as_intrinsic(build_int8(variant(), PARTS["tile_lanes"]), "i" * 8)
+int8_strip = as_intrinsic(build_int8(variant(), PARTS["strip"]), "i" * 9)
+int8_strip_lanes = as_intrinsic(build_int8(variant(), PARTS["strip_lanes"]), "i" * 9)
+fp32_tile = as_intrinsic(build_fp32(PARTS["tile"]), "i" * 6)
+fp32_tile_lanes = as_intrinsic(build_fp32(PARTS["tile_lanes"]), "i" * 6)
+fp32_strip = as_intrinsic(build_fp32(PARTS["strip"]), "i" * 7)
+fp32_strip_lanes = as_intrinsic(build_fp32(PARTS["strip_lanes"]), "i" * 7)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def int8_tile(weights: int, activations: int, quads: int, offset: int, factor: int, bias: int, out: int) -> None:
-    """out = (offset + W a) * factor + bias for 64 rows; see :func:`build_int8_tile`."""
-    _int8_tile(weights, activations, quads, offset, factor, bias, out)
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def fp32_tile(weights: int, inputs: int, cols: int, bias: int, out: int) -> None:
-    """out = bias + W a for 64 rows; see :func:`build_fp32_tile`."""
-    _fp32_tile(weights, inputs, cols, bias, out)
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def int8_strip(
-    weights: int, columns: int, count: int, activations: int, offset: int, factor: int, bias: int, out: int
-) -> None:
-    """out = (offset + W a) * factor + bias for 16 rows of few blocks; see :func:`build_int8_strip`."""
-    _int8_strip(weights, columns, count, activations, offset, factor, bias, out)
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def fp32_strip(weights: int, columns: int, count: int, inputs: int, bias: int, out: int) -> None:
-    """out = bias + W a for 16 rows of few blocks; see :func:`build_fp32_strip`."""
-    _fp32_strip(weights, columns, count, inputs, bias, out)
-
-
-def assembly(name: str, triple: str, cpu: str, features: str = "", part: str = "tile") -> str:
-    """Assembly of the int8 ``tile`` or ``strip`` of variant ``name``, as function ``int8``, for people and tests.
+def assembly(name: str, triple: str, cpu: str, features: str = "") -> str:
+    """Assembly of the int8 kernels of variant ``name``, a function for each of PARTS, for people and tests.
 
     The machine need not be this one.
     """
-    build, arguments = {"tile": (build_int8_tile, 7), "strip": (build_int8_strip, 8)}[part]
-    module = ir.Module(name=part)
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64] * arguments), name="int8")
-    b = ir.IRBuilder(function.append_basic_block("entry"))
-    build(name)(b, list(function.args))
-    b.ret_void()
+    module = ir.Module(name=name)
+    for label, part in PARTS.items():
+        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64] * (8 + part.listed)), name=label)
+        b = ir.IRBuilder(function.append_basic_block("entry"))
+        build_int8(name, part)(b, list(function.args))
+        b.ret_void()
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features, opt=3)
