@@ -12,7 +12,9 @@ Precision ``int8`` says where values round:
 - what multiplies them: one byte. A recurrent state in [-1, 1] is floor(127 a + 128.5); a rectified activation is
   floor(a 255 / range + 0.5), a tier's input or skip output floor(a 127 / range + 128.5), all clipped to a byte;
 - a product is an exact int32 sum, converted to fp32, times one fp32 factor a row, plus the fp32 bias;
-- tables: int16 with one scale; everything else fp32, multiply and add kept apart, in the order written here.
+- tables: integers in [-127, 127], one fp32 scale a column (absmax over all places and levels / 127); a sum of rows is
+  exact, converted to fp32, times the scale;
+- everything else fp32, multiply and add kept apart, in the order written here.
 
 255 * 64 + 255 * 64 = 32640 stays below 2^15, so that the pairwise int16 sums of x86's pmaddubsw never saturate.
 """
@@ -20,7 +22,6 @@ Precision ``int8`` says where values round:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ from engine.config import ModelConfig
 
 PRECISIONS = ("int8", "fp32")
 WEIGHT_MAX = 64  # integer weights lie in [-64, 64]
+TABLE_MAX = 127  # and entries of the tables in [-127, 127]
 TINY = 1e-12  # weights below this are zero: products with them must not become denormal
 PART_ROWS = 64  # rounded at once: whole matrices of float64 took twice as long and more
 
@@ -103,7 +105,8 @@ class Folded:
     """A whole network, ready for a backend.
 
     Attributes:
-        table: (frame_sizes[0], q_levels, mlp_dim), fp32, or int16 under ``int8``; sums of it times table_scale.
+        table: (frame_sizes[0], q_levels, mlp_dim), fp32, or int8 under ``int8``; sums of it times table_scale.
+        table_scale: (mlp_dim,) fp32; ones under ``fp32``, which multiplies by nothing.
         hidden: second hidden layer, or None.
         ranges: activation ranges under ``int8``: ``mlp.1``, ``mlp.2``, ``tier.i.input``, ``tier.i.output``.
         scales: what an activation is multiplied by to become a byte, by the same names (127 or 255 over the range).
@@ -112,8 +115,8 @@ class Folded:
     config: ModelConfig
     precision: str
     tiers: tuple[FoldedTier, ...]
-    table: NDArray[np.float32] | NDArray[np.int16]
-    table_scale: np.float32
+    table: NDArray[np.float32] | NDArray[np.int8]
+    table_scale: F32
     hidden: Dense | None
     output: Dense
     scales: dict[str, np.float32]
@@ -131,18 +134,13 @@ def fold(checkpoint: Checkpoint, precision: str = "fp32") -> Folded:
     rounding = _Rounding(precision, _scales(checkpoint) if precision == "int8" else {})
     tiers = tuple(_fold_tier(checkpoint, i, rounding) for i in range(config.n_tiers))
     weight, embedding = checkpoint.weight("mlp.input"), checkpoint.vector("embedding")
-    table: Any = embedding @ weight.transpose(1, 2, 0)  # (frame, q_levels, mlp_dim); einsum took 0.15 s a start
-    scale = 1.0
-    if precision == "int8":
-        scale = max(float(np.abs(table).max()), TINY) / 32767
-        table = np.floor(table / scale + 0.5)
+    table, scale = rounding.table(embedding @ weight.transpose(1, 2, 0))  # einsum took 0.15 s a start
     hidden = None
     if config.mlp_layers == 2:
         hidden = rounding.dense(checkpoint.weight("mlp.hidden"), checkpoint.vector("mlp.hidden.bias"), "mlp.1")
     last = f"mlp.{config.mlp_layers}"
     output = rounding.dense(checkpoint.weight("mlp.output"), checkpoint.vector("mlp.output.bias"), last)
-    dtype = np.int16 if precision == "int8" else np.float32
-    return Folded(config, precision, tiers, table.astype(dtype), np.float32(scale), hidden, output, rounding.scales)
+    return Folded(config, precision, tiers, table, scale, hidden, output, rounding.scales)
 
 
 class _Rounding:
@@ -161,6 +159,13 @@ class _Rounding:
         by = np.float32(127.0) if source == "h" else self.scales[source]
         factor = (row_scale / float(by)).astype(np.float32)
         return Dense(whole, b.astype(np.float32), factor, 0 if source.startswith("mlp") else 128)
+
+    def table(self, table: NDArray[np.float64]) -> tuple[NDArray[np.float32] | NDArray[np.int8], F32]:
+        """(places, levels, columns) and the scale of each column."""
+        if self.precision == "fp32":
+            return table.astype(np.float32), np.ones(table.shape[-1], np.float32)
+        scale = np.maximum(np.abs(table).max(axis=(0, 1)), TINY) / TABLE_MAX
+        return np.floor(table / scale + 0.5).astype(np.int8), scale.astype(np.float32)
 
 
 def _rounded(weight: NDArray[np.float64]) -> F32:

@@ -8,11 +8,10 @@ import pytest
 from networks import network
 
 import engine
+from engine.folding import TABLE_MAX
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 import smaller_types as tool
-
-INT8 = "int8 as it is (tables of 16 bits)"
 
 
 @pytest.mark.parametrize("name", ["gru", "one-tier", "three-tiers", "gru-pruned"])
@@ -21,8 +20,8 @@ def test_its_networks_are_the_engines(name):
     c = checkpoint.config
     indices = np.random.default_rng(3).integers(0, c.q_levels, (2, c.lookback + 45))
     whole = tool.fold(checkpoint, "fp32")
-    for precision, rounding, most in (("fp32", None, None), ("int8", tool.as_int8, 32767)):
-        table = tool.tables(whole, most, None) if most else np.asarray(whole.table)
+    for precision, rounding in (("fp32", None), ("int8", tool.as_int8)):
+        table = tool.tables(whole, TABLE_MAX, tool.COLUMNS) if rounding else np.asarray(whole.table)
         got = tool.Network(checkpoint, rounding, table).nats(indices, 45)
         log_probs = engine.score(checkpoint, indices, "reference", precision)
         want = -np.take_along_axis(log_probs, indices[:, c.lookback :, None], axis=-1)[..., 0]
@@ -62,7 +61,7 @@ def test_errors_are_made_good_by_the_other_inputs():
 
 def test_tables_by_column():
     whole = tool.fold(network("gru"), "fp32")
-    one, each = tool.tables(whole, 127, None), tool.tables(whole, 127, (0, 1))
+    one, each = tool.tables(whole, TABLE_MAX), tool.tables(whole, TABLE_MAX, tool.COLUMNS)
     errors = [np.abs(found - whole.table).mean() for found in (one, each)]
     assert errors[1] < errors[0]
     assert np.abs(each - whole.table).max() <= np.abs(whole.table).max() / 254 + 1e-7

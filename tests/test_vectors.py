@@ -6,6 +6,7 @@ import pytest
 from engine import reference
 from engine.cpu import vectors
 from engine.cpu.memory import address, aligned
+from engine.folding import TABLE_MAX
 
 SIZES = [2, 24, 64, 100]
 F = np.float32
@@ -78,12 +79,15 @@ def test_small_states_are_nothing():
     assert not h.any()
 
 
-@pytest.mark.parametrize("frame", [1, 8])
-def test_tables_of_integers(rng, n, frame):
-    tables = [padded(rng.integers(-3000, 3000, n).astype(np.int16)) for _ in range(frame)]
+@pytest.mark.parametrize("frame", [1, 8, vectors.TABLE_PLACES, vectors.TABLE_PLACES + 1])
+@pytest.mark.parametrize("low", [-TABLE_MAX, TABLE_MAX])  # at the latter all add up to the most there can be
+def test_tables_of_integers(rng, n, frame, low):
+    tables = [padded(rng.integers(low, TABLE_MAX + 1, n).astype(np.int8)) for _ in range(frame)]
+    tables[0][0] = -low
     rows, x, out = np.array([address(t) for t in tables]), numbers(rng, n), padded(np.zeros(n, np.uint8))
-    vectors.table_bytes(address(rows), frame, address(x), n, F(0.001), F(20), address(out))
-    sums = sum(t[:n].astype(np.int32) for t in tables).astype(F) * F(0.001) + x[:n]
+    scale = padded((rng.random(n) * 0.1 / frame).astype(F))
+    vectors.table_bytes(address(rows), frame, address(x), n, address(scale), F(20), address(out))
+    sums = np.sum([t[:n] for t in tables], axis=0, dtype=np.int32).astype(F) * scale[:n] + x[:n]
     np.testing.assert_array_equal(out[:n], reference.byte_of(np.maximum(sums, F(0)), F(20), 0))
 
 

@@ -1,4 +1,4 @@
-"""What smaller types would cost: bits a sample that tables of 8 bits and weights of 4 add, on held-out sound.
+"""What smaller types cost: bits a sample that tables of 8 bits and weights of 4 add, on held-out sound.
 
     python tools/smaller_types.py checkpoints/*.safetensors [--sounds FOLDER] [--every N]
 
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from precision_loss import ROOT, heldout, length
 
 import engine
-from engine.folding import Dense, Folded, fold
+from engine.folding import TABLE_MAX, Dense, Folded, fold
 from engine.reference import byte_of, log_softmax, sigmoid, tanh
 from engine.training.data import window_indices
 
@@ -50,6 +50,7 @@ class Matrix:
         return product
 
 
+COLUMNS = (0, 1)  # what a table's scale for each column is taken over: places and levels
 HEARD = 8192  # samples of each of four voices that tell what the inputs of a matrix have in common
 Rounding = Callable[[F32, Dense], F32]  # of fp32 weights, and the same as int8 has them
 
@@ -196,7 +197,7 @@ def _gru(gates: F32, past: F32, h: F32) -> F32:
     return new
 
 
-def tables(whole: Folded, most: int, axis: tuple[int, ...] | None) -> F32:
+def tables(whole: Folded, most: int, axis: tuple[int, ...] | None = None) -> F32:
     """The tables in integers up to ``most``, with one scale for all, or for what ``axis`` is taken over."""
     table = np.asarray(whole.table, np.float32)
     scale = np.maximum(np.abs(table).max(axis=axis, keepdims=True) / most, 1e-12)
@@ -207,24 +208,23 @@ def tables(whole: Folded, most: int, axis: tuple[int, ...] | None) -> F32:
 def ways(checkpoint: engine.Checkpoint) -> dict[str, Network]:
     """Every way to round, by what it is called."""
     whole = fold(checkpoint, "fp32")
-    columns = (0, 1)
-    wide, one, each = tables(whole, 32767, None), tables(whole, 127, None), tables(whole, 127, columns)
+    each, one, wide = tables(whole, TABLE_MAX, COLUMNS), tables(whole, TABLE_MAX), tables(whole, 32767)
     four = {group: partial(in_groups, bits=4, group=group) for group in (32, 64, 128)}
     fed = partial(in_groups, bits=4, group=32, feedback=True)
     made: dict[str, tuple[Rounding | None, F32]] = {
         "fp32": (None, np.asarray(whole.table, np.float32)),
-        "int8 as it is (tables of 16 bits)": (as_int8, wide),
+        "int8 as it is (tables of 8 bits, a scale for each column)": (as_int8, each),
         "tables of 8 bits, one scale": (as_int8, one),
-        "tables of 8 bits, a scale for each column": (as_int8, each),
-        "weights of 4 bits, groups of 32": (four[32], wide),
-        "groups of 64": (four[64], wide),
-        "groups of 128": (four[128], wide),
-        "groups of 32, the error to the next weight": (fed, wide),
+        "tables of 16 bits, one scale": (as_int8, wide),
+        "weights of 4 bits, groups of 32": (four[32], each),
+        "groups of 64": (four[64], each),
+        "groups of 128": (four[128], each),
+        "groups of 32, the error to the next weight": (fed, each),
     }
     result = {name: Network(checkpoint, rounding, table) for name, (rounding, table) in made.items()}
-    result["groups of 32, errors made good by the other inputs"] = compensating(checkpoint, wide, 32)
-    result["groups of 128, errors made good by the other inputs"] = compensating(checkpoint, wide, 128)
-    result["the latter, tables of 8 bits by column"] = compensating(checkpoint, each, 128)
+    result["groups of 32, errors made good by the other inputs"] = compensating(checkpoint, each, 32)
+    result["groups of 128, errors made good by the other inputs"] = compensating(checkpoint, each, 128)
+    result["the latter, tables of 16 bits"] = compensating(checkpoint, wide, 128)
     return result
 
 

@@ -27,7 +27,6 @@ from engine.cpu.packing import (
     F_DRAW,
     F_MLP1,
     F_MLP2,
-    F_TABLE,
     F_TIER,
     F_UNIT,
     FLOATS,
@@ -76,6 +75,7 @@ from engine.cpu.packing import (
     T_SLOTS,
     T_UP,
     TABLE,
+    TABLE_SCALE,
     TEAM,
     TIER_STRIDE,
     TIER_WORDS,
@@ -191,7 +191,7 @@ def enter(ctx, tier, lane):
     clock = i64(block, 8)[CLOCK]
     bias = ctx[tier + T_BIAS] + (clock // size) % ctx[tier + T_SLOTS] * stride
     tokens = i32(block + ctx[TOKENS] + (clock % lookback + lookback - size) * 4, size)
-    unit, middle = f32(ctx[FLOATS], 5)[F_UNIT], ctx[LEVELS] // 2
+    unit, middle = f32(ctx[FLOATS], F_TIER)[F_UNIT], ctx[LEVELS] // 2
     samples = f32(block + ctx[SUMS], size)
     for j in range(size):
         samples[j] = np.float32(tokens[j] - middle) * unit
@@ -310,14 +310,14 @@ def first_layer(ctx, block):
     """relu(sum of tables + X): in X, or under int8 in BYTES."""
     frame, width, lookback = ctx[FRAME], ctx[MLP], ctx[LOOKBACK]
     clock = i64(block, 8)[CLOCK]
-    row = (width + ROWS - 1) // ROWS * ROWS * (2 if ctx[INT8] else 4)
+    row = (width + ROWS - 1) // ROWS * ROWS * (1 if ctx[INT8] else 4)
     tokens = i32(block + ctx[TOKENS] + (clock % lookback + lookback - frame) * 4, frame)
-    rows, floats = i64(block + ctx[SUMS], frame), f32(ctx[FLOATS], 5)
+    rows, floats = i64(block + ctx[SUMS], frame), f32(ctx[FLOATS], F_TIER)
     for k in range(frame):
         rows[k] = ctx[TABLE] + (k * ctx[LEVELS] + tokens[k]) * row
     x = block + ctx[X]
     if ctx[INT8]:
-        table_bytes(block + ctx[SUMS], frame, x, width, floats[F_TABLE], floats[F_MLP1], block + ctx[BYTES])
+        table_bytes(block + ctx[SUMS], frame, x, width, ctx[TABLE_SCALE], floats[F_MLP1], block + ctx[BYTES])
     else:
         table_floats(block + ctx[SUMS], frame, x, width)
 
@@ -346,7 +346,7 @@ def logits(ctx, chosen, count):
     each_slot(ctx, ctx[bottom + T_UP], 1, ctx[FRAME], chosen, count, source, ctx[X])
     ids = i64(ctx[IDS] + IDS_BOTH * 8, 2 * MOST_LANES)
     n = with_rights(ctx, chosen, count, ids)
-    floats = f32(ctx[FLOATS], 5)
+    floats = f32(ctx[FLOATS], F_TIER)
     source = ctx[BYTES] if int8 else ctx[X]
     for i in range(n):
         first_layer(ctx, lane_at(ctx, ids[i]))
@@ -372,7 +372,7 @@ def pick(ctx, block, beta, word):
         return -1
     if beta > _HUGE:
         return first_of(at, highest)
-    total = draw_weights(at, levels, highest, beta, f32(ctx[FLOATS], 5)[F_DRAW], block + ctx[SUMS])
+    total = draw_weights(at, levels, highest, beta, f32(ctx[FLOATS], F_TIER)[F_DRAW], block + ctx[SUMS])
     return rank(block + ctx[SUMS], (total * word) >> 32)
 
 

@@ -27,8 +27,8 @@ from engine.folding import Dense, Folded, FoldedTier
 (
     VOICES, INT8, LSTM, TIERS, LAYERS, DIM, MLP, LEVELS, LOOKBACK, SKIP, HIDDEN, OUTPUT, LANES, LANE_BYTES, TABLE,
     FRAME, FLOATS, TIER_WORDS, START, ENTRY_ROWS, GATES, IDS, TOKENS, GATE, PAST, BYTES, X, LOGITS, SUMS, STEREO, SIDE,
-    TEAM, SELF, PRODUCTS, CONTEXT_WORDS,
-) = range(35)  # fmt: skip
+    TEAM, SELF, PRODUCTS, TABLE_SCALE, CONTEXT_WORDS,
+) = range(36)  # fmt: skip
 
 # Words of one tier.
 (
@@ -53,7 +53,7 @@ JOBS = 16  # of a team
 KEY, DICE, CLOCK, RESETS, NUMBER, SPREAD, FRESH_DICE, ENTROPY, HEADER_WORDS = range(9)
 
 # fp32 constants: then one pair a tier, input scale and output scale.
-F_TABLE, F_MLP1, F_MLP2, F_DRAW, F_UNIT, F_TIER = range(6)
+F_MLP1, F_MLP2, F_DRAW, F_UNIT, F_TIER = range(5)
 
 
 # Lists of lane ids at IDS: those asked for, these with their right sides, those whose frame begins, those of one slot.
@@ -94,6 +94,7 @@ class Packed:
         side = -(-self._offset // ALIGN) * ALIGN  # what a right side holds of its own
         self._reserve_tiers(folded)
         self._words[TABLE] = self._array(_padded_last(folded.table))
+        self._words[TABLE_SCALE] = self._array(_padded_last(folded.table_scale))
         self._words[FLOATS] = self._array(_constants(folded))
         self._tiers(folded.tiers, c.n_rnn)
         self._words[HIDDEN] = self._dense([folded.hidden]) if folded.hidden else 0
@@ -228,7 +229,6 @@ def _padded_last(values: NDArray[Any]) -> NDArray[Any]:
 def _constants(folded: Folded) -> NDArray[np.float32]:
     c, scales = folded.config, folded.scales
     values = [
-        folded.table_scale,
         scales.get("mlp.1", 1.0),
         scales.get("mlp.2", 1.0),
         weight_scale(c.q_levels),

@@ -19,9 +19,11 @@ from llvmlite import ir
 from numba import njit, types
 
 from engine.cpu.building import F32, I8, I16, I32, I64, Values, as_intrinsic, declare, load, loop, splat, store
+from engine.folding import TABLE_MAX
 from engine.reference import SMALLEST
 
 WIDTH = 16
+TABLE_PLACES = 32767 // TABLE_MAX  # rows whose sums fit in 16 bits
 
 HUGE = float(np.float32(3.0e38))  # logits beyond are not finite
 _LOG2E, _LN2_HIGH, _LN2_LOW = 1.44269504088896341, 0.693359375, -2.12194440e-4
@@ -141,7 +143,7 @@ def _settled(x: Vector) -> Vector:
 
 def _byte(x: Vector) -> ir.Value:
     """engine.reference.byte_of, scale and zero having been applied."""
-    whole = x.unary("floor").at_least(0.0).at_most(255.0).whole()
+    whole = x.at_least(0.0).at_most(255.0).whole()  # which is the floor of what is not negative
     return x.b.trunc(whole, ir.VectorType(I8, WIDTH))
 
 
@@ -211,26 +213,32 @@ def _row_sums(
     return loop(b, count, start, lambda k, sums: take(load(b, _at(b, rows, k, 8), I64, align=8), sums))
 
 
-def build_table_bytes(b: ir.IRBuilder, args: Values) -> None:
-    """(rows, count, x, n, table scale, byte scale, out): bytes of relu(sum of int16 rows * table scale + x).
+def table_bytes_builder(sum_kind: ir.Type) -> Callable[[ir.IRBuilder, Values], None]:
+    """IR of (rows, count, x, n, scale, byte scale, out): bytes of relu(sum of int8 rows * scale + x).
 
-    ``rows`` lists the addresses of the rows; the ReLU is the bytes' own lower end. n is padded to 64.
+    ``rows`` lists the addresses of the rows, ``scale`` is a vector; the ReLU is the bytes' own lower end. n is padded
+    to 64. ``sum_kind`` is what the sums of ``count`` rows fit in: int16 (TABLE_PLACES of them) or int32.
     """
-    rows, count, x, n, scale, byte_scale, out = args
     parts = 64 // WIDTH
-    factor, byte_factor = (Vector(b, splat(b, value, WIDTH)) for value in (scale, byte_scale))
-    words, sums_t = ir.VectorType(I16, WIDTH), ir.VectorType(I32, WIDTH)
+    entries, sums_t = ir.VectorType(I8, WIDTH), ir.VectorType(sum_kind, WIDTH)
 
-    def body(j: ir.Value) -> None:
-        def take(row: ir.Value, sums: Values) -> Values:
-            at = _at(b, row, j, 2)
-            return [b.add(s, b.sext(load(b, at, words, t * WIDTH * 2), sums_t)) for t, s in enumerate(sums)]
+    def build(b: ir.IRBuilder, args: Values) -> None:
+        rows, count, x, n, scale, byte_scale, out = args
+        byte_factor = Vector(b, splat(b, byte_scale, WIDTH))
 
-        for t, total in enumerate(_row_sums(b, rows, count, [_same(I32, 0)] * parts, take)):
-            y = Vector(b, b.sitofp(total, ir.VectorType(F32, WIDTH))) * factor + _floats(b, x, j, t * WIDTH * 4)
-            store(b, _byte(y * byte_factor + 0.5), b.add(out, b.add(j, I64(t * WIDTH))), align=1)
+        def body(j: ir.Value) -> None:
+            def take(row: ir.Value, sums: Values) -> Values:
+                at = b.add(row, j)
+                return [b.add(s, b.sext(load(b, at, entries, t * WIDTH), sums_t)) for t, s in enumerate(sums)]
 
-    _every(b, n, body, 64)
+            for t, total in enumerate(_row_sums(b, rows, count, [_same(sum_kind, 0)] * parts, take)):
+                whole = Vector(b, b.sitofp(total, ir.VectorType(F32, WIDTH)))
+                y = whole * _floats(b, scale, j, t * WIDTH * 4) + _floats(b, x, j, t * WIDTH * 4)
+                store(b, _byte(y * byte_factor + 0.5), b.add(out, b.add(j, I64(t * WIDTH))), align=1)
+
+        _every(b, n, body, 64)
+
+    return build
 
 
 def build_table_floats(b: ir.IRBuilder, args: Values) -> None:
@@ -341,7 +349,8 @@ _to_bytes = as_intrinsic(build_to_bytes, "iiffi")
 _relu = as_intrinsic(build_relu, "ii")
 _gru_cell = as_intrinsic(build_gru_cell, "iiii")
 _lstm_cell = as_intrinsic(build_lstm_cell, "iiiii")
-_table_bytes = as_intrinsic(build_table_bytes, "iiiiffi")
+_table_bytes = as_intrinsic(table_bytes_builder(I16), "iiiiifi")
+_long_table_bytes = as_intrinsic(table_bytes_builder(I32), "iiiiifi")
 _table_floats = as_intrinsic(build_table_floats, "iiii")
 _enter = as_intrinsic(build_enter, "iiiiiii")
 _top = as_intrinsic(build_top, "ii", types.float32)
@@ -375,9 +384,12 @@ def lstm_step(now: int, past: int, h: int, c: int, dim: int) -> None:
 
 
 @njit(**_OPTIONS)
-def table_bytes(rows: int, count: int, x: int, n: int, scale: float, byte_scale: float, out: int) -> None:
-    """Bytes of relu(sum of rows * scale + x); see :func:`build_table_bytes`."""
-    _table_bytes(rows, count, x, n, scale, byte_scale, out)
+def table_bytes(rows: int, count: int, x: int, n: int, scale: int, byte_scale: float, out: int) -> None:
+    """Bytes of relu(sum of rows * scale + x); see :func:`table_bytes_builder`."""
+    if count <= TABLE_PLACES:
+        _table_bytes(rows, count, x, n, scale, byte_scale, out)
+    else:
+        _long_table_bytes(rows, count, x, n, scale, byte_scale, out)
 
 
 @njit(**_OPTIONS)
