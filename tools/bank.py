@@ -59,6 +59,9 @@ def main() -> None:
     parser.add_argument("--remark", required=True)
     parser.add_argument("--speed", default="see `samplernn bench`")
     parser.add_argument("--epoch", type=int)
+    parser.add_argument("--title", help="of the source, where the run was told none")
+    parser.add_argument("--author", help="likewise")
+    parser.add_argument("--folder", type=Path, default=ROOT / "checkpoints")
     args = parser.parse_args()
     epochs = sorted(args.run.glob("epoch-*.safetensors"))
     path = args.run / f"epoch-{args.epoch:03d}.safetensors" if args.epoch else epochs[-1]
@@ -68,11 +71,15 @@ def main() -> None:
     changed = settings["values"]["steps"] != checkpoint.training["steps"]
     settings["values"]["steps"] = checkpoint.training["steps"]
     sounds = [Path(sound).name for sound in settings["sounds"]]
+    settings["sounds"] = [f"sounds/{sound}" for sound in sounds]
     training = {**checkpoint.training, "recipe": settings["recipe"], "sounds": sounds}
     playing = {**checkpoint.playing, "temperature": args.temperature}
-    checkpoint = replace(checkpoint, training=training, playing=playing, name=args.name)
-    save(checkpoint, ROOT / "checkpoints" / f"{args.name}.safetensors")
-    (ROOT / "checkpoints" / f"{args.name}.md").write_text(card(checkpoint, settings, args) + changed * CHANGED)
+    told = {key: value for key in ("title", "author") if (value := getattr(args, key))}
+    settings["values"] |= told
+    source = {**checkpoint.source, **told, "licence": "CC0-1.0"}
+    checkpoint = replace(checkpoint, training=training, playing=playing, source=source, name=args.name)
+    save(checkpoint, args.folder / f"{args.name}.safetensors")
+    (args.folder / f"{args.name}.md").write_text(card(checkpoint, settings, args) + changed * CHANGED)
 
 
 def card(checkpoint: Checkpoint, settings: dict[str, Any], args: argparse.Namespace) -> str:
@@ -80,6 +87,8 @@ def card(checkpoint: Checkpoint, settings: dict[str, Any], args: argparse.Namesp
     c, t = checkpoint.config, checkpoint.training
     levels = c.q_type if not c.preemphasis else f"{c.q_type}, pre-emphasis {c.preemphasis}"
     network = f"{c.rnn.upper()} x {c.n_rnn}, frames {c.frame_sizes}, dim {c.dim}, {c.q_levels} levels {levels}"
+    if "density" in t:
+        network += f", pruned in blocks to {100 * t['density']:.0f} %"
     return CARD.format(
         name=args.name,
         title=checkpoint.source["title"],
