@@ -19,7 +19,7 @@ from engine.blocks import COLUMNS, ROWS, WORTH, density, joined, split, there
 
 PACKED = "packed."
 PARTS = ("blocks", "columns", "first")
-MOST_BYTES = 4 << 30  # of the matrices of one file, whole
+MOST_BYTES = 1 << 30  # of the matrices of one file, whole
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -69,7 +69,7 @@ def unpacked(stored: Tensors, shapes: Mapping[str, tuple[int, ...]]) -> dict[str
     result = {name: value for name, value in stored.items() if not name.startswith(PACKED)}
     ours = {name: shape for name, shape in shapes.items() if is_matrix(name) and _any_of(stored, name)}
     if 4 * sum(math.prod(shape) for shape in ours.values()) > MOST_BYTES:
-        raise ValueError("larger than 4 GiB with its packed matrices whole")
+        raise ValueError("larger than 1 GiB with its packed matrices whole")
     for name, shape in ours.items():
         if name in result:
             raise ValueError(f"tensor {name}: there twice, as it is and packed")

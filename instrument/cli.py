@@ -331,7 +331,7 @@ def _add_machine(group: Commands) -> None:
     d.add_argument(
         "--voices", type=_count(64), metavar="N", help="how many should sound; with --soak: default: the patch's"
     )
-    d.add_argument("--threads", type=_threads, metavar="auto|N", help="with --soak: as for play")
+    d.add_argument("--threads", type=_threads, metavar="auto|N", help="that make samples, as for play")
     d.add_argument("--json", action="store_true", help="of a folder: one line of JSON instead of the table")
     _add_bench(group)
 

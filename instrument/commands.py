@@ -167,12 +167,14 @@ def doctor(args: argparse.Namespace) -> int | None:
         names = ("target", "output", "voices", "threads")
         options = plan.Options(**{name: getattr(args, name) for name in names})
         return soundcheck.run(options, args.soak, session.perform, _show)
-    if args.target and (Path(args.target).is_dir() or args.target.endswith(".safetensors")):
+    if args.target and not Path(args.target).exists():
+        raise ValueError(f"{args.target}: is not there; a folder of checkpoints expected, or a patch for --soak TIME")
+    if args.target and args.output == "auto" and (Path(args.target).is_dir() or args.target.endswith(".safetensors")):
         _playable(args)
         return None
     if args.target or args.voices or args.threads or args.json or args.output != "auto":
         raise ValueError(
-            "doctor: a patch, --output and --threads are for --soak TIME, --voices and --json for a folder too"
+            "doctor: a patch and --output are for --soak TIME, --voices, --threads and --json for a folder too"
         )
     for line in doctor.examine():
         _show(line)
@@ -183,9 +185,9 @@ def _playable(args: argparse.Namespace) -> None:
     """Which checkpoints of a folder can be played here."""
     from instrument import compiling, playable
 
-    paths, voices = playable.files_in(Path(args.target)), args.voices or 1
+    asked = playable.files_in(Path(args.target)), args.voices or 1, args.threads
     with compiling.shown((lambda _line: None) if args.json else _show):
-        for line in [playable.as_json(paths, voices)] if args.json else playable.table(paths, voices):
+        for line in [playable.as_json(*asked)] if args.json else playable.table(*asked):
             _show(line)
 
 

@@ -30,7 +30,8 @@ class Played:
         name: of the file.
         network: its tiers and size, in words.
         precision: that it was timed at.
-        realtime: times faster than it sounds, one voice on one core.
+        threads: that make its samples, as few as will do unless their number was given.
+        realtime: times faster than it sounds, one voice.
         holds: how many voices there may be here.
         verdict: in words.
         fault: why it cannot be played, instead of all the rest.
@@ -39,6 +40,7 @@ class Played:
     name: str
     network: str = ""
     precision: str = ""
+    threads: int = 0
     realtime: float = 0.0
     holds: int = 0
     verdict: str = ""
@@ -55,31 +57,31 @@ def files_in(target: Path) -> list[Path]:
     return found
 
 
-def examine(paths: list[Path], voices: int) -> Iterator[Played]:
-    """Each file in turn, ``voices`` being how many are wanted."""
+def examine(paths: list[Path], voices: int, threads: int | None = None) -> Iterator[Played]:
+    """Each file in turn, ``voices`` being how many are wanted; ``threads`` None as a set would choose."""
     for path in paths:
         try:
-            yield _judged(load(path), path, voices)
+            yield _judged(load(path), path, voices, threads)
         except (ValueError, OSError, MemoryError) as error:
             text = " ".join(str(error).split()).removeprefix(f"{path}: ")
             yield Played(path.stem, fault=text or type(error).__name__)
 
 
-def table(paths: list[Path], voices: int) -> Iterator[str]:
+def table(paths: list[Path], voices: int, threads: int | None = None) -> Iterator[str]:
     """The same as lines, each as soon as it is known."""
     width = max(len("checkpoint"), *(len(path.stem) for path in paths))
-    yield f"{'checkpoint':{width}}  {'network':28}  {'precision':9}  x real time  voices"
-    for each in examine(paths, voices):
+    yield f"{'checkpoint':{width}}  {'network':28}  {'precision':9}  threads  x real time  voices"
+    for each in examine(paths, voices, threads):
         if each.fault:
             yield f"{each.name:{width}}  {each.fault}"
             continue
-        figures = f"{each.network:28}  {each.precision:9}  {each.realtime:11.2f}  {each.holds:6}"
+        figures = f"{each.network:28}  {each.precision:9}  {each.threads:7}  {each.realtime:11.2f}  {each.holds:6}"
         yield f"{each.name:{width}}  {figures}  {each.verdict}"
 
 
-def as_json(paths: list[Path], voices: int) -> str:
+def as_json(paths: list[Path], voices: int, threads: int | None = None) -> str:
     """The same as one line of JSON."""
-    return json.dumps({"checkpoints": [asdict(each) for each in examine(paths, voices)], "voices": voices})
+    return json.dumps({"checkpoints": [asdict(each) for each in examine(paths, voices, threads)], "voices": voices})
 
 
 def verdict(holds: int, realtime: float, voices: int) -> str:
@@ -89,20 +91,24 @@ def verdict(holds: int, realtime: float, voices: int) -> str:
     return "plays" if holds >= voices else f"plays with {holds} voice{'s' * (holds > 1)}"
 
 
-def _judged(checkpoint: Checkpoint, path: Path, voices: int) -> Played:
+def _judged(checkpoint: Checkpoint, path: Path, voices: int, threads: int | None) -> Played:
     from instrument.audio.headroom import hold
 
-    config, cost = checkpoint.config, _cost(checkpoint)
-    found = hold(path.stem, PRECISION, cost, config.sample_rate)
+    config = checkpoint.config
+    cost, threads = _cost(checkpoint, threads)
+    found = hold(path.stem, PRECISION, cost, config.sample_rate, threads)
     realtime = 1e6 / config.sample_rate / cost.alone
     words = verdict(found.holds, realtime, voices)
-    return Played(path.stem, _network(config), PRECISION, round(realtime, 3), found.holds, words)
+    return Played(path.stem, _network(config), PRECISION, threads, round(realtime, 3), found.holds, words)
 
 
-def _cost(checkpoint: Checkpoint) -> Cost:
-    """us a sample at the network's own rate. Raises ValueError."""
+def _cost(checkpoint: Checkpoint, threads: int | None) -> tuple[Cost, int]:
+    """us a sample at the network's own rate, and by how many threads. Raises ValueError."""
     from engine.generator import make_generator
+    from instrument.audio.cores import choose, core_count
     from instrument.audio.headroom import Cost
+    from instrument.audio.helpers import Helpers
+    from instrument.audio.priority import raise_priority
     from instrument.audio.slots import Slot
     from instrument.audio.timing import measure_playing
 
@@ -110,7 +116,20 @@ def _cost(checkpoint: Checkpoint) -> Cost:
     slot = Slot(generator.program, name=checkpoint.name, precision=PRECISION)
     slot.prepare(checkpoint.config.sample_rate, checkpoint.config.hop)
     slot.begin(0)
-    return Cost(measure_playing(slot, 1), measure_playing(slot, LANES), LANES)
+
+    def with_threads(count: int) -> Cost:
+        helpers = Helpers(count, raise_priority)
+        helpers.start()
+        slot.have_help(helpers.address)
+        with helpers.played():
+            cost = Cost(measure_playing(slot, 1), measure_playing(slot, LANES), LANES)
+        slot.have_help(0)
+        helpers.close()
+        return cost
+
+    budget, alone = 1e6 / checkpoint.config.sample_rate, with_threads(1)
+    best = threads or choose(budget, alone.alone, lambda count: with_threads(count).alone, core_count())
+    return (alone if best == 1 else with_threads(best)), best
 
 
 def _network(c: ModelConfig) -> str:

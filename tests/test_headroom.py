@@ -125,3 +125,7 @@ def test_doctor_wants_a_folder_with_checkpoints(tmp_path: Path, capfd: pytest.Ca
     assert "holds no checkpoint" in capfd.readouterr().err
     assert cli.main(["doctor", str(tmp_path / "missing.safetensors")]) == 1
     assert "missing.safetensors: is not there" in capfd.readouterr().err
+    assert cli.main(["doctor", "nothere"]) == 1
+    assert "nothere: is not there" in capfd.readouterr().err
+    assert cli.main(["doctor", str(tmp_path), "--output", "null"]) == 1
+    assert "--output are for --soak" in capfd.readouterr().err

@@ -11,7 +11,7 @@ from networks import network
 
 from engine.cpu import team as t
 from engine.generator import make_generator
-from instrument.audio import cores
+from instrument.audio import cores, performance
 from instrument.audio.helpers import Helpers
 from instrument.audio.performance import Performance
 from instrument.audio.slots import Slot
@@ -74,6 +74,15 @@ def test_a_main_thread_that_dies_leaves_no_helper():
     assert "gone" in done.stderr
 
 
+def test_helpers_are_there_once_started():
+    """With their priority: what is measured next is measured with them."""
+    raised = []
+    helpers = Helpers(3, lambda: raised.append(threading.get_ident()))
+    helpers.start()
+    assert len(set(raised)) == 2
+    helpers.close()
+
+
 def test_priority_is_a_favour():
     def refuse():
         raise PermissionError("no")
@@ -111,11 +120,23 @@ def test_a_performance_with_helpers_closes(monkeypatch):
     try:
         assert p.threads == 2
         assert p.holdings[0].threads == 2
+        cost = p.table.measured(1)[0]
+        assert cost.alone == cost.together  # one voice is measured once: two figures would not agree
         assert p.report()["threads"] == 2
         k, _ = p.load(slot("gru-pruned"))
         p.unload(k)
     finally:
         p.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("helper")]
+
+
+def test_a_performance_that_cannot_be_made_leaves_no_helper(monkeypatch):
+    def fail(*_args, **_more):
+        raise ValueError("no timing")
+
+    monkeypatch.setattr(performance, "make_timing", fail)
+    with pytest.raises(ValueError, match="no timing"):
+        Performance([slot()], sample_rate=RATE, threads=2)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("helper")]
 
 

@@ -1,16 +1,20 @@
 """Pruning: the least blocks go, in good time, for good; nothing else changes, and a run can be gone on with."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import soundfile
 import torch
+from networks import network
 
 from engine import checkpoint as files
 from engine.config import ModelConfig
 from engine.generator import score
 from engine.model import SampleRNN
+from engine.training import again
 from engine.training.pruning import COLUMNS, ROWS, Pruning, density, mask, progress
-from engine.training.recipes import Training, resolve
+from engine.training.recipes import Training, known_keys, resolve
 from engine.training.running import run
 from instrument.cli import main
 
@@ -177,3 +181,14 @@ def test_a_checkpoint_is_pruned_from_its_own_weights(tmp_path, sound, capfd):
     capfd.readouterr()
     assert main(["prune", str(first), str(sound), "-o", str(tmp_path / "x"), "--set", "dim=64"]) == 1
     assert "the shape of a network cannot be changed" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("lr", ["fast", None, [0.1], True])
+def test_what_a_checkpoint_says_of_its_training_is_not_trusted(tmp_path, lr):
+    trained = network("gru")
+    settings = {"lr": lr, "patience": 2, "steps": 9}
+    path = tmp_path / "a.safetensors"
+    files.save(replace(trained, training={**trained.training, "settings": settings}), path)
+    found = again.pruning(path, {})
+    assert float(found["lr"]) == known_keys()["lr"] / 2
+    assert (found["patience"], found["steps"]) == ("0", "600")  # a run that is given up is not pruned

@@ -158,6 +158,13 @@ def test_a_machine_that_stands_still_costs_no_voice(stall):
     assert (stage.underruns == 0) == (stall < 0.011)
 
 
+@pytest.mark.parametrize(("ring", "share", "stall"), [(8500, 0.9, 0.15), (22000, 0.5, 0.45), (44000, 0.8, 0.7)])
+def test_nor_does_a_long_one_that_a_long_ring_is_for(ring, share, stall):
+    """Which then takes longer to fill again than a short ring may stay low."""
+    stage = Stage(4, ring_frames=ring).play(8.0, share / 4, stall_at=(2.0,), stall=stall)
+    assert (stage.rested(), stage.underruns) == ([], 0)
+
+
 def test_what_is_nearly_too_much_costs_no_voice():
     stage = Stage(4).play(3.0, 0.24, stall_at=(1.0, 2.0), stall=0.006)  # 96 %
     assert stage.rested() == []

@@ -158,7 +158,7 @@ def test_no_bytes_of_the_parts_lead_astray(data):
 def test_a_small_file_does_not_become_a_huge_network():
     shapes = {f"tier.{i}.up.weight": (64, 8192, 8192) for i in range(2)}
     stored = sparse.packed({name: np.zeros((16, 4), np.float16) for name in shapes})
-    with pytest.raises(ValueError, match="larger than 4 GiB with its packed matrices whole"):
+    with pytest.raises(ValueError, match="larger than 1 GiB with its packed matrices whole"):
         sparse.unpacked(stored, shapes)
 
 

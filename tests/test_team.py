@@ -9,7 +9,17 @@ from networks import ARCHITECTURES, network
 
 from engine.cpu import team as t
 from engine.cpu.memory import address
-from engine.cpu.packing import TEAM
+from engine.cpu.packing import (
+    D_JOB,
+    DENSE_STRIDE,
+    L_HH,
+    T_LAYERS,
+    T_UP,
+    TEAM,
+    TIER_STRIDE,
+    TIER_WORDS,
+    TIERS,
+)
 from engine.generator import make_generator
 
 EAGER = {"ahead": 0, "at_once": 0, "slice": 1}  # shares whatever there is
@@ -128,6 +138,35 @@ def test_blended_networks_share_a_team():
     with Helpers(team):
         one, two = (pair[0].generate(300, 1.0, partner=pair[1], blend=0.4) for pair in (alone, shared))
     np.testing.assert_array_equal(two, one)
+
+
+@pytest.mark.parametrize("way", [{"ahead": 0, "at_once": 1 << 40}, {"ahead": 1 << 40, "at_once": 0}])
+def test_rows_of_helpers_are_taken(way):
+    """Ahead and at once: until helpers have made some, however late they come."""
+    team = t.Team(**way, slice=1)
+    alone, shared = generators("gru-pruned", voices=2)
+    give(shared, team)
+    with Helpers(team):
+        for _ in range(100_000):
+            np.testing.assert_array_equal(shared.generate(8, 0.95), alone.generate(8, 0.95))
+            if team.helped > 100:
+                break
+    assert team.helped > 100
+
+
+def test_networks_that_play_in_turns_have_jobs_of_their_own():
+    first, second = (make_generator(network("gru"), "cpu", "int8") for _ in range(2))
+    jobs = [{int(g._packed.words[at + D_JOB]) for at in matrices(g)} for g in (first, second)]
+    assert 0 not in jobs[0] | jobs[1]
+    assert not jobs[0] & jobs[1]
+
+
+def matrices(generator):
+    """Words of those that can be made ahead."""
+    words = generator._packed.words
+    tiers = [int(words[TIER_WORDS]) + i * TIER_STRIDE for i in range(int(words[TIERS]))]
+    layers = [int(words[tier + T_LAYERS]) for tier in tiers]
+    return [int(words[tiers[0] + T_UP]) + DENSE_STRIDE, *(int(words[layer + L_HH]) for layer in layers)]
 
 
 def test_nobody_helps():

@@ -1,6 +1,6 @@
 """What a second thread gains while other programs want the processors: one network with and without it, in turns.
 
-    python tools/threads_under_load.py CHECKPOINT ... [--others 0 1 2 4] [--raised]
+    python tools/threads_under_load.py CHECKPOINT ... [--others 1 2 4] [--raised]
 
 Others are programs that compute without end: ``spread`` leaves them to the system, ``same`` holds them to the
 helper's processor, ``sessions`` gives each a session of its own, between which Linux shares processors as between

@@ -10,6 +10,7 @@ lane's id is its number; with RIGHT_ID added it means that right side.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -27,8 +28,8 @@ from engine.folding import Dense, Folded, FoldedTier
 (
     VOICES, INT8, LSTM, TIERS, LAYERS, DIM, MLP, LEVELS, LOOKBACK, SKIP, HIDDEN, OUTPUT, LANES, LANE_BYTES, TABLE,
     FRAME, FLOATS, TIER_WORDS, START, ENTRY_ROWS, GATES, IDS, TOKENS, GATE, PAST, BYTES, X, LOGITS, SUMS, STEREO, SIDE,
-    TEAM, SELF, PRODUCTS, TABLE_SCALE, CONTEXT_WORDS,
-) = range(36)  # fmt: skip
+    TEAM, SELF, PRODUCTS, TABLE_SCALE, SERIAL, CONTEXT_WORDS,
+) = range(37)  # fmt: skip
 
 # Words of one tier.
 (
@@ -63,6 +64,9 @@ IDS_BOTH, IDS_DUE, IDS_SLOT, IDS_FROM, IDS_TO, IDS_ROOM = 64, 192, 256, 320, 448
 RIGHT_ID = 1 << 16
 
 
+_SERIALS = itertools.count()  # of networks: addresses are used again
+
+
 def padded(n: int) -> int:
     """``n`` rounded up to a tile's rows."""
     return -(-n // ROWS) * ROWS
@@ -89,6 +93,7 @@ class Packed:
         }  # fmt: skip
         for word, value in sizes.items():
             self._words[word] = int(value)
+        self._words[SERIAL] = next(_SERIALS)
         self._reserve_lane(folded)
         self._words[STEREO] = stereo - (1 << 64) if stereo >> 63 else stereo
         side = -(-self._offset // ALIGN) * ALIGN  # what a right side holds of its own
@@ -132,7 +137,10 @@ class Packed:
     def _tiers(self, tiers: tuple[FoldedTier, ...], n_rnn: int) -> None:
         rows = [self._tier(tier, n_rnn) for tier in tiers]
         self._words[TIER_WORDS] = self._append(word for row in rows for word in row)
-        for job, (first, count) in enumerate(self._foreseeable(tiers), 1):
+        foreseen = list(self._foreseeable(tiers))
+        crews = max(1, (JOBS - 1) // len(foreseen))  # networks that play in turns do not close each other's jobs
+        begin = 1 + self._words[SERIAL] % crews * len(foreseen)
+        for job, (first, count) in enumerate(foreseen, begin):
             for k in range(count):
                 at = first + k * DENSE_STRIDE
                 self._words[at + D_JOB], self._words[at + D_PLACE] = (job, k) if job < JOBS else (0, 0)

@@ -47,6 +47,7 @@ from engine.cpu.packing import (
     JOBS,
     MOST_LANES,
     SELF,
+    SERIAL,
     TEAM,
 )
 from engine.cpu.products import OPTIONS, part
@@ -57,7 +58,7 @@ AHEAD, AT_ONCE, SLICE, PATIENCE, LOST, STOP, FIRST_JOB = 0, 1, 2, 3, 4, 8, 16
 
 # Words of a job: matrices in a row times the same inputs. Job 0 is for what is wanted at once.
 CLAIM = 0  # slices on offer << 32 | claimed by helpers so far, of all matrices in their order
-CONTEXT, MATRIX, LANES, SLICES, SOURCES, RESULTS = range(1, 7)  # what helpers need, on the same line; SLICES of each
+CONTEXT, MATRIX, LANES, SLICES, SOURCES, RESULTS, WHOSE = range(1, 8)  # on the same line; SLICES of each matrix
 DONE = 8  # of each matrix, slices that helpers have finished; on lines of their own
 COUNT, OPEN, EXPECTED = 24, 25, 26  # the player's: matrices, whether it may still want them; DONE as it will be
 JOB_WORDS = 48
@@ -112,18 +113,10 @@ class Team:
 
     def working_on(self, context: int) -> bool:
         """Whether helpers may still read that network's memory, which no player is using any more."""
-        return any(_is_busy(self._job(k)) for k in range(JOBS) if self._job(k)[CONTEXT] == context)
+        return any(is_busy(job_at(self.address, k)) for k in range(JOBS) if self._job(k)[CONTEXT] == context)
 
     def _job(self, k: int) -> NDArray[np.int64]:
         return self._words[FIRST_JOB + k * JOB_WORDS :][:JOB_WORDS]
-
-
-def _is_busy(job: NDArray[np.int64]) -> bool:
-    """Whether helpers have anything left to do; what nobody asks for any more they make to its end all the same."""
-    count, wanted = int(job[COUNT]), job[EXPECTED:].copy()
-    if job[OPEN]:
-        wanted[int(job[OPEN]) - 1 :] = job[SLICES]
-    return bool((job[DONE : DONE + count] != wanted[:count]).any())
 
 
 @njit(**OPTIONS)
@@ -188,6 +181,20 @@ def is_free(job):
 
 
 @njit(**OPTIONS)
+def is_busy(job):
+    """Whether helpers have anything left to do; what nobody asks for any more they make to its end all the same.
+
+    Any thread: OPEN is stored after the EXPECTED that it goes with, and so read before them.
+    """
+    words, still = i64(job, JOB_WORDS), load_acquire(job + OPEN * 8)
+    busy = False
+    for k in range(words[COUNT]):
+        expected = words[SLICES] if still > 0 and k >= still - 1 else words[EXPECTED + k]
+        busy = busy or load_acquire(job + (DONE + k) * 8) != expected
+    return busy
+
+
+@njit(**OPTIONS)
 def post(team, job, ctx, d, count, n, sources):
     """Put products where helpers find them; the job is free. The last store lets helpers in."""
     words, a, size = i64(job, JOB_WORDS), i64(sources, n), source_bytes(ctx, d) // 8
@@ -199,6 +206,7 @@ def post(team, job, ctx, d, count, n, sources):
         for j in range(size):
             copies[i * size + j] = source[j]
     words[CONTEXT], words[MATRIX], words[LANES], words[SLICES] = ctx[SELF], d, n, slices
+    words[WHOSE] = ctx[SERIAL]
     words[COUNT], words[OPEN] = count, 1
     for k in range(count):
         words[DONE + k] = 0
@@ -212,7 +220,7 @@ def agrees(ctx, job, d, n, sources):
     if words[OPEN] == 0:
         return False
     place = ctx[d + D_PLACE]
-    same = words[CONTEXT] == ctx[SELF] and words[MATRIX] + place * DENSE_STRIDE == d and words[LANES] == n
+    same = words[WHOSE] == ctx[SERIAL] and words[MATRIX] + place * DENSE_STRIDE == d and words[LANES] == n
     same = same and place >= words[OPEN] - 1  # a frame that is gone through again was collected before
     copies = i64(words[SOURCES], n * size)
     i = 0
@@ -248,7 +256,7 @@ def close(job):
     taken = claim(job, words[COUNT] * slices)
     for k in range(place, words[COUNT]):
         words[EXPECTED + k] = max(0, min(slices, taken - k * slices))
-    words[OPEN] = 0
+    store_release(job + OPEN * 8, 0)
 
 
 @njit(**OPTIONS)
@@ -260,7 +268,7 @@ def collect(team, job, ctx, d, n, sources, outs):
     first = words[OPEN] - 1
     for k in range(first, place + 1):  # those skipped too
         words[EXPECTED + k] = max(0, min(slices, taken - k * slices))
-    words[OPEN] = 0 if place + 1 == words[COUNT] else place + 2
+    store_release(job + OPEN * 8, 0 if place + 1 == words[COUNT] else place + 2)
     theirs = words[EXPECTED + place]
     begin = slice_begin(ctx, d, slices, theirs)
     part(ctx, d, begin, ctx[d + D_TILES], n, sources, outs)
@@ -287,7 +295,8 @@ def share(team, job, ctx, d, n, sources, outs):
             part(
                 ctx, d, slice_begin(ctx, d, slices, offered), slice_begin(ctx, d, slices, offered + 1), n, sources, outs
             )
-    words[EXPECTED], words[OPEN] = offered, 0
+    words[EXPECTED] = offered
+    store_release(job + OPEN * 8, 0)
     join(team, job, ctx, d, 0, offered, slice_begin(ctx, d, slices, offered), n, sources, outs)
 
 

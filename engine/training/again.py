@@ -16,7 +16,7 @@ from engine.training.recipes import known_keys
 # the checkpoint's: it need not find everything anew.
 PRUNED = {
     "density_frames": 0.2, "density_sample": 0.3, "prune_from": 0.0, "prune_to": 0.5,
-    "steps": 600, "decay": 0.5, "restarts": 0,
+    "steps": 600, "decay": 0.5, "restarts": 0, "patience": 0,
 }  # fmt: skip
 
 
@@ -34,7 +34,9 @@ def pruning(path: Path, overrides: Mapping[str, str]) -> dict[str, str]:
     known = known_keys()
     trained = checkpoint.training.get("settings", {})
     values = {key: value for key, value in trained.items() if key in known} if isinstance(trained, dict) else {}
-    lr = values.get("lr", known["lr"])
+    lr = values.get("lr")
+    if isinstance(lr, bool) or not isinstance(lr, (int, float)):
+        lr = known["lr"]
     about = {key: checkpoint.source.get(key, "") for key in ("title", "author", "licence")}
     values |= {**about, **shape, **PRUNED, "lr": lr / 2, "minutes": 0.0, "start": str(path.resolve())}
     return {**{key: _text(value) for key, value in values.items()}, **overrides}

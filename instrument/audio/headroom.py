@@ -26,11 +26,13 @@ class Cost:
         alone: one voice.
         together: all ``voices`` of the set.
         voices: how many these are.
+        prime: of one voice's priming, a sample.
     """
 
     alone: float
     together: float
     voices: int
+    prime: float = 0.0
 
     @property
     def each(self) -> float:

@@ -24,6 +24,7 @@ from instrument.audio.cores import helpers_cores, kept_off
 from instrument.audio.memory import usleep
 
 WATCH, NAP_US = 3000, 40  # turns of waiting (about 40 ns) after some work; sleep between two looks
+BEGUN_S = 3.0  # that a helper may take to be there, its priority asked of another program
 
 
 class Helpers:
@@ -37,9 +38,10 @@ class Helpers:
     def __init__(self, threads: int, raised: Callable[[], object] | None = None) -> None:
         self.threads, self._raised = threads, raised
         self._team = Team() if threads > 1 else None
-        self._over = threading.Event()
+        self._over, self._there = threading.Event(), threading.Semaphore(0)
         self._cores = helpers_cores(threads)
         self._threads = [threading.Thread(target=self._run, args=(k,), name=f"helper-{k}") for k in range(threads - 1)]
+        self._watcher = threading.Thread(target=self._watch, name="helpers-watch")
         stand_by(0, 0, 0)  # compiled before anybody waits for it
 
     @property
@@ -58,11 +60,13 @@ class Helpers:
         return self._team.lost if self._team else 0
 
     def start(self) -> None:
-        """Let them stand by."""
+        """Let them stand by, and wait until they do: what is measured then is measured with them."""
         for thread in self._threads:
             thread.start()
+        for _ in self._threads:
+            self._there.acquire(timeout=BEGUN_S)
         if self._threads:
-            threading.Thread(target=self._watch, name="helpers-watch").start()
+            self._watcher.start()
 
     def working_on(self, context: int) -> bool:
         """Whether a helper may still read that network's memory, which nobody plays any more."""
@@ -92,7 +96,7 @@ class Helpers:
     def close(self) -> None:
         """Stop, and wait for their end."""
         self.stop()
-        for thread in self._threads:
+        for thread in (*self._threads, self._watcher):
             if thread.ident is not None:
                 thread.join()
 
@@ -108,6 +112,7 @@ class Helpers:
                 self._raised()
             if self._cores:
                 os.sched_setaffinity(0, {self._cores[k]})
+        self._there.release()
         stand_by(self.address, k, NAP_US)
 
 

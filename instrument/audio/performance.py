@@ -26,7 +26,7 @@ from instrument.audio.dsp import (
     make_resampler,
     network_index,
 )
-from instrument.audio.headroom import Holding, held, holdings, report_of
+from instrument.audio.headroom import Cost, Holding, held, holdings, report_of
 from instrument.audio.helpers import Helpers
 from instrument.audio.making import (
     CLOSING_S,
@@ -39,7 +39,7 @@ from instrument.audio.making import (
     make_voices,
     starting_values,
 )
-from instrument.audio.shedding import ENDURANCE_S, PATIENCE_S, PATIENCE_TURNS
+from instrument.audio.shedding import ENDURANCE_S, PATIENCE_S, PATIENCE_TURNS, REFILLED
 from instrument.audio.slots import Slot
 from instrument.audio.state import (
     ANCHOR,
@@ -192,14 +192,17 @@ class Performance:
         self._seed, room = seed, len(slots) + joining if history else max(ROOM, len(slots) + joining)
         for slot in slots:
             slot.prepare(sample_rate, self._turn)
-        self._helpers = Helpers(1)
-        self._timing = self._make_timing(slots, networks, timing, threads, raised)
-        with self._helpers.played():
-            alone = [] if timing else [measure_playing(slot, 1) for slot in slots]
+        self._helpers, self._gain = Helpers(1), 1.0
+        try:
+            costs = self._measured(slots, start, threads, raised) if timing is None else {}
+            self._timing = self._make_timing(slots, networks, timing, costs)
+        except BaseException:
+            self._helpers.close()
+            raise
         for slot in slots:
             slot.begin(seed)
         self.table = Table(slots, self._timing, room)
-        self.table.alone.update(enumerate(alone))
+        self.table.alone.update({k: cost.alone for k, cost in costs.items()})
         self._bank, self._joining = len(slots), joining
         shared = make_shared(voices, sample_rate, self.ring_frames, int(TAP_S * sample_rate), channels)
         self.link = Link(shared)
@@ -353,8 +356,9 @@ class Performance:
             raise ValueError(f"{slot.name}: its {rate} Hz cannot join: the set was begun with no rate that low")
         if rules is None:
             session = {"sample_rate": self.sample_rate, "voices": self.voices, "ring_frames": self.ring_frames}
-            rules = self.table.rules(k, slot, measure(slot, self.voices), self.partners, **session)
-            self.table.alone[k] = measure_playing(slot, 1)
+            cost = self._cost(slot, self._gain)
+            rules = self.table.rules(k, slot, (cost.together, cost.prime), self.partners, **session)
+            self.table.alone[k] = cost.alone
         slot.begin(self._seed)
         slot.have_help(self._helpers.address)  # not while it was measured: a team has one player
         self.table.put(k, slot, rules)
@@ -496,8 +500,7 @@ class Performance:
         slots: Sequence[Slot],
         networks: Sequence[Configured],
         known: Mapping[str, Any] | None,
-        threads: int | None,
-        raised: Callable[[], object] | None,
+        measured: Mapping[int, Cost],
     ) -> Timing:
         ahead, delay = lookahead(self.sample_rate), delay_of(networks, self.sample_rate)
         if known is not None:
@@ -508,9 +511,7 @@ class Performance:
             if timing.ahead != ahead:
                 raise ValueError("timing: made for another bank or session rate")
             return timing
-        costs = [measure(slot, self.voices) for slot in slots]
-        if not self._offline and threads != 1:
-            costs = self._have_help(slots, costs, threads, raised)
+        costs = [(measured[k].together, measured[k].prime) for k in range(len(slots))]
         made = make_timing(
             with_partners(costs, self._partners, dict(enumerate(costs))),
             [slot.config.sample_rate for slot in slots],
@@ -523,30 +524,44 @@ class Performance:
         )
         return replace(made, cost_us=tuple(costs))
 
-    def _have_help(
+    def _cost(self, slot: Slot, gain: float = 1.0) -> Cost:
+        """What ``slot`` costs; ``gain``: times what is measured, where helpers cannot be there while it is."""
+        together, prime = measure(slot, self.voices)
+        alone = together if self.voices == 1 else min(together, measure_playing(slot, 1))
+        return Cost(gain * alone, gain * together, self.voices, gain * prime)
+
+    def _measured(
         self,
         slots: Sequence[Slot],
-        costs: list[tuple[float, float]],
+        start: Sequence[int],
         threads: int | None,
         raised: Callable[[], object] | None,
-    ) -> list[tuple[float, float]]:
-        """Find helpers, ``threads`` in all or as many as are worth it; what the slots cost with them."""
-        found: dict[int, list[tuple[float, float]]] = {1: costs}
+    ) -> dict[int, Cost]:
+        """What the slots cost, with ``threads`` in all or as many as are worth it, whose helpers are there then."""
+        costs = {k: self._cost(slot) for k, slot in enumerate(slots)}
+        if self._offline or threads == 1:
+            return costs
+        found: dict[int, dict[int, Cost]] = {1: costs}
 
-        def cost_with(count: int) -> float:
+        def need(count: int) -> float:
+            """us a session sample of what the set begins with, or may come to without another patch."""
+            whole = held(found[count], dict(enumerate(slots)), start, self._partners, self.sample_rate)
+            return 1e6 / self.sample_rate / whole.realtime if whole else 0.0
+
+        def need_with(count: int) -> float:
             self._helpers.close()
             self._helpers = Helpers(count, raised)
             self._helpers.start()
             for slot in slots:
                 slot.have_help(self._helpers.address)
             with self._helpers.played():
-                found[count] = [measure(slot, self.voices) for slot in slots]
-            return max(playing for playing, _ in found[count])
+                found[count] = {k: self._cost(slot) for k, slot in enumerate(slots)}
+            return need(count)
 
-        dearest = max(playing for playing, _ in costs)
-        best = threads or choose(1e6 / self.sample_rate, dearest, cost_with, core_count())
+        best = threads or choose(1e6 / self.sample_rate, need(1), need_with, core_count())
         if best != self._helpers.threads:
-            cost_with(best)
+            need_with(best)
+        self._gain = min(1.0, need(best) / need(1))
         return found[best]
 
     def _make_memory(
@@ -610,7 +625,7 @@ class Performance:
             "history": int(self._history),
             "closing": self.closing,
             "patience": max(PATIENCE_TURNS * timing.turn, int(PATIENCE_S * rate)),
-            "endurance": int(ENDURANCE_S * rate),
+            "endurance": int(max(ENDURANCE_S * rate, REFILLED * self.ring_frames)),
             **constants(rate),
             "entropy_blend": timing.turn / (timing.turn + SMOOTHED_S * rate),
             "steer_blend": timing.turn / (STEERED_S * rate),

@@ -38,7 +38,7 @@ from instrument.controls import BY_ITSELF, MUTE, Op
 from instrument.shared import NEVER, W_FLOWING, W_RING_FRAMES, load_acquire
 
 PATIENCE_S, PATIENCE_TURNS = 0.003, 3
-ENDURANCE_S = 0.2
+ENDURANCE_S, REFILLED = 0.2, 0.5 / (1.0 - SHARE)  # rings that half a ring takes to fill where SHARE is used
 QUICKEST_S = 0.002  # a fade out that there is no more time for
 USUAL = 1000  # turns that what is usual is a mean of
 MOST = 4  # durations that one turn counts for: a standstill among late turns says nothing of their cost
