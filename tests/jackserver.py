@@ -33,6 +33,7 @@ class JackServer:
             "JACK_NO_START_SERVER": "1",
         }
         self.process: subprocess.Popen[bytes] | None = None
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the server is)
 
     def start(self) -> None:
         """Start, and wait until a client can connect."""
@@ -40,7 +41,8 @@ class JackServer:
         command = ["jackd", *priority, "-d", "dummy", "-r", str(self.rate), "-p", str(self.period)]
         command += ["-P", str(self.ports)]
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen(command, env=self.environment, **quiet)
+        told = {"stdout": self._output, "stderr": subprocess.STDOUT}
+        self.process = subprocess.Popen(command, env=self.environment, stdin=subprocess.DEVNULL, **told)
         wait = ["jack_wait", "-w", "-t", str(READY_SECONDS), "-s", self.name]
         subprocess.run(wait, env=self.environment, check=True, timeout=READY_SECONDS + 5, **quiet)
         self._favour()
@@ -51,6 +53,12 @@ class JackServer:
         with contextlib.suppress(OSError):
             for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
                 os.sched_setscheduler(int(thread.name), os.SCHED_FIFO, os.sched_param(10))
+
+    @property
+    def missed(self) -> int:
+        """Periods so far that a client or the server itself was late for, by what the server says."""
+        self._output.seek(0)
+        return self._output.read().count(b"XRun")
 
     def kill(self) -> None:
         """As a crash would."""
@@ -76,6 +84,7 @@ class JackServer:
     def close(self) -> None:
         """Stop, and let others have the name."""
         self.stop()
+        self._output.close()
         self._lock.close()
 
 

@@ -101,8 +101,15 @@ print(json.dumps([[value for value, _ in came], min(late), max(late)]))
 """
 
 
+TRIES = 5  # of what a machine that stands still can spoil: a missed period takes the messages in it along
+
+
 def test_messages_arrive_once_in_order_and_with_their_times(prompt_jack):  # noqa: F811
-    values, first, last = run(prompt_jack, MESSAGES)
+    for _ in range(TRIES):
+        missed = prompt_jack.missed
+        values, first, last = run(prompt_jack, MESSAGES)
+        if (values == list(range(100)) and last < 0.1) or prompt_jack.missed == missed:
+            break
     assert values == list(range(100)), f"lost: {sorted(set(range(100)) - set(values))}"
     assert first > -0.001
     assert last < 0.1  # a period is 6 ms; a busy machine takes longer
