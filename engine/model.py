@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from engine.checkpoint import Checkpoint, tensor_shapes
 from engine.config import ModelConfig
+from engine.recurrence import product, recur
 
 State = list[tuple[Tensor, ...]]  # by tier, from the bottom: (h,) or (h, c), each (n_rnn, B, dim)
 
@@ -90,7 +91,7 @@ class SampleRNN(nn.Module):
 
         Args:
             indices: (B, lookback + T), T a multiple of the hop.
-            low: what the products between tiers and layers are made in; recurrences stay in fp32.
+            low: what the products are made in; states stay in fp32.
         """
         c = self.config
         length = indices.shape[1] - c.lookback
@@ -126,10 +127,10 @@ class SampleRNN(nn.Module):
                 self.tensor(f"{name}.bias_hh"),
             ]
             below = torch.cat([out, x], dim=-1) if self.config.skip and k else out
-            out, after = recur(self.config.rnn, below, tuple(part[k] for part in state), weights)
+            out, after = recur(self.config.rnn, below, tuple(part[k] for part in state), weights, low)
             last.append(after)
             if self.config.skip:
-                part = _product(out, self.weight(f"tier.{i}.skip.{k}"), None, low)
+                part = product(out, self.weight(f"tier.{i}.skip.{k}"), None, low)
                 total = part if total is None else total + part
         stacked = tuple(torch.stack(parts) for parts in zip(*last, strict=True))
         return (out if total is None else total + self.tensor(f"tier.{i}.skip.bias")), stacked
@@ -137,7 +138,7 @@ class SampleRNN(nn.Module):
     def _up(self, i: int, out: Tensor, low: torch.dtype) -> Tensor:
         """Conditioning of the level below tier ``i``: (F, B, dim) to (F * slots, B, out_dim)."""
         w, b = self.weight(f"tier.{i}.up"), self.tensor(f"tier.{i}.up.bias")
-        up = _product(out, w.flatten(0, 1), b.flatten(), low).reshape(*out.shape[:2], *b.shape)
+        up = product(out, w.flatten(0, 1), b.flatten(), low).reshape(*out.shape[:2], *b.shape)
         return up.transpose(1, 2).flatten(0, 1)  # from (F, B, slots, out)
 
     def _windows(self, indices: Tensor) -> Tensor:
@@ -177,7 +178,7 @@ class SampleRNN(nn.Module):
         Args:
             keep: bottom-tier frames, numbered over (T / f0, B) in that order, whose samples count; None for all.
             low: what large products are made in, torch.bfloat16 for mixed precision (Micikevicius et al. 2018; without
-                a loss scale: bfloat16 has fp32's exponents). Weights, recurrences, table sums and the loss stay fp32.
+                a loss scale: bfloat16 has fp32's exponents). Weights, states, table sums and the loss stay fp32.
         """
         out, after = self.frames(indices, state, low)
         size = self.config.frame_sizes[0]
@@ -252,26 +253,6 @@ def _initial(
         for gate in range(config.gates) if config.rnn == "lstm" else (2,):
             nn.init.orthogonal_(value[gate * n : (gate + 1) * n], generator=generator)
     return value
-
-
-def recur(rnn: str, x: Tensor, state: tuple[Tensor, ...], weights: list[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """One recurrent layer over ``x`` (F, B, in) from ``state`` (B, dim) each: outputs (F, B, dim) and state.
-
-    torch's cells: GRU gates r, z, n with the reset gate after the matmul, LSTM gates i, f, g, o.
-    """
-    start = tuple(part[None] for part in state)
-    if rnn == "gru":
-        out, h = torch._VF.gru(x, start[0], weights, True, 1, 0.0, True, False, False)
-        return out, (h[0],)
-    out, h, c = torch._VF.lstm(x, start, weights, True, 1, 0.0, True, False, False)
-    return out, (h[0], c[0])
-
-
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None, low: torch.dtype) -> Tensor:
-    """weight x + bias, made in ``low``, in fp32."""
-    if low == torch.float32:
-        return functional.linear(x, weight, bias)
-    return functional.linear(x.to(low), weight.to(low), None if bias is None else bias.to(low)).float()
 
 
 def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:

@@ -13,7 +13,7 @@ from engine import kernel_cache
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted([*ROOT.glob("engine/**/*.py"), *ROOT.glob("instrument/**/*.py")])
-TORCH_MAY = ("engine.model", "engine.foreign", "engine.training", "engine.cuda")
+TORCH_MAY = ("engine.model", "engine.recurrence", "engine.foreign", "engine.training", "engine.cuda")
 CORE = {"numpy", "numba", "llvmlite", "safetensors", "engine", "instrument"}
 
 
