@@ -39,10 +39,10 @@ def recur(
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None, low: torch.dtype) -> Tensor:
-    """weight x + bias, made in ``low``, in fp32."""
-    if low == torch.float32:
+    """weight x + bias, made in ``low``, in the type of ``x``."""
+    if low == x.dtype:
         return functional.linear(x, weight, bias)
-    return functional.linear(x.to(low), weight.to(low), None if bias is None else bias.to(low)).float()
+    return functional.linear(x.to(low), weight.to(low), None if bias is None else bias.to(low)).to(x.dtype)
 
 
 class _Gru(torch.autograd.Function):
