@@ -16,6 +16,8 @@ Precision ``int8`` says where values round:
   exact, converted to fp32, times the scale;
 - everything else fp32, multiply and add kept apart, in the order written here.
 
+Precision ``fp16`` rounds the matrices and tables to half precision, and nothing else: activations and sums are fp32.
+
 255 * 64 + 255 * 64 = 32640 stays below 2^15, so that the pairwise int16 sums of x86's pmaddubsw never saturate.
 """
 
@@ -29,7 +31,8 @@ from numpy.typing import NDArray
 from engine.checkpoint import Checkpoint, check_playing
 from engine.config import ModelConfig
 
-PRECISIONS = ("int8", "fp32")
+PRECISIONS = ("int8", "fp32", "fp16")
+HALF_MAX = 65504.0  # the largest number of half precision
 WEIGHT_MAX = 64  # integer weights lie in [-64, 64]
 TABLE_MAX = 127  # and entries of the tables in [-127, 127]
 TINY = 1e-12  # weights below this are zero: products with them must not become denormal
@@ -43,7 +46,7 @@ class Dense:
     """y = W a + b.
 
     Attributes:
-        weight: (rows, cols) fp32 values, or int8 under precision ``int8``.
+        weight: (rows, cols) fp32 values (those of half precision under ``fp16``), or int8 under precision ``int8``.
         bias: (rows,) fp32.
         factor: (rows,) fp32, row scale times activation scale (int8; ones otherwise).
         zero: the byte that stands for activation 0: 128 for signed values, 0 for rectified ones.
@@ -105,8 +108,8 @@ class Folded:
     """A whole network, ready for a backend.
 
     Attributes:
-        table: (frame_sizes[0], q_levels, mlp_dim), fp32, or int8 under ``int8``; sums of it times table_scale.
-        table_scale: (mlp_dim,) fp32; ones under ``fp32``, which multiplies by nothing.
+        table: (frame_sizes[0], q_levels, mlp_dim), as matrices are; sums of it times table_scale.
+        table_scale: (mlp_dim,) fp32; ones but under ``int8``: the others multiply by nothing.
         hidden: second hidden layer, or None.
         ranges: activation ranges under ``int8``: ``mlp.1``, ``mlp.2``, ``tier.i.input``, ``tier.i.output``.
         scales: what an activation is multiplied by to become a byte, by the same names (127 or 255 over the range).
@@ -153,8 +156,8 @@ class _Rounding:
     def dense(self, weight: NDArray[np.float64], bias: NDArray[np.float64] | None, source: str) -> Dense:
         """``source`` names the activation's range; ``h`` is a recurrent state."""
         b = np.zeros(len(weight)) if bias is None else bias
-        if self.precision == "fp32":
-            return Dense(_rounded(weight), b.astype(np.float32), np.ones(len(weight), np.float32), 0)
+        if self.precision != "int8":
+            return Dense(_rounded(weight, self.precision), b.astype(np.float32), np.ones(len(weight), np.float32), 0)
         whole, row_scale = _integers(weight)
         by = np.float32(127.0) if source == "h" else self.scales[source]
         factor = (row_scale / float(by)).astype(np.float32)
@@ -162,18 +165,20 @@ class _Rounding:
 
     def table(self, table: NDArray[np.float64]) -> tuple[NDArray[np.float32] | NDArray[np.int8], F32]:
         """(places, levels, columns) and the scale of each column."""
-        if self.precision == "fp32":
-            return table.astype(np.float32), np.ones(table.shape[-1], np.float32)
+        if self.precision != "int8":
+            return _rounded(table, self.precision), np.ones(table.shape[-1], np.float32)
         scale = np.maximum(np.abs(table).max(axis=(0, 1)), TINY) / TABLE_MAX
         return np.floor(table / scale + 0.5).astype(np.int8), scale.astype(np.float32)
 
 
-def _rounded(weight: NDArray[np.float64]) -> F32:
-    """fp32, without what is too small."""
-    result = np.empty(weight.shape, np.float32)
+def _rounded(weight: NDArray[np.float64], precision: str) -> F32:
+    """fp32, without what is too small; under fp16 numbers of half precision. Raises ValueError for what that lacks."""
+    result, kind = np.empty(weight.shape, np.float32), np.float16 if precision == "fp16" else np.float32
     for rows in _parts(weight):
-        part = weight[rows]
-        result[rows] = np.where(np.abs(part) < TINY, 0.0, part)
+        part = np.where(np.abs(weight[rows]) < TINY, 0.0, weight[rows])
+        if precision == "fp16" and np.abs(part).max() > HALF_MAX:
+            raise ValueError(f"precision: fp16: a weight of {np.abs(part).max():.3g}: {HALF_MAX:.0f} at most expected")
+        result[rows] = part.astype(kind)
     return result
 
 

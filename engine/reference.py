@@ -131,7 +131,7 @@ class _Voice:
         self.resets = (self.resets + 1) & 0xFFFFFFFF
 
     def scale(self, name: str) -> np.float32 | None:
-        if self.folded.precision == "fp32":
+        if self.folded.precision != "int8":
             return None
         return np.float32(127.0) if name == "h" else self.folded.scales[name]
 

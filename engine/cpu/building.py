@@ -85,6 +85,7 @@ def as_intrinsic(build: Callable[[ir.IRBuilder, Values], ir.Value | None], kinds
 
     return {
         2: lambda: intrinsic(lambda _typing, a, b: (signature, codegen)),
+        3: lambda: intrinsic(lambda _typing, a, b, c: (signature, codegen)),
         4: lambda: intrinsic(lambda _typing, a, b, c, d: (signature, codegen)),
         5: lambda: intrinsic(lambda _typing, a, b, c, d, e: (signature, codegen)),
         6: lambda: intrinsic(lambda _typing, a, b, c, d, e, f: (signature, codegen)),

@@ -28,8 +28,8 @@ from engine.folding import Dense, Folded, FoldedTier
 (
     VOICES, INT8, LSTM, TIERS, LAYERS, DIM, MLP, LEVELS, LOOKBACK, SKIP, HIDDEN, OUTPUT, LANES, LANE_BYTES, TABLE,
     FRAME, FLOATS, TIER_WORDS, START, ENTRY_ROWS, GATES, IDS, TOKENS, GATE, PAST, BYTES, X, LOGITS, SUMS, STEREO, SIDE,
-    TEAM, SELF, PRODUCTS, TABLE_SCALE, SERIAL, CONTEXT_WORDS,
-) = range(37)  # fmt: skip
+    TEAM, SELF, PRODUCTS, TABLE_SCALE, SERIAL, DEVICE, CONTEXT_WORDS,
+) = range(38)  # fmt: skip
 
 # Words of one tier.
 (
@@ -78,9 +78,10 @@ class Packed:
     Args:
         stereo: mask of the voices that have a right side.
         spare: lanes behind those of the voices, which no mask names; lane n belongs to voice n % voices.
+        lean: without weights, for lanes whose samples are made elsewhere.
     """
 
-    def __init__(self, folded: Folded, voices: int, stereo: int = 0, spare: int = 0) -> None:
+    def __init__(self, folded: Folded, voices: int, stereo: int = 0, spare: int = 0, lean: bool = False) -> None:
         self.keep: list[NDArray[Any]] = []
         self._words: list[int] = [0] * CONTEXT_WORDS
         self._offset = HEADER_WORDS * 8
@@ -98,12 +99,15 @@ class Packed:
         self._words[STEREO] = stereo - (1 << 64) if stereo >> 63 else stereo
         side = -(-self._offset // ALIGN) * ALIGN  # what a right side holds of its own
         self._reserve_tiers(folded)
-        self._words[TABLE] = self._array(_padded_last(folded.table))
-        self._words[TABLE_SCALE] = self._array(_padded_last(folded.table_scale))
+        self._lean = lean
+        if not lean:
+            self._words[TABLE] = self._array(_padded_last(folded.table))
+            self._words[TABLE_SCALE] = self._array(_padded_last(folded.table_scale))
         self._words[FLOATS] = self._array(_constants(folded))
         self._tiers(folded.tiers, c.n_rnn)
-        self._words[HIDDEN] = self._dense([folded.hidden]) if folded.hidden else 0
-        self._words[OUTPUT] = self._dense([folded.output])
+        if not lean:
+            self._words[HIDDEN] = self._dense([folded.hidden]) if folded.hidden else 0
+            self._words[OUTPUT] = self._dense([folded.output])
         self._words[SIDE] = self._reserve(side, 1) if stereo else 0
         self._finish(voices + spare)
 
@@ -137,6 +141,8 @@ class Packed:
     def _tiers(self, tiers: tuple[FoldedTier, ...], n_rnn: int) -> None:
         rows = [self._tier(tier, n_rnn) for tier in tiers]
         self._words[TIER_WORDS] = self._append(word for row in rows for word in row)
+        if self._lean:
+            return
         foreseen = list(self._foreseeable(tiers))
         crews = max(1, (JOBS - 1) // len(foreseen))  # networks that play in turns do not close each other's jobs
         begin = 1 + self._words[SERIAL] % crews * len(foreseen)
@@ -181,6 +187,8 @@ class Packed:
 
     def _dense(self, matrices: Iterable[Dense]) -> int:
         """Words of one or several matrices, in a row."""
+        if self._lean:
+            return 0
         return self._append([word for d in matrices for word in self._matrix(d)])
 
     def _matrix(self, d: Dense) -> list[int]:

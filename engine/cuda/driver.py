@@ -1,0 +1,101 @@
+"""CUDA's driver by address, for code that cannot call Python: where its functions are and what they are handed.
+
+``Eager`` is what stands in for it on a machine without a GPU: the same words and addresses, behind which a run's kernels are called
+one after the other, in Triton's interpreter. It is a test's, and says nothing of speed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+
+RUN = Callable[[], None]
+FAILED = 719  # CUDA_ERROR_LAUNCH_FAILED, what a kernel's own fault is called
+
+
+class Driver(Protocol):
+    """What a player needs of a driver: addresses of functions and handles, and runs made into graphs."""
+
+    set_context: int
+    launch: int
+    query: int
+    context: int
+    stream: int
+
+    def capture(self, run: RUN) -> int:
+        """A handle with which ``launch`` repeats all that ``run`` does. Not while playing."""
+
+
+class Cuda:
+    """The driver of the GPU that ``device`` names. Raises ValueError where it cannot be had."""
+
+    def __init__(self, device: torch.device) -> None:
+        try:
+            library = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        except OSError as error:
+            raise ValueError(f"backend: cuda: no driver ({error})") from None
+        self.device, self.side = device, torch.cuda.Stream(device)
+        self.set_context, self.launch, self.query = (
+            ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0
+            for name in ("cuCtxSetCurrent", "cuGraphLaunch", "cuStreamQuery")
+        )
+        current = ctypes.c_void_p()
+        torch.zeros(1, device=device)  # makes the device's context current
+        if library.cuCtxGetCurrent(ctypes.byref(current)) or not current.value:
+            raise ValueError("backend: cuda: the driver gives no context")
+        self.context, self.stream = current.value, self.side.cuda_stream
+        self._graphs: list[torch.cuda.CUDAGraph] = []
+
+    def capture(self, run: RUN) -> int:
+        self.side.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(self.side):
+            run()  # once before, so that everything is compiled and loaded
+        self.side.synchronize()
+        graph = torch.cuda.CUDAGraph(keep_graph=True)
+        with torch.cuda.graph(graph, stream=self.side):
+            run()
+        graph.instantiate()
+        self._graphs.append(graph)
+        with torch.cuda.stream(self.side):
+            graph.replay()  # the first launch sends it to the device
+        self.side.synchronize()
+        return int(graph.raw_cuda_graph_exec())
+
+
+class Eager:
+    """Stands in for a driver. ``failing`` is what the next calls return instead of success, 0 for nothing."""
+
+    def __init__(self) -> None:
+        self.failing = 0
+        self.launched: list[int] = []
+        self.errors: list[BaseException] = []
+        self.context, self.stream = 1, 2
+        self._runs: list[RUN] = []
+        kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+        self._kept: list[Any] = [kind(f) for f in (self._set, self._launch, self._query)]
+        self.set_context, self.launch, self.query = (ctypes.cast(f, ctypes.c_void_p).value or 0 for f in self._kept)
+
+    def capture(self, run: RUN) -> int:
+        self._runs.append(run)
+        return len(self._runs) - 1
+
+    def _set(self, context: int, _: int) -> int:
+        return self.failing or (0 if context == self.context else 201)  # CUDA_ERROR_INVALID_CONTEXT
+
+    def _launch(self, graph: int, stream: int) -> int:
+        if self.failing or stream != self.stream:
+            return self.failing or 400  # CUDA_ERROR_INVALID_HANDLE
+        self.launched.append(graph)
+        try:
+            self._runs[graph]()
+        except Exception as error:  # noqa: BLE001 (nothing can be raised through C)
+            self.errors.append(error)
+            return FAILED
+        return 0
+
+    def _query(self, stream: int, _: int) -> int:
+        return self.failing or (0 if stream == self.stream else 400)

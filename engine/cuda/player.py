@@ -1,0 +1,128 @@
+"""One network on a GPU, ready to be launched: weights, memory, and a graph for each length of run.
+
+Made before the show; another network of its architecture is loaded over this one while nothing plays it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engine.cpu.memory import address, aligned
+from engine.cuda import launching
+from engine.cuda.buffers import Block, Shape
+from engine.cuda.driver import Cuda, Driver, Eager
+from engine.cuda.plain import Plain
+from engine.cuda.runs import Steps, run
+from engine.cuda.weights import Weights
+from engine.folding import Folded
+
+SAMPLES = 64  # of one launch, or the next whole number of hops
+PATHS = ("triton", "plain")
+
+
+class Player:
+    """Weights and graphs for ``voices`` lanes. ``words`` is what ``engine.cuda.launching`` reads.
+
+    Args:
+        rights: voices that have a right side.
+        path: ``triton``, or ``plain``: the same runs of PyTorch's own kernels.
+        samples: the most that one launch makes, rounded up to whole hops.
+        driver: None is the machine's.
+    """
+
+    def __init__(
+        self,
+        folded: Folded,
+        voices: int,
+        rights: tuple[int, ...] = (),
+        path: str = "triton",
+        samples: int = SAMPLES,
+        driver: Driver | None = None,
+    ) -> None:
+        hop = folded.config.hop
+        device = torch.device("cuda" if torch.cuda.is_available() and not isinstance(driver, Eager) else "cpu")
+        self.driver: Driver = driver or (Cuda(device) if device.type == "cuda" else Eager())
+        self.weights = Weights(folded, device)
+        self.shape = Shape(folded.config, voices, rights, -(-samples // hop) * hop, self.weights.apart)
+        self.block = Block(self.shape, device)
+        self.path = path
+        with torch.inference_mode():
+            self.steps: Steps = self._steps(path)
+        self.words = self._words()
+        self._capture(hop)
+
+    def load(self, folded: Folded) -> None:
+        """Another network of the same architecture; while nothing plays this one."""
+        self.weights.load(folded)
+        if isinstance(self.steps, Plain):
+            self.steps.widen()
+
+    @property
+    def error(self) -> int:
+        """What the driver last said, 0 for success; once it has failed nothing is launched any more."""
+        return int(self.words[launching.ERROR])
+
+    def fitting(self, clock: int, samples: int) -> int:
+        """How many of ``samples`` the next launch makes."""
+        for length in (self.shape.samples, self.shape.config.hop):
+            if clock % self.shape.config.hop == 0 and samples >= length:
+                return length
+        return 1
+
+    def logits(self, lane: int, samples: int) -> NDArray[np.float32]:
+        """(samples, levels) of the last launch, before each of its samples."""
+        found: NDArray[np.float32] = self.steps.scratch.logits[:samples, lane].cpu().numpy()
+        return found
+
+    def _steps(self, path: str) -> Steps:
+        if path == "plain":
+            return Plain(self.shape, self.weights, self.block)
+        if self.block.device.device.type == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
+            raise ValueError("backend: cuda: no GPU here; `cpu` expected")
+        from engine.cuda.runs import Fused
+
+        return Fused(self.shape, self.weights, self.block)
+
+    def _words(self) -> NDArray[np.int64]:
+        found: NDArray[np.int64] = aligned(launching.ONE_GRAPHS + self.shape.config.hop, np.int64)
+        found[launching.SAMPLES], found[launching.HOP] = self.shape.samples, self.shape.config.hop
+        parts = {
+            launching.AT_LANES: "lanes", launching.AT_BETAS: "betas", launching.AT_FORCED: "forced",
+            launching.AT_TOKENS: "tokens", launching.AT_H: "h", launching.AT_C: "c", launching.AT_OUT: "out",
+            launching.AT_MEASURED: "measured", launching.AT_FAULTS: "faults",
+        }  # fmt: skip
+        for word, name in parts.items():
+            found[word] = self.block.beside[name].data_ptr()
+        d = self.driver
+        for word, value in (
+            (launching.SET_CONTEXT, d.set_context), (launching.LAUNCH, d.launch), (launching.QUERY, d.query),
+            (launching.DRIVER_CONTEXT, d.context), (launching.STREAM, d.stream),
+        ):  # fmt: skip
+            found[word] = value
+        return found
+
+    def _capture(self, hop: int) -> None:
+        """A graph for a run, one for a hop, and one for a sample at each place of a hop."""
+        wanted = {launching.RUN_GRAPH: (0, self.shape.samples), launching.HOP_GRAPH: (0, hop)}
+        wanted |= {launching.ONE_GRAPHS + place: (place, 1) for place in range(hop)}
+        for word, (place, samples) in wanted.items():
+            self.words[word] = self.driver.capture(self._whole(place, samples))
+
+    def _whole(self, place: int, samples: int) -> Any:
+        def whole() -> None:
+            with torch.inference_mode():
+                self.block.give()
+                run(self.steps, self.shape, place, samples)
+                self.block.give_back()
+
+        return whole
+
+    @property
+    def context(self) -> int:
+        """Address of the words."""
+        return address(self.words)
