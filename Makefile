@@ -56,6 +56,7 @@ $(VENV)/.test-ready: pyproject.toml constraints.txt | $(VENV)/.play-ready
 	@bash tools/system-packages jackd2 chromium puredata-core
 	@echo "installing what training and the tests need (a few minutes, once) ..."
 	@$(PIP) install $(CONSTRAINED) "$(TORCH)" -e ".[train,dev]"
+	@$(PIP) install $(CONSTRAINED) -e ".[cuda]" || echo "no Triton for this system; the tests of the GPU's kernels skip"
 	@$(PIP) install $(CONSTRAINED) -e ".[link]" || echo "no Ableton Link for this system; its tests skip"
 	@touch $@
 

@@ -16,7 +16,8 @@ from engine.checkpoint import Checkpoint
 from engine.config import ModelConfig, sound_differs
 from engine.draw import beta_of
 
-BACKENDS = ("cpu", "reference")
+BACKENDS = ("cpu", "cuda", "reference")
+USUAL = {"cpu": "int8", "cuda": "fp16", "reference": "fp32"}  # what a backend plays unless it is told otherwise
 RESETS = ("learned", "zeros", "random")
 
 
@@ -42,6 +43,7 @@ class Program:
     stereo: int = 0  # mask of the voices with a right side
     spare: int = 0  # lanes behind those of the voices, which no mask names
     team: int = 0  # where to put the address of a team that helps (engine.cpu.team), 0 for none; 0: it takes no help
+    samples: int = 0  # of a call that it makes at once, with less to do for each than in shorter ones; 0: no such thing
 
 
 class Generator(Protocol):
@@ -152,7 +154,8 @@ def make_generator(
     """A generator of ``checkpoint``, each voice at a fresh start.
 
     Args:
-        precision: ``int8`` or ``fp32``; None is what ``backend`` plays on stage (cpu: int8, reference: fp32).
+        precision: ``int8``, ``fp32`` or ``fp16``; None is what ``backend`` plays (cpu: int8, reference: fp32, cuda:
+            fp16, and nothing else).
         voices: 1 to 64.
         seed: see :meth:`Generator.seed`.
         stereo: whether voices have a right side, all alike or one by one: the tiers run once, fed by the left side;
@@ -167,7 +170,9 @@ def make_generator(
     if isinstance(voices, bool) or not isinstance(voices, int) or not 1 <= voices <= 64:
         raise ValueError(f"voices: {voices!r}: an integer from 1 to 64 expected")
     sides = checked_stereo(stereo, voices)
-    precision = precision or ("int8" if backend == "cpu" else "fp32")
+    precision = precision or USUAL[backend]
+    if backend == "cuda" and precision != "fp16":
+        raise ValueError(f"precision: {precision!r}: the cuda backend plays fp16")
     if precision == "int8" and not checkpoint.ranges_known:
         from engine.playing import with_ranges
 
@@ -180,11 +185,22 @@ def make_generator(
         from engine.reference import ReferenceGenerator
 
         generator = ReferenceGenerator(folded, voices, sides)
+    elif backend == "cuda":
+        generator = _on_cuda(folded, voices, sides, spare)
     else:
         from engine.cpu.generator import CpuGenerator
 
         generator = CpuGenerator(folded, voices, sides, spare)
     generator.seed(seed)
+    return generator
+
+
+def _on_cuda(folded: Any, voices: int, sides: tuple[bool, ...], spare: int) -> Generator:
+    try:
+        from engine.cuda.generator import CudaGenerator
+    except ModuleNotFoundError as error:
+        raise ValueError(f"backend: cuda: needs {error.name} (the extra `cuda`)") from None
+    generator: Generator = CudaGenerator(folded, voices, sides, spare)
     return generator
 
 
@@ -195,7 +211,7 @@ def score(
     precision: str | None = None,
 ) -> NDArray[np.float64]:
     """Teacher-forced natural-log probabilities; see :meth:`Generator.score`."""
-    return make_generator(checkpoint, backend, precision or "fp32").score(indices)
+    return make_generator(checkpoint, backend, precision or ("fp16" if backend == "cuda" else "fp32")).score(indices)
 
 
 def betas(temperature: ArrayLike, voices: int, n: int) -> NDArray[np.float32]:

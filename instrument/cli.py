@@ -214,8 +214,8 @@ def _add_render(group: Commands) -> None:
     p.add_argument("--seed", type=_seed, default=0, metavar="N", help="of the first clip; the next ones have N+1 ...")
     p.add_argument("--clips", type=_count(64), default=1, metavar="N", help="FILE becomes FILE-01 ... when more than 1")
     p.add_argument("--prime", type=_file, metavar="FILE", help="run this sound through the network first")
-    p.add_argument("--backend", choices=BACKENDS, default="auto", help="auto, cpu or reference; cuda not yet")
-    p.add_argument("--precision", metavar="NAME", help="auto, which is int8 (default), or fp32")
+    p.add_argument("--backend", choices=BACKENDS, default="auto", help="auto (default) is cpu")
+    p.add_argument("--precision", metavar="NAME", help="auto (default), int8, fp32 or fp16, which is all that cuda has")
 
 
 def _add_replay(group: Commands) -> None:

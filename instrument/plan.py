@@ -14,15 +14,16 @@ from pathlib import Path
 
 from engine.checkpoint import Checkpoint, config_of, load
 from engine.config import ModelConfig, sound_differs
+from engine.folding import PRECISIONS
+from engine.generator import BACKENDS, USUAL
 from instrument import patch as patches
 from instrument import report, setlist
 from instrument.parameters import PARAMETERS, shorten
 from instrument.patch import Patch
 from instrument.setlist import SetList
 
-BACKENDS = ("cpu", "reference")
 LIVE = ("cpu",)
-PRECISIONS = ("int8", "fp32")
+WHY_NOT = {"cuda": "renders, and does not play live yet", "reference": "for render only, far too slow to play"}
 LONGEST_LATENCY_MS = 2000.0
 
 
@@ -180,10 +181,10 @@ def check_backend(backend: str, precision: str | None, among: Sequence[str] = BA
     """
     backend = "cpu" if backend == "auto" else backend
     if backend not in among:
-        why = "for render only, far too slow to play" if backend in BACKENDS else "not in this version"
+        why = WHY_NOT.get(backend, "not in this version")
         raise ValueError(f"--backend {backend}: {why}; one of auto, {', '.join(among)} expected")
     if precision in (None, "auto"):
-        precision = "int8" if backend == "cpu" else "fp32"
+        precision = USUAL[backend]
     if precision not in PRECISIONS:
         raise ValueError(f"--precision {shorten(precision)}: one of auto, {', '.join(PRECISIONS)} expected")
     return backend, precision

@@ -4,10 +4,13 @@ What plays in real time, or measures it, is marked ``live`` here: `make test` ru
 """
 
 import os
+from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+if not Path("/dev/nvidia0").exists():  # without a GPU its kernels are interpreted; to be said before triton is imported
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 from hypothesis import settings
 

@@ -22,6 +22,7 @@ ARCHITECTURES = {
         dim=36, emb_size=8, frame_sizes=(8,), q_levels=32, n_rnn=2, skip=True, weight_norm=False
     ),
 }
+BACKENDS = ("cpu", "reference")  # that compute anywhere, at every precision (the GPU's: test_cuda.py)
 LEFT = 0.35  # share of the blocks of a pruned one's matrices
 
 

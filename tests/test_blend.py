@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from networks import network
+from networks import BACKENDS, network
 
 from engine import generator as g
 from engine.config import ModelConfig, sound_differs
@@ -30,7 +30,7 @@ def test_int8_gives_the_reference_tokens(name, other, stereo):
         np.testing.assert_array_equal(ours, truth)
 
 
-@pytest.mark.parametrize("backend", g.BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_without_a_share_the_partner_is_not_heard(backend):
     """And still hears: it goes on like one that was primed with what was drawn."""
     ours, theirs, alone = make("gru", backend), make("lstm", backend), make("gru", backend)
@@ -41,7 +41,7 @@ def test_without_a_share_the_partner_is_not_heard(backend):
     np.testing.assert_array_equal(theirs.generate(20), primed.generate(20))
 
 
-@pytest.mark.parametrize("backend", g.BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_with_all_of_it_only_the_partner_is_heard(backend):
     """The voice's own dice, the partner's distribution."""
     ours, theirs, alone = make("gru", backend, seed=5), make("lstm", backend, seed=6), make("lstm", backend, seed=5)
@@ -65,7 +65,7 @@ def test_any_split_of_calls_is_the_same_sound():
     np.testing.assert_array_equal(np.concatenate(got, axis=-1), expected)
 
 
-@pytest.mark.parametrize("backend", g.BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_what_does_not_fit_is_refused_by_name(backend):
     ours = make("gru", backend)
     with pytest.raises(ValueError, match=r"partner: q_levels is 64, not 32$"):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from networks import ARCHITECTURES, network
+from networks import ARCHITECTURES, BACKENDS, network
 
 from engine import generator as g
 from engine.draw import draw_from_weights, philox, weight_scale
@@ -58,7 +58,7 @@ def weights(log_probs):
 
 
 @pytest.mark.parametrize("name", ["gru", "lstm-skip"])
-@pytest.mark.parametrize("backend", g.BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_any_split_of_calls_is_the_same_sound(name, backend):
     checkpoint = network(name)
     whole, parts = (g.make_generator(checkpoint, backend, "int8", voices=2, seed=1) for _ in range(2))
@@ -68,7 +68,7 @@ def test_any_split_of_calls_is_the_same_sound(name, backend):
     np.testing.assert_array_equal(got, expected)
 
 
-@pytest.mark.parametrize("backend", g.BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_state_is_everything(backend):
     generator = g.make_generator(network("lstm-skip"), backend, "int8", voices=2, seed=3)
     generator.generate(21)
@@ -155,7 +155,7 @@ def test_temperature_arguments():
     assert generator.generate(5, np.ones((2, 1))).shape == (2, 5)
 
 
-@pytest.fixture(params=g.BACKENDS)
+@pytest.fixture(params=BACKENDS)
 def generator(request):
     return g.make_generator(network("gru"), request.param, "int8", voices=2, seed=3)
 

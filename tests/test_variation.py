@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from networks import ARCHITECTURES, network
+from networks import ARCHITECTURES, BACKENDS, network
 
 from engine import draw
 from engine import generator as g
@@ -59,7 +59,7 @@ def test_at_full_variation_nothing_of_the_loop_is_left(dice):
 def test_variation_has_a_range(variation):
     with pytest.raises(ValueError, match="variation"):
         draw.spread_of(variation)
-    for backend in g.BACKENDS:
+    for backend in BACKENDS:
         with pytest.raises(ValueError, match="variation"):
             g.make_generator(network("gru"), backend, "int8").vary(0, variation)
 
@@ -83,7 +83,7 @@ def test_passes_and_entropy_are_the_references(name):
     assert (passes[1][1] != passes[2][1]).any()
 
 
-@pytest.mark.parametrize("backend", g.BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_every_pass_is_another_and_restoring_is_exact(backend):
     generator = g.make_generator(network("gru"), backend, "int8", seed=3)
     generator.generate(LOOP)
@@ -105,7 +105,7 @@ def test_every_pass_is_another_and_restoring_is_exact(backend):
     np.testing.assert_array_equal(generator.generate(100), once)
 
 
-@pytest.mark.parametrize("backend", g.BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_seed_rewinds_the_fresh_dice(backend):
     generator = g.make_generator(network("gru"), backend, "int8", seed=3)
     generator.vary(0, 1.0)
@@ -128,7 +128,7 @@ def test_entropy_of_known_distributions():
     assert draw.entropy(w) == pytest.approx(-(p * np.log2(p)).sum(), abs=1e-6)
 
 
-@pytest.mark.parametrize("backend", g.BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_entropy_is_that_of_the_temperature_in_use(backend):
     generator = g.make_generator(network("gru"), backend, "int8", seed=3)
     assert generator.entropy(0) == 0.0
@@ -141,7 +141,7 @@ def test_entropy_is_that_of_the_temperature_in_use(backend):
     assert found[3] == 0.0
 
 
-@pytest.mark.parametrize("backend", g.BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_entropy_is_measured_every_64th_sample(backend):
     generator = g.make_generator(network("gru"), backend, "int8", seed=3)
     found = [generator.generate(1) is not None and generator.entropy(0) for _ in range(130)]

@@ -1,7 +1,7 @@
 """CUDA's driver by address, for code that cannot call Python: where its functions are and what they are handed.
 
-``Eager`` is what stands in for it on a machine without a GPU: the same words and addresses, behind which a run's kernels are called
-one after the other, in Triton's interpreter. It is a test's, and says nothing of speed.
+``Eager`` stands in for it on a machine without a GPU: the same words and addresses, behind which a run's kernels are
+called one after the other, in Triton's interpreter. It is for tests, and says nothing of speed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Cuda:
             library = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
         except OSError as error:
             raise ValueError(f"backend: cuda: no driver ({error})") from None
-        self.device, self.side = device, torch.cuda.Stream(device)
+        self.device, self.side = device, torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self.set_context, self.launch, self.query = (
             ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0
             for name in ("cuCtxSetCurrent", "cuGraphLaunch", "cuStreamQuery")
@@ -92,7 +92,7 @@ class Eager:
         self.launched.append(graph)
         try:
             self._runs[graph]()
-        except Exception as error:  # noqa: BLE001 (nothing can be raised through C)
+        except Exception as error:  # nothing can be raised through C
             self.errors.append(error)
             return FAILED
         return 0

@@ -1,4 +1,4 @@
-"""The GPU's backend: lanes as on the CPU, their samples made by graphs of kernels. torch, and triton for its kernels."""
+"""The GPU's backend: lanes as on the CPU, their samples made by graphs of kernels. torch, and triton for kernels."""
 
 from __future__ import annotations
 
@@ -60,6 +60,7 @@ class CudaGenerator(Lanes):
             (self, packed),
             stereo=mask_of(self.stereo),
             spare=self._spare,
+            samples=self.player.shape.samples,
         )
 
     def generate(

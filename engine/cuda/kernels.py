@@ -92,10 +92,10 @@ def drawn(logits, beta, word, scale, LEVELS: tl.constexpr, WIDTH: tl.constexpr):
     """(token, whether a logit was not finite) that ``word`` draws at 1/T = beta."""
     j = tl.arange(0, WIDTH)
     x = tl.load(logits + j, mask=j < LEVELS, other=-HUGE)
-    # said so that what is no number fails too
     broken = tl.sum((tl.abs(x) <= HUGE).to(tl.int32), 0) < WIDTH
     top = tl.max(x, 0)
-    weight = tl.floor(exp((x - top) * tl.minimum(beta, HUGE)) * scale + 0.5).to(tl.int32)
+    below = tl.where((j < LEVELS) & (tl.abs(x) <= HUGE), x - top, 0.0)
+    weight = tl.floor(exp(below * tl.where(beta > HUGE, 0.0, beta)) * scale + 0.5).to(tl.int32)
     weight = tl.where(j < LEVELS, weight, 0)
     cdf = tl.cumsum(weight, 0)
     total = tl.sum(weight, 0)

@@ -55,6 +55,7 @@ from engine.cpu.products import OPTIONS
     SET_CONTEXT, LAUNCH, QUERY, DRIVER_CONTEXT, STREAM, ERROR, LAUNCHED, RUN_GRAPH, HOP_GRAPH, ONE_GRAPHS,
 ) = range(21)  # fmt: skip
 LANE_WORDS = 6
+ONE = np.int64(1)
 
 NOT_READY = 600  # CUDA_ERROR_NOT_READY
 HUNG = 1 << 20  # our own: a run that does not end
@@ -114,9 +115,9 @@ def each_place(ctx, lanes, n, beta, tokens, stride, known):
 @njit(**OPTIONS)
 def runs(ctx, player, ids, count, place, n, beta, tokens, stride, known):
     """n samples of lanes that are all at ``place``, in as few launches as there are graphs for."""
-    fault, done = np.int64(0), 0
+    fault, done = np.int64(0), np.int64(0)
     while done < n:
-        length, graph = np.int64(1), player[ONE_GRAPHS + place]
+        length, graph = ONE, player[ONE_GRAPHS + place]
         if place == 0 and n - done >= player[SAMPLES]:
             length, graph = player[SAMPLES], player[RUN_GRAPH]
         elif place == 0 and n - done >= player[HOP]:

@@ -5,7 +5,6 @@ Made before the show; another network of its architecture is loaded over this on
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -45,8 +44,10 @@ class Player:
         driver: Driver | None = None,
     ) -> None:
         hop = folded.config.hop
-        device = torch.device("cuda" if torch.cuda.is_available() and not isinstance(driver, Eager) else "cpu")
-        self.driver: Driver = driver or (Cuda(device) if device.type == "cuda" else Eager())
+        if driver is None and not torch.cuda.is_available():
+            raise ValueError("backend: cuda: torch finds no GPU here; cpu expected")
+        device = torch.device("cpu" if isinstance(driver, Eager) else "cuda")
+        self.driver: Driver = driver or Cuda(device)
         self.weights = Weights(folded, device)
         self.shape = Shape(folded.config, voices, rights, -(-samples // hop) * hop, self.weights.apart)
         self.block = Block(self.shape, device)
@@ -58,9 +59,10 @@ class Player:
 
     def load(self, folded: Folded) -> None:
         """Another network of the same architecture; while nothing plays this one."""
-        self.weights.load(folded)
-        if isinstance(self.steps, Plain):
-            self.steps.widen()
+        with torch.inference_mode():
+            self.weights.load(folded)
+            if isinstance(self.steps, Plain):
+                self.steps.widen()
 
     @property
     def error(self) -> int:
@@ -82,8 +84,6 @@ class Player:
     def _steps(self, path: str) -> Steps:
         if path == "plain":
             return Plain(self.shape, self.weights, self.block)
-        if self.block.device.device.type == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
-            raise ValueError("backend: cuda: no GPU here; `cpu` expected")
         from engine.cuda.runs import Fused
 
         return Fused(self.shape, self.weights, self.block)

@@ -120,8 +120,8 @@ class Fused:
         column = min(128, self._mlp & -self._mlp)
         kernels.gather[(self.shape.lanes, self._mlp // column)](
             *self._draw(), k.lane_of, w["table"], k.x[slot], k.first, s, self._scale,
-            s > 0 and slot > 0, self.shape.lanes, self.shape.samples, self._room, c.frame_sizes[0], c.q_levels, self._width,
-            self._mlp, column, **OPTIONS,
+            s > 0 and slot > 0, self.shape.lanes, self.shape.samples, self._room, c.frame_sizes[0], c.q_levels,
+            self._width, self._mlp, column, **OPTIONS,
         )  # fmt: skip
         source = k.first
         if c.mlp_layers == 2:
@@ -216,8 +216,8 @@ class Fused:
         hidden = w["hidden"] if two else w["table"]
         kernels.front[(self._mlp // br,)](
             *self._draw(), w["table"], k.ahead, k.x[slot], hidden, w["hidden.bias"] if two else k.ahead, k.second, s,
-            self._scale, s > 0 and slot > 0, two, self.shape.samples, self._room, c.frame_sizes[0], c.q_levels, self._width,
-            self._mlp, self._step(self._mlp, False), br, **OPTIONS,
+            self._scale, s > 0 and slot > 0, two, self.shape.samples, self._room, c.frame_sizes[0], c.q_levels,
+            self._width, self._mlp, self._step(self._mlp, False), br, **OPTIONS,
         )  # fmt: skip
 
     def _back(self, s: int, speak: bool) -> None:

@@ -1,0 +1,257 @@
+"""The GPU's engine without a GPU: its kernels in Triton's interpreter, its runs called one by one, a stand-in driver.
+
+With one, the same comparisons on the card (marked ``gpu``). ``plain`` is PyTorch's own kernels in the same runs.
+"""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("triton", reason="needs triton (Linux)")
+
+from networks import ARCHITECTURES, network  # noqa: E402
+
+from engine import draw  # noqa: E402
+from engine import generator as g  # noqa: E402
+from engine.cuda import kernels, launching  # noqa: E402
+from engine.cuda.driver import Eager  # noqa: E402
+from engine.cuda.generator import CudaGenerator  # noqa: E402
+from engine.folding import fold  # noqa: E402
+from engine.reference import log_softmax  # noqa: E402
+
+HERE = Path(__file__).parent
+GPU = torch.cuda.is_available()
+needs_gpu = pytest.mark.skipif(not GPU, reason="needs a CUDA GPU")
+WHERE = ["stand-in", pytest.param("gpu", marks=[pytest.mark.gpu, needs_gpu])]
+LOGITS = 2e-5  # how far the sums of another order may be from the reference's
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def on_cuda(name, voices=1, stereo=(), path="plain", hops=2, where="stand-in", seed=5):
+    checkpoint = network(name)
+    if where == "gpu":
+        driver = None
+    elif path == "triton" and os.environ.get("TRITON_INTERPRET") != "1":
+        pytest.skip("kernels are interpreted where there is no GPU only")
+    else:
+        driver = Eager()
+    folded = fold(checkpoint, "fp16")
+    generator = CudaGenerator(folded, voices, stereo, path=path, samples=hops * checkpoint.config.hop, driver=driver)
+    generator.seed(seed)
+    return generator
+
+
+def reference(name, voices=1, stereo=False, seed=5):
+    return g.make_generator(network(name), "reference", "fp16", voices, seed, list(stereo) if stereo else False)
+
+
+def drew_the_same(ours, truth, n, temperature=0.9):
+    np.testing.assert_array_equal(ours.generate(n, temperature), truth.generate(n, temperature))
+    for voice in range(ours.voices):
+        assert ours.entropy(voice) == pytest.approx(truth.entropy(voice), abs=1e-3)
+
+
+@pytest.mark.parametrize("where", WHERE)
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_plain_runs_draw_what_the_reference_draws(name, where):
+    """A whole launch, hops and single samples; ramps; argmax; state set, random and primed; both sides of a voice."""
+    sides = (True, False)
+    ours, truth = on_cuda(name, 2, sides, where=where), reference(name, 2, sides)
+    n = 3 * network(name).config.hop + 3
+    drew_the_same(ours, truth, n, np.linspace(0.5, 1.4, n))
+    for generator in (ours, truth):
+        generator.reset("random")
+        generator.prime(np.arange(5) % generator.config.q_levels)
+        generator.vary(1, 0.4)
+    drew_the_same(ours, truth, 30)
+    drew_the_same(ours, truth, 9, 0.0)
+
+
+CASES = [
+    ("gru", 1, (), 21),
+    ("lstm-skip", 1, (), 11),
+    ("three-tiers", 2, (True, False), 11),
+    ("gru-pruned", 9, (), 9),
+]
+
+
+@pytest.mark.parametrize("where", WHERE)
+@pytest.mark.parametrize(("name", "voices", "stereo", "n"), CASES)
+def test_kernels_draw_what_the_reference_draws(name, voices, stereo, n, where):
+    """GRU and LSTM, one to three tiers, skip, kept apart; one lane, several, and many on tensor cores."""
+    ours, truth = on_cuda(name, voices, stereo, "triton", 1, where), reference(name, voices, stereo)
+    ours.vary(voices - 1, 0.7)
+    truth.vary(voices - 1, 0.7)
+    drew_the_same(ours, truth, n, np.linspace(0.6, 1.2, n))
+    drew_the_same(ours, truth, 2, 0.0)
+
+
+def test_programs_may_run_in_any_order(monkeypatch):
+    """No program of a kernel needs what another of the same launch makes: backwards they draw the same."""
+    from triton.runtime import interpreter
+
+    builder, seen = interpreter.interpreter_builder, []
+    forwards = builder.set_grid_idx
+
+    def backwards(x, y, z):
+        dims = builder.grid_dim
+        seen.append(dims)
+        forwards(*(dim - 1 - at for dim, at in zip(dims, (x, y, z), strict=True)))
+
+    monkeypatch.setattr(builder, "set_grid_idx", backwards)
+    drew_the_same(on_cuda("gru", 1, (), "triton", 1), reference("gru"), 10)
+    drew_the_same(on_cuda("gru", 2, (), "triton", 1), reference("gru", 2), 9)
+    assert max(dims[0] for dims in seen) > 1
+
+
+@pytest.mark.parametrize("where", WHERE)
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_scores(name, where):
+    checkpoint = network(name)
+    c = checkpoint.config
+    tokens = np.random.default_rng(1).integers(0, c.q_levels, (2, c.lookback + 2 * c.hop + 5))
+    ours = on_cuda(name, where=where).score(tokens)
+    np.testing.assert_allclose(ours, g.score(checkpoint, tokens, "reference", "fp16"), atol=LOGITS)
+
+
+@needs_gpu
+@pytest.mark.gpu
+@pytest.mark.parametrize("path", ["triton", "plain"])
+@pytest.mark.parametrize("voices", [1, 3, 16])
+def test_ten_thousand_samples_differ_only_at_an_edge(path, voices):
+    """Teacher-forced; the cpu's fp32 sums of the same numbers stand for the reference, which would take hours."""
+    generator = on_cuda("mu-law", voices, path=path, where="gpu")
+    c = generator.config
+    tokens = np.random.default_rng(3).integers(0, c.q_levels, (voices, 10_000)).astype(np.int32)
+    ours = log_softmax(generator.force(tokens))
+    truth = log_softmax(g.make_generator(network("mu-law"), "cpu", "fp16", voices, 5).force(tokens))
+    tolerance = np.abs(ours - truth).max()
+    assert tolerance < 1e-3
+    words = np.array([draw.philox(9, t, 0, 0) for t in range(tokens.shape[1])])
+    for lane in range(voices):
+        cdf = np.cumsum(np.exp(truth[lane]), axis=1)
+        drawn = [(np.cumsum(np.exp(x[lane]), axis=1) <= words[:, None] / 2**32).sum(1) for x in (ours, truth)]
+        margin = np.abs(cdf - words[:, None] / 2**32).min(1)
+        assert (margin[drawn[0] != drawn[1]] < 4 * tolerance + 1e-6).all()
+
+
+def test_any_split_of_calls_is_the_same_sound():
+    whole, parts = on_cuda("lstm-skip", 2), on_cuda("lstm-skip", 2)
+    expected = whole.generate(69, 0.95)
+    got = np.concatenate([parts.generate(n, 0.95) for n in (1, 2, 17, 8, 41)], axis=1)
+    np.testing.assert_array_equal(got, expected)
+    assert set(parts.player.driver.launched) >= {0, 1}  # runs and hops too, not single samples alone
+
+
+def test_state_is_everything():
+    generator = on_cuda("lstm", 2, (False, True))
+    generator.vary(0, 0.5)
+    generator.generate(11)
+    kept = generator.state()
+    first = generator.generate(20, 1.1)
+    generator.reset("zeros")
+    generator.restore(kept)
+    np.testing.assert_array_equal(generator.generate(20, 1.1), first)
+    generator.repeat(kept)
+    again = generator.generate(20, 1.1)
+    assert (again[:, 0] != first[:, 0]).any()
+    np.testing.assert_array_equal(again[:, 1], first[:, 1])
+
+
+def test_lanes_may_be_anywhere_in_their_frames():
+    """Voices whose frames begin elsewhere than the others' are launched by themselves, and sound as they do alone."""
+    alone = on_cuda("three-tiers").generate(40)
+    among = on_cuda("three-tiers", 3)
+    for voice, shift in ((1, 1), (2, 6)):
+        tokens = np.zeros(shift, np.int32)
+        launching.prime(among.context, voice, tokens.ctypes.data, shift)
+    np.testing.assert_array_equal(among.generate(40)[0], alone[0])
+
+
+def test_another_network_of_the_architecture_is_loaded_over_one():
+    ours, other = on_cuda("gru"), network("gru", seed=1)
+    ours.player.load(fold(other, "fp16"))
+    truth = g.make_generator(other, "reference", "fp16", seed=5)
+    ours.reset("zeros")
+    truth.reset("zeros")
+    drew_the_same(ours, truth, 20)
+    with pytest.raises(ValueError, match="of another architecture"):
+        ours.player.load(fold(network("lstm"), "fp16"))
+
+
+def test_a_driver_that_fails_is_silence_and_a_fault_and_is_not_called_again():
+    generator = on_cuda("gru", 2)
+    generator.generate(8)
+    driver = generator.player.driver
+    driver.failing = 719
+    tokens, beta = np.full((2, 2, 20), -1, np.int32), np.ones((2, 20), np.float32)
+    fault = launching.generate(generator.context, 0b11, 20, beta.ctypes.data, tokens.ctypes.data, 20)
+    assert fault == 0b11
+    assert (tokens[0] == generator.config.q_zero).all()
+    assert generator.player.error == 719
+    driver.failing, before = 0, len(driver.launched)
+    with pytest.raises(RuntimeError, match="719"):
+        generator.generate(4)
+    assert len(driver.launched) == before
+
+
+def test_logits_that_are_no_numbers_are_a_fault_of_their_lane():
+    checkpoint = network("gru")
+    broken = replace(checkpoint, tensors={**checkpoint.tensors, "mlp.output.bias": np.full(32, np.nan, np.float32)})
+    for path in ("plain", "triton"):
+        generator = CudaGenerator(fold(broken, "fp16"), 1, path=path, samples=8, driver=Eager())
+        tokens, beta = np.zeros((2, 1, 3), np.int32), np.ones((1, 3), np.float32)
+        assert launching.generate(generator.context, 1, 3, beta.ctypes.data, tokens.ctypes.data, 3) == 1
+        assert (tokens[0] == generator.config.q_zero).all()
+
+
+def test_dice_are_philox_to_the_bit():
+    """Keys and positions that fill 64 bits, the right side, dice moved by fresh ones."""
+    key, at, fresh, far = -0x0123456789ABCDEF, (1 << 40) + (1 << 32) - 2, (1 << 35) + 5, draw.spread_of(0.75)
+    lanes = torch.tensor([[key, at, 3, 0, 0, -1], [key, at, 3, far, fresh, -1]])
+    of, side, words = torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]), torch.zeros(3, 5, dtype=torch.int32)
+    kernels.dice[(3,)](lanes, of, side, words, 5, 8)
+    for lane, spread, purpose, found in ((0, 0, 0, words[0]), (1, far, 0, words[1]), (1, far, 16, words[2])):
+        for s in range(5):
+            want = draw.philox(key & (1 << 64) - 1, at + s, 3, purpose)
+            other = draw.philox(key & (1 << 64) - 1, fresh + s, 3, draw.FRESH + purpose)
+            assert int(found[s]) & 0xFFFFFFFF == (draw.varied(want, other, spread) if spread else want), (lane, s)
+
+
+def test_half_precision_has_an_end():
+    checkpoint = network("gru")
+    large = {**checkpoint.tensors, "mlp.output.weight_g": checkpoint.tensors["mlp.output.weight_g"] * 1e6}
+    with pytest.raises(ValueError, match=r"precision: fp16: a weight of .*: 65504 at most expected"):
+        fold(replace(checkpoint, tensors=large), "fp16")
+
+
+def test_what_the_gpu_does_not_play_is_said():
+    with pytest.raises(ValueError, match="precision: 'int8': the cuda backend plays fp16"):
+        g.make_generator(network("gru"), "cuda", "int8")
+    if not GPU:
+        with pytest.raises(ValueError, match="backend: cuda: torch finds no GPU here; cpu expected"):
+            g.make_generator(network("gru"), "cuda")
+    with pytest.raises(ValueError, match="partner: the cuda backend blends nothing"):
+        on_cuda("gru").generate(3, partner=on_cuda("gru"))
+
+
+def test_kernels_compile_for_hopper_without_a_gpu():
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, HERE / "cuda_compile.py"], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "cell" in done.stdout
