@@ -105,9 +105,8 @@ def _judged(checkpoint: Checkpoint, path: Path, voices: int, threads: int | None
 def _cost(checkpoint: Checkpoint, threads: int | None) -> tuple[Cost, int]:
     """us a sample at the network's own rate, and by how many threads. Raises ValueError."""
     from engine.generator import make_generator
-    from instrument.audio.cores import choose, core_count
+    from instrument.audio.costs import with_helpers
     from instrument.audio.headroom import Cost
-    from instrument.audio.helpers import Helpers
     from instrument.audio.priority import raise_priority
     from instrument.audio.slots import Slot
     from instrument.audio.timing import measure_playing
@@ -117,19 +116,14 @@ def _cost(checkpoint: Checkpoint, threads: int | None) -> tuple[Cost, int]:
     slot.prepare(checkpoint.config.sample_rate, checkpoint.config.hop)
     slot.begin(0)
 
-    def with_threads(count: int) -> Cost:
-        helpers = Helpers(count, raise_priority)
-        helpers.start()
-        slot.have_help(helpers.address)
-        with helpers.played():
-            cost = Cost(measure_playing(slot, 1), measure_playing(slot, LANES), LANES)
-        slot.have_help(0)
-        helpers.close()
-        return cost
+    def cost_of(slot: Slot) -> Cost:
+        return Cost(measure_playing(slot, 1), measure_playing(slot, LANES), LANES)
 
-    budget, alone = 1e6 / checkpoint.config.sample_rate, with_threads(1)
-    best = threads or choose(budget, alone.alone, lambda count: with_threads(count).alone, core_count())
-    return (alone if best == 1 else with_threads(best)), best
+    budget = 1e6 / checkpoint.config.sample_rate
+    costs, helpers, _ = with_helpers([slot], cost_of, lambda found: found[0].alone, budget, threads, raise_priority)
+    slot.have_help(0)
+    helpers.close()
+    return costs[0], helpers.threads
 
 
 def _network(c: ModelConfig) -> str:

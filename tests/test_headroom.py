@@ -87,7 +87,7 @@ def test_a_replay_measures_nothing() -> None:
 def test_precision_auto_is_the_same_on_every_machine() -> None:
     assert plan.check_backend("auto", "auto") == plan.check_backend("cpu", None) == ("cpu", "int8")
     assert plan.check_backend("reference", "auto") == ("reference", "fp32")
-    with pytest.raises(ValueError, match="one of auto, int8, fp32 expected"):
+    with pytest.raises(ValueError, match="one of auto, int8, fp32, fp16 expected"):
         plan.check_backend("cpu", "int4")
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from engine.config import ModelConfig, sound_differs
 from instrument.audio import loop
-from instrument.audio.cores import choose, core_count
+from instrument.audio.costs import with_helpers
 from instrument.audio.dsp import (
     lookahead,
     make_resampler,
@@ -538,31 +538,18 @@ class Performance:
         raised: Callable[[], object] | None,
     ) -> dict[int, Cost]:
         """What the slots cost, with ``threads`` in all or as many as are worth it, whose helpers are there then."""
-        costs = {k: self._cost(slot) for k, slot in enumerate(slots)}
         if self._offline or threads == 1:
-            return costs
-        found: dict[int, dict[int, Cost]] = {1: costs}
+            return {k: self._cost(slot) for k, slot in enumerate(slots)}
 
-        def need(count: int) -> float:
+        def need(costs: dict[int, Cost]) -> float:
             """us a session sample of what the set begins with, or may come to without another patch."""
-            whole = held(found[count], dict(enumerate(slots)), start, self._partners, self.sample_rate)
+            whole = held(costs, dict(enumerate(slots)), start, self._partners, self.sample_rate)
             return 1e6 / self.sample_rate / whole.realtime if whole else 0.0
 
-        def need_with(count: int) -> float:
-            self._helpers.close()
-            self._helpers = Helpers(count, raised)
-            self._helpers.start()
-            for slot in slots:
-                slot.have_help(self._helpers.address)
-            with self._helpers.played():
-                found[count] = {k: self._cost(slot) for k, slot in enumerate(slots)}
-            return need(count)
-
-        best = threads or choose(1e6 / self.sample_rate, need(1), need_with, core_count())
-        if best != self._helpers.threads:
-            need_with(best)
-        self._gain = min(1.0, need(best) / need(1))
-        return found[best]
+        costs, self._helpers, self._gain = with_helpers(
+            slots, self._cost, need, 1e6 / self.sample_rate, threads, raised
+        )
+        return costs
 
     def _make_memory(
         self, start: Sequence[int], parameters: Sequence[Sequence[float]] | None
