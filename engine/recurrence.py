@@ -1,8 +1,8 @@
 """Recurrent layers over many frames, for training.
 
-torch's own layers on a GPU. On a processor the GRU is ours: torch differentiates it one frame after the other and adds
-every frame's gradient to the recurrent matrix as a product of its own, which is most of a step. Here only what truly is
-recurrent goes frame by frame, one product each way; the matrix's gradient is one product over all frames.
+torch's own layers on a GPU. On a processor the GRU is ours: torch differentiates it one frame after the other, adds
+every frame's gradient to the recurrent matrix as a product of its own, and has none in bfloat16. Here only what truly
+is recurrent goes frame by frame, one product each way; the matrix's gradient is one product over all frames.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 
@@ -68,6 +69,7 @@ class _Gru(torch.autograd.Function):
         return states[1:]
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         states, gates, resets, hh = ctx.saved_tensors
         r, z, n = gates.chunk(3, dim=2)

@@ -51,7 +51,8 @@ def files_in(target: Path) -> list[Path]:
     """The checkpoints of a folder, or the one that ``target`` is. Raises ValueError where there is none."""
     if not target.exists():
         raise ValueError(f"{target}: is not there; a folder of checkpoints expected")
-    found = sorted(target.glob("*.safetensors")) if target.is_dir() else [target]
+    inside = (path for path in target.glob("[!.]*.safetensors") if path.name != "resume.safetensors")  # a run's own
+    found = sorted(inside) if target.is_dir() else [target]
     if not found:
         raise ValueError(f"{target}: holds no checkpoint (*.safetensors)")
     return found

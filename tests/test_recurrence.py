@@ -1,22 +1,24 @@
 """Our own GRU for training on a processor beside torch's."""
 
+import pytest
 import torch
 
 from engine.recurrence import recur
 
 
-def test_outputs_state_and_every_gradient_are_torch_s():
+@pytest.mark.parametrize(("frames", "batch", "dim"), [(7, 3, 5), (1, 3, 5), (7, 1, 5), (4, 2, 1)])
+def test_outputs_state_and_every_gradient_are_torch_s(frames, batch, dim):
+    """Of inputs that do not lie in a row too, and of a state that goes on into the next step of training."""
     torch.manual_seed(3)
-    shapes = [(15, 4), (15, 5), (15,), (15,)]
+    shapes = [(3 * dim, 4), (3 * dim, dim), (3 * dim,), (3 * dim,)]
     weights = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
-    x = torch.randn(7, 3, 4, dtype=torch.float64, requires_grad=True)
-    h = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(batch, frames, 4, dtype=torch.float64).transpose(0, 1).requires_grad_()
+    h = torch.randn(1, dim, dtype=torch.float64).expand(batch, -1).requires_grad_()
     ours, (last,) = recur("gru", x, (h,), weights, torch.float64)
-    theirs, after = torch._VF.gru(x, h[None], weights, True, 1, 0.0, True, False, False)
+    theirs, after = torch._VF.gru(x, h[None].contiguous(), weights, True, 1, 0.0, True, False, False)
     torch.testing.assert_close(ours, theirs)
     torch.testing.assert_close(last, after[0])
     given, through = torch.randn_like(ours), [x, h, *weights]
-    # the state goes on into the next step of training, so it has a gradient of its own
     found = torch.autograd.grad([ours, last], through, [given, given[0]])
     wanted = torch.autograd.grad([theirs, after], through, [given, given[:1]])
     torch.testing.assert_close(found, wanted)

@@ -18,6 +18,7 @@ PRUNED = {
     "density_frames": 0.2, "density_sample": 0.3, "prune_from": 0.0, "prune_to": 0.5,
     "steps": 600, "decay": 0.5, "restarts": 0, "patience": 0,
 }  # fmt: skip
+MACHINES = ("device", "precision", "threads")  # of whatever machine the checkpoint was trained on
 
 
 def pruning(path: Path, overrides: Mapping[str, str]) -> dict[str, str]:
@@ -31,9 +32,13 @@ def pruning(path: Path, overrides: Mapping[str, str]) -> dict[str, str]:
     for key in overrides:
         if key in shape:
             raise ValueError(f"--set {key}: the shape of a network cannot be changed by pruning it")
+        if key == "start":
+            raise ValueError("--set start: it begins with the checkpoint that is named first")
     known = known_keys()
     trained = checkpoint.training.get("settings", {})
     values = {key: value for key, value in trained.items() if key in known} if isinstance(trained, dict) else {}
+    for key in MACHINES:
+        values.pop(key, None)
     lr = values.get("lr")
     if isinstance(lr, bool) or not isinstance(lr, (int, float)):
         lr = known["lr"]

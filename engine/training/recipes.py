@@ -59,7 +59,8 @@ class Training:
         device: where torch computes: ``auto`` (CUDA if there is a GPU, else the processor), ``cpu``, ``cuda``, ``mps``;
             CUDA multiplies matrices in TF32.
         precision: of the large products of a step: ``fp32``, ``bf16`` (mixed: weights, states and the optimiser stay
-            fp32), or ``auto``, which is bf16 on a GPU made for it and fp32 elsewhere. Judging is done without it.
+            fp32), or ``auto``, which is bf16 on a GPU made for it and fp32 elsewhere. On a processor that does not
+            multiply bfloat16 either is fp32. Judging is done without it.
         threads: of torch's arithmetic; 0 for its own choice. Another number gives other bits in the last place.
         clips: clips made after every epoch, at each temperature; 0 for none. They change nothing of what is learned.
         clip_seconds: length of each.

@@ -200,7 +200,7 @@ def _loop(trainer: Trainer, run_dir: Path, say: Say) -> int:
         if not trainer.finished:
             trainer.save(run_dir / RESUME)
             clips.close()
-            say(f"stopped at step {trainer.step} of {t.steps}, saved: --resume goes on from here")
+            say(f"stopped at step {trainer.step} of {t.steps}, saved: `samplernn train --resume` goes on from here")
         else:
             if trainer.given_up:
                 say(f"no fewer bits for {t.patience} epochs: ended after {trainer.step} of {t.steps} steps")

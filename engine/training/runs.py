@@ -53,7 +53,7 @@ def make_plan(sounds: list[Path], run_dir: Path, recipe: str, overrides: Mapping
         return plan  # killed before its first save: it begins at its first step
     config, training = resolve(recipe, overrides)
     if run_dir.is_file() or (run_dir.is_dir() and any(path.name != LOCK for path in run_dir.iterdir())):
-        raise ValueError(f"{run_dir}: exists already: name a new folder, or --resume to go on with this run")
+        raise ValueError(f"{run_dir}: exists already: name a new folder; `samplernn train --resume` goes on with a run")
     there = next(folder for folder in run_dir.absolute().parents if folder.exists())
     if not there.is_dir():
         raise ValueError(f"{run_dir}: {there} is no folder: a run can only be kept in one")

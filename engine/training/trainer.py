@@ -296,10 +296,18 @@ def chosen_device(name: str, rank: int = 0) -> str:
 
 
 def chosen_precision(name: str, device: torch.device) -> torch.dtype:
-    """What ``precision`` means on a device."""
+    """What ``precision`` means on a device: fp32 too where a processor would make bfloat16 of it step by step."""
+    if name == "bf16" and device.type == "cpu" and not _multiplies_bf16():
+        name = "fp32"
     if name == "auto":
         name = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return {"fp32": torch.float32, "bf16": torch.bfloat16}[name]
+
+
+def _multiplies_bf16() -> bool:
+    """Whether this processor has instructions for it; without them it takes ten times as long as fp32."""
+    asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # torch says it of these alone
+    return any(getattr(torch.cpu, name, bool)() for name in asked)
 
 
 def rate(step: int, training: Training) -> float:
