@@ -17,6 +17,7 @@ from engine.config import ModelConfig, sound_differs
 from engine.draw import beta_of
 
 BACKENDS = ("cpu", "cuda", "reference")
+AT_ONCE = 64  # samples that one launch on a GPU makes, or the next whole number of hops
 USUAL = {"cpu": "int8", "cuda": "fp16", "reference": "fp32"}  # what a backend plays unless it is told otherwise
 RESETS = ("learned", "zeros", "random")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from engine.generator import AT_ONCE
 from instrument.plan import Plan
 
 
@@ -28,8 +29,9 @@ def share(plan: Plan, sample_rate: int) -> Share:
     from instrument.audio import performance
 
     networks: list[performance.Configured] = [*plan.checkpoints, *plan.coming]
-    other = plan.block + performance.overhead(networks, sample_rate)
-    least = other + plan.block + performance.turn_of(networks, sample_rate)
+    at_once = AT_ONCE if plan.backend == "cuda" else 1
+    other = plan.block + performance.overhead(networks, sample_rate, at_once)
+    least = other + plan.block + performance.turn_of(networks, sample_rate, at_once)
     frames = round(plan.latency_ms * sample_rate / 1000)
     if frames >= least:
         return Share(plan.latency_ms, frames - other)

@@ -92,6 +92,8 @@ class Eager:
         self.launched.append(graph)
         try:
             self._runs[graph]()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
         except Exception as error:  # nothing can be raised through C
             self.errors.append(error)
             return FAILED

@@ -14,7 +14,7 @@ from engine.cuda import launching
 from engine.cuda.driver import Driver
 from engine.cuda.player import Player
 from engine.folding import Folded
-from engine.generator import Generator, Program, betas, checked_batch, checked_rows, checked_sides
+from engine.generator import AT_ONCE, Generator, Program, betas, checked_batch, checked_rows, checked_sides
 from engine.reference import log_softmax
 
 
@@ -34,7 +34,7 @@ class CudaGenerator(Lanes):
         stereo: tuple[bool, ...] = (),
         spare: int = 0,
         path: str = "triton",
-        samples: int = 64,
+        samples: int = AT_ONCE,
         driver: Driver | None = None,
     ) -> None:
         stereo = stereo or (False,) * voices

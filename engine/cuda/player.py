@@ -19,8 +19,8 @@ from engine.cuda.plain import Plain
 from engine.cuda.runs import Steps, run
 from engine.cuda.weights import Weights
 from engine.folding import Folded
+from engine.generator import AT_ONCE
 
-SAMPLES = 64  # of one launch, or the next whole number of hops
 PATHS = ("triton", "plain")
 
 
@@ -40,7 +40,7 @@ class Player:
         voices: int,
         rights: tuple[int, ...] = (),
         path: str = "triton",
-        samples: int = SAMPLES,
+        samples: int = AT_ONCE,
         driver: Driver | None = None,
     ) -> None:
         hop = folded.config.hop
@@ -55,6 +55,7 @@ class Player:
         with torch.inference_mode():
             self.steps: Steps = self._steps(path)
         self.words = self._words()
+        self._point()
         self._capture(hop)
 
     def load(self, folded: Folded) -> None:
@@ -68,6 +69,12 @@ class Player:
     def error(self) -> int:
         """What the driver last said, 0 for success; once it has failed nothing is launched any more."""
         return int(self.words[launching.ERROR])
+
+    def run_eagerly(self) -> None:
+        """From here on call each run's kernels one by one, on the same device: what graphs are compared with."""
+        self.driver = Eager()
+        self._point()
+        self._capture(self.shape.config.hop)
 
     def fitting(self, clock: int, samples: int) -> int:
         """How many of ``samples`` the next launch makes."""
@@ -98,13 +105,16 @@ class Player:
         }  # fmt: skip
         for word, name in parts.items():
             found[word] = self.block.beside[name].data_ptr()
+        return found
+
+    def _point(self) -> None:
+        """Have the words lead to the driver."""
         d = self.driver
         for word, value in (
             (launching.SET_CONTEXT, d.set_context), (launching.LAUNCH, d.launch), (launching.QUERY, d.query),
             (launching.DRIVER_CONTEXT, d.context), (launching.STREAM, d.stream),
         ):  # fmt: skip
-            found[word] = value
-        return found
+            self.words[word] = value
 
     def _capture(self, hop: int) -> None:
         """A graph for a run, one for a hop, and one for a sample at each place of a hop."""

@@ -88,9 +88,12 @@ class Configured(Protocol):
     def config(self) -> ModelConfig: ...
 
 
-def turn_of(slots: Sequence[Configured], sample_rate: int) -> int:
-    """Samples the loop makes at once: the longest frame of the bank in session samples, 16 to 1024."""
-    hops = [-(-slot.config.hop * sample_rate // slot.config.sample_rate) for slot in slots]
+def turn_of(slots: Sequence[Configured], sample_rate: int, at_once: int = 1) -> int:
+    """Samples the loop makes at once: the longest frame of the bank in session samples, 16 to 1024.
+
+    ``at_once``: network samples that a backend wants to be asked for at once (``Program.samples``).
+    """
+    hops = [-(-max(slot.config.hop, at_once) * sample_rate // slot.config.sample_rate) for slot in slots]
     return max(SHORTEST_TURN, min(LONGEST_TURN, max(hops)))
 
 
@@ -99,13 +102,13 @@ def delay_of(slots: Sequence[Configured], sample_rate: int) -> int:
     return max(make_resampler(slot.config.sample_rate, sample_rate).delay for slot in slots)
 
 
-def overhead(slots: Sequence[Configured], sample_rate: int) -> int:
+def overhead(slots: Sequence[Configured], sample_rate: int, at_once: int = 1) -> int:
     """Samples of latency besides block and ring: a turn, resampler, limiter, control path.
 
     L = block + ring + this; so the ring for a wanted L is what remains of it, at least block + turn.
     """
     control = round(CONTROL_S * sample_rate)
-    return turn_of(slots, sample_rate) + delay_of(slots, sample_rate) + lookahead(sample_rate) + control
+    return turn_of(slots, sample_rate, at_once) + delay_of(slots, sample_rate) + lookahead(sample_rate) + control
 
 
 @dataclass(frozen=True)
@@ -186,7 +189,8 @@ class Performance:
         self._stereo = _signed(slots[0].program.stereo)
         self._partners = [-1] * voices if partners is None else list(partners)
         networks = (*slots, *coming)
-        self._turn = turn_of(networks, sample_rate) if timing is None else _turn_in(timing)
+        self._at_once = max(slot.program.samples for slot in slots)
+        self._turn = turn_of(networks, sample_rate, self._at_once) if timing is None else _turn_in(timing)
         self.ring_frames = max(ring_frames, block + self._turn)
         self._offline, self._history = offline, history
         self._seed, room = seed, len(slots) + joining if history else max(ROOM, len(slots) + joining)
@@ -505,7 +509,7 @@ class Performance:
         ahead, delay = lookahead(self.sample_rate), delay_of(networks, self.sample_rate)
         if known is not None:
             timing = Timing.from_json(known, len(slots))
-            least = turn_of(networks, self.sample_rate)
+            least = turn_of(networks, self.sample_rate, self._at_once)
             if not (least <= timing.turn <= LONGEST_TURN and delay <= timing.delay <= PAST // 4):
                 raise ValueError("timing: made for another bank or session rate")
             if timing.ahead != ahead:

@@ -1,0 +1,271 @@
+"""The GPU's engine on a card: is it right, how fast is it, and does a set play. One table and one line of JSON.
+
+    python tools/on_gpu.py [--live 240] [--json FILE] [--quick]
+
+From a bare checkout, with PyTorch, Triton, numba, PyYAML, safetensors and rich; networks are seeded here. Under eight
+minutes with four of them live. `--quick` is a trial of the script itself on small networks, which the stand-in for a
+driver plays where there is no GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+GPU = torch.cuda.is_available()
+if not GPU:
+    os.environ["TRITON_INTERPRET"] = "1"
+
+from engine.config import ModelConfig  # noqa: E402
+from engine.cuda.driver import Eager  # noqa: E402
+from engine.cuda.generator import CudaGenerator  # noqa: E402
+from engine.folding import Folded, fold  # noqa: E402
+from engine.generator import make_generator  # noqa: E402
+from engine.reference import log_softmax  # noqa: E402
+from engine.seeded import network  # noqa: E402
+
+POSTER = ModelConfig(dim=1024, frame_sizes=(8, 16))
+METAL = ModelConfig(dim=1024, frame_sizes=(16,), rnn="lstm", n_rnn=5, skip=True, sample_rate=16000)
+SMALL = replace(POSTER, dim=16, frame_sizes=(2, 4), q_levels=16, emb_size=4)
+ASKED = {  # figure: how it compares with what is asked
+    "poster, 1 voice, us a sample": ("<=", 5.0),
+    "poster, 64 voices, us a step": ("<=", 15.0),
+    "poster, times eager PyTorch": (">=", 50.0),
+    "poster, times plain PyTorch captured": (">=", 3.0),
+    "metal, 1 voice, times real time": (">=", 8.0),
+    "parity, draws without an explanation": ("<=", 0.0),
+    "parity, graph and eager differ": ("<=", 0.0),
+    "live, underruns": ("<=", 0.0),
+    "switch, ms on the render thread": ("<=", 1.0),
+}
+
+
+@dataclass
+class Found:
+    """Figures by name, printed as they come."""
+
+    figures: dict[str, float]
+
+    def add(self, name: str, value: float) -> None:
+        """One more."""
+        self.figures[name] = value
+        sign, asked = ASKED.get(name, ("", 0.0))
+        met = "" if not sign else ("yes" if (value <= asked if sign == "<=" else value >= asked) else "NO")
+        print(f"{name:44} {value:12.3f}   {f'{sign} {asked:g}' if sign else '':8} {met}", flush=True)
+
+
+def player(folded: Folded, voices: int = 1, path: str = "triton") -> CudaGenerator:
+    """A generator on the card, or on the stand-in."""
+    made = CudaGenerator(folded, voices, path=path, samples=64 if GPU else 4, driver=None if GPU else Eager())
+    made.seed(7)
+    return made
+
+
+def parity(found: Found, config: ModelConfig, voices: int, samples: int, path: str) -> None:
+    """Teacher-forced beside the cpu's fp32 sums of the same numbers: a draw that differs is at an edge of its CDF."""
+    checkpoint = network(config, "parity")
+    known = np.random.default_rng(3).integers(0, config.q_levels, (voices, samples)).astype(np.int32)
+    ours = log_softmax(player(fold(checkpoint, "fp16"), voices, path).force(known))
+    truth = log_softmax(make_generator(checkpoint, "cpu", "fp16", voices, 7).force(known))
+    tolerance = float(np.abs(ours - truth).max())
+    words = np.random.default_rng(4).random(samples)
+    unexplained = differing = 0
+    for lane in range(voices):
+        cdf = [np.cumsum(np.exp(x[lane]), axis=1) for x in (ours, truth)]
+        tokens = [(c <= words[:, None]).sum(1) for c in cdf]
+        margin = np.abs(cdf[1] - words[:, None]).min(1)
+        apart = tokens[0] != tokens[1]
+        differing += int(apart.sum())
+        unexplained += int((margin[apart] > 4 * tolerance + 1e-6).sum())
+    name = f"parity, {path}, dim {config.dim}, {voices} voices"
+    found.add(f"{name}: largest difference, nats", tolerance)
+    found.add(f"{name}: draws that differ of {voices * samples}", differing)
+    worst = found.figures.get("parity, draws without an explanation", 0.0)
+    found.add("parity, draws without an explanation", max(worst, float(unexplained)))
+
+
+def eager(found: Found, config: ModelConfig) -> None:
+    """The same kernels launched one by one: equal to the token."""
+    folded = fold(network(config, "parity"), "fp16")
+    graphs, single = player(folded, 2), player(folded, 2)
+    n = 2 * graphs.player.shape.samples
+    expected = graphs.generate(n, 0.9)
+    single.player.run_eagerly()
+    found.add("parity, graph and eager differ", float((single.generate(n, 0.9) != expected).sum()))
+
+
+def us_a_sample(generate: Callable[[int], object], least: float = 2.0) -> float:
+    """Median of five turns, us for a sample of all voices, launches and copies included."""
+    n = 256 if GPU else 4
+    generate(n)
+    turns = []
+    for _ in range(5):
+        begun, made = time.perf_counter(), 0
+        while time.perf_counter() - begun < least / 5:
+            generate(n)
+            made += n
+        turns.append((time.perf_counter() - begun) / made * 1e6)
+    return float(np.median(turns))
+
+
+def speeds(found: Found, poster: ModelConfig, metal: ModelConfig, seconds: float, counts: tuple[int, ...]) -> None:
+    """One voice and many, by path; the metal network."""
+    folded = fold(network(poster, "poster"), "fp16")
+    budget = 1e6 / poster.sample_rate
+    one = us_a_sample(player(folded).generate, seconds)
+    found.add("poster, 1 voice, us a sample", one)
+    found.add("poster, 1 voice, times real time", budget / one)
+    for voices in counts:
+        found.add(f"poster, {voices} voices, us a step", us_a_sample(player(folded, voices).generate, seconds))
+    plain = player(folded, path="plain")
+    found.add("poster, plain PyTorch captured, us a sample", us_a_sample(plain.generate, seconds))
+    captured = found.figures["poster, plain PyTorch captured, us a sample"]
+    found.add("poster, times plain PyTorch captured", captured / one)
+    plain.player.run_eagerly()
+    slow = us_a_sample(plain.generate, seconds)
+    found.add("poster, eager PyTorch, one step a sample, us", slow)
+    found.add("poster, times eager PyTorch", slow / one)
+    loud = us_a_sample(player(fold(network(metal, "metal"), "fp16")).generate, seconds)
+    found.add("metal, 1 voice, us a sample", loud)
+    found.add("metal, 1 voice, times real time", 1e6 / metal.sample_rate / loud)
+
+
+def loading(found: Found, config: ModelConfig) -> None:
+    """Another network over one that is there, beside the show: its weights to the card."""
+    folded = [fold(network(config, f"{seed}", seed=seed), "fp16") for seed in range(2)]
+    made = player(folded[0])
+    begun = time.perf_counter()
+    made.player.load(folded[1])
+    if GPU:
+        torch.cuda.synchronize()
+    found.add("loading another network over one, ms", 1e3 * (time.perf_counter() - begun))
+    pair, more = [made, player(folded[0])], []
+    for turn in range(60 if GPU else 12):  # three calls of one network, then the other's: what the first costs more
+        times = []
+        for _ in range(3):
+            begun = time.perf_counter()
+            pair[turn % 2].generate(made.player.shape.samples)
+            times.append(time.perf_counter() - begun)
+        more.append(times[0] - times[2])
+    found.add("switch, ms on the render thread", 1e3 * float(np.max(more[10:])))
+
+
+def live(found: Found, config: ModelConfig, seconds: float) -> None:
+    """A set through the real render loop with the interpreter hogged, temperature and checkpoint changing."""
+    from instrument.audio.outputs import ClockOutput
+    from instrument.audio.performance import Performance, overhead
+    from instrument.audio.priority import raise_priority
+    from instrument.audio.slots import Slot
+    from instrument.controls import TEMPERATURE, Command, Op
+
+    rate = config.sample_rate
+    slots = []
+    for seed in range(2):
+        made = player(fold(network(config, f"live-{seed}", seed=seed), "fp16"))
+        slots.append(Slot(made.program, name=made.config.rnn, precision="fp16"))
+    at_once = slots[0].program.samples
+    ring = round(0.020 * rate)
+    performance = Performance(slots, sample_rate=rate, ring_frames=ring, block=128, seed=7)
+    found.add("live, ring ms", 1e3 * performance.ring_frames / rate)
+    found.add("live, L ms", 1e3 * (ring + 128 + overhead(slots, rate, at_once)) / rate)
+    performance.start(raise_priority)
+    stop = threading.Event()
+    threading.Thread(target=hog, args=(stop,), daemon=True).start()
+    output = ClockOutput(128)
+    while not performance.prefill_done():
+        time.sleep(0.001)
+    output.start(performance.link, rate)
+    ends, n = time.monotonic() + seconds, 0
+    while time.monotonic() < ends:
+        n += 1
+        performance.link.push(Command(0, Op.SET, voice=0, parameter=TEMPERATURE, value=0.8 + 0.4 * (n % 10) / 10))
+        if n % 4 == 0:
+            performance.link.push(Command(0, Op.SWITCH, voice=0, number=n // 4 % 2, ramp=round(0.05 * rate)))
+        time.sleep(0.25)
+    stop.set()
+    performance.close()
+    output.stop()
+    report: dict[str, Any] = performance.report()
+    found.add("live, seconds", report["seconds"])
+    found.add("live, underruns", report["underruns"])
+    found.add("live, times real time", report["realtime_factor"])
+    found.add("live, longest hop ms", report["hop_us"]["max"] / 1e3)
+
+
+def hog(stop: threading.Event) -> None:
+    """Keep the interpreter busy."""
+    rng = random.Random(1)
+    numbers = [rng.random() for _ in range(200_000)]
+    while not stop.is_set():
+        rng.shuffle(numbers)
+        sorted(numbers)
+        gc.collect()
+
+
+def machine() -> Iterator[str]:
+    """What this is."""
+    import triton
+
+    yield f"torch {torch.__version__}, triton {triton.__version__}, Python {sys.version.split()[0]}"
+    yield torch.cuda.get_device_name(0) if GPU else "no GPU: the stand-in, whose figures mean nothing"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--live", type=float, default=240.0, help="seconds of the set; 0 for none")
+    parser.add_argument("--json", type=Path, help="write the line there too")
+    parser.add_argument("--quick", action="store_true", help="small networks, short times")
+    arguments = parser.parse_args()
+    if not GPU and not arguments.quick:
+        parser.error("no CUDA GPU here; --quick tries the script")
+    about = list(machine())
+    print("\n".join(about))
+    found, quick = Found({}), arguments.quick
+    poster, metal = (SMALL, replace(SMALL, rnn="lstm", n_rnn=2, skip=True)) if quick else (POSTER, METAL)
+    parts: list[tuple[str, Callable[[], None]]] = [
+        *(
+            (f"parity {path} {voices}", lambda path=path, voices=voices: parity(  # type: ignore[misc]
+                found, SMALL if quick else replace(POSTER, dim=512), voices, 12 if quick else 10_000, path))
+            for path, voices in (("triton", 1), ("triton", 3), ("triton", 16), ("plain", 1))
+        ),
+        ("parity poster", lambda: parity(found, poster, 1, 12 if quick else 10_000, "triton")),
+        ("parity metal", lambda: parity(found, metal, 1, 12 if quick else 10_000, "triton")),
+        ("eager", lambda: eager(found, poster)),
+        ("speeds", lambda: speeds(found, poster, metal, 0.01 if quick else 2.0, (2,) if quick else (2, 4, 8, 16, 64))),
+        ("loading", lambda: loading(found, poster)),
+    ]  # fmt: skip
+    if arguments.live and not (quick and not GPU):
+        parts.append(("live", lambda: live(found, poster, arguments.live)))
+    failed = {}
+    for name, part in parts:
+        begun = time.perf_counter()
+        try:
+            part()
+        except Exception as error:  # the rest is worth having all the same
+            failed[name] = f"{type(error).__name__}: {error}"
+            print(f"{name}: FAILED: {failed[name]}", flush=True)
+        print(f"    ({name}: {time.perf_counter() - begun:.0f} s)", flush=True)
+    line = json.dumps({"machine": about, "figures": found.figures, "failed": failed})
+    print(line)
+    if arguments.json:
+        arguments.json.write_text(line + "\n")
+
+
+if __name__ == "__main__":
+    main()
