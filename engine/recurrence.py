@@ -69,7 +69,7 @@ class _Gru(torch.autograd.Function):
         return states[1:]
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         states, gates, resets, hh = ctx.saved_tensors
         r, z, n = gates.chunk(3, dim=2)

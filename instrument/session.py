@@ -495,7 +495,9 @@ class Session:
             report.write(self.plan.options.report, self.figures())
 
     def figures(self) -> dict[str, Any]:
-        """The report."""
+        """The report; empty before the set has begun."""
+        if not self._started:
+            return {}
         first = self.performance.first_sample_time
         voice = self.link.telemetry().voices[0]
         return report.assemble(

@@ -77,10 +77,10 @@ def run(options: Options, seconds: float, perform: Perform, say: Say) -> int:
     options = replace(options, output=_output(options.output, say), screen="none", midi="none", osc="none")
     rest = seconds * (1.0 - SHARE * TRIES) if seconds >= SHORTEST else seconds
     found, watched, code = _play(options, rest, perform, say)
+    for line in describe(found, watched) if found else ():
+        say(line)
     if code:
         return code
-    for line in describe(found, watched):
-        say(line)
     fit = voices_that_fit(found, watched)
     broken, proof = breaks(found), ""
     fit = min(fit, found["voices"] - max(1, found["rested"])) if broken else fit
@@ -196,7 +196,7 @@ def _output(name: str, say: Say) -> str:
 def _play(options: Options, seconds: float, perform: Perform, say: Say) -> tuple[dict[str, Any], Watched, int]:
     watched = Watched()
     session, code = perform(replace(options, seconds=seconds), lambda _line: None, say, watched)
-    return {} if code else session.figures(), watched, code
+    return session.figures(), watched, code
 
 
 def _prove(

@@ -131,6 +131,10 @@ def test_a_soundcheck_that_is_interrupted_promises_nothing() -> None:
     stopped = SimpleNamespace(figures=lambda: FOUND)
     assert soundcheck.run(Options(output="null"), 5.0, lambda *_: (stopped, 130), said.append) == 130
     assert "holds" not in said[-1]
+    said.clear()
+    not_begun = SimpleNamespace(figures=dict)
+    assert soundcheck.run(Options(output="null"), 5.0, lambda *_: (not_begun, 143), said.append) == 143
+    assert said == []
 
 
 def test_it_plays_the_patch_with_gestures(tmp_path: Path) -> None:
