@@ -274,7 +274,7 @@ def listen(channels, length, commands=(), outs=None, pairs=None, rows=None, voic
         while not p.prefill_done():
             pass
         while count < length + 128:
-            if p.link.telemetry().fill >= 64:
+            if p.link.telemetry().fill >= 320:  # never less than half full, or voices would rest
                 out = np.full(64 * outs, 9.0, np.float32)
                 serve_counted(p.link.shared.words, p.link.shared.samples, out, 64, 0)
                 heard.append(out.reshape(-1, outs))

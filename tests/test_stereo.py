@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from networks import ARCHITECTURES, network
+from networks import ARCHITECTURES, BACKENDS, network
 
 from engine import draw
 from engine import generator as g
 
 
-def pair(name, precision="int8", backends=g.BACKENDS, **rest):
+def pair(name, precision="int8", backends=BACKENDS, **rest):
     return [
         g.make_generator(network(name), b, precision, **{"voices": 2, "seed": 5, "stereo": True, **rest})
         for b in backends
@@ -53,7 +53,7 @@ def test_some_voices_may_be_stereo():
     np.testing.assert_array_equal(left, g.make_generator(network("gru"), voices=3, seed=5).generate(60))
 
 
-@pytest.mark.parametrize("backend", g.BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_any_split_of_calls_is_the_same_sound(backend):
     (whole,), (parts,) = pair("lstm-skip", backends=[backend]), pair("lstm-skip", backends=[backend])
     expected = whole.generate(129, 0.95)
@@ -61,7 +61,7 @@ def test_any_split_of_calls_is_the_same_sound(backend):
     np.testing.assert_array_equal(got, expected)
 
 
-@pytest.mark.parametrize("backend", g.BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_state_is_everything(backend):
     (generator,) = pair("lstm-skip", backends=[backend])
     generator.generate(21)
@@ -76,7 +76,7 @@ def test_state_is_everything(backend):
         generator.restore(mono.state())
 
 
-@pytest.mark.parametrize("backend", g.BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_what_both_sides_hear_is_all_they_remember(backend):
     """Primed alike, the sides differ by their dice alone: at temperature 0 not at all."""
     (generator,) = pair("gru", backends=[backend])

@@ -13,6 +13,7 @@ import argparse
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -85,15 +86,19 @@ def draw(path: Path, source: NDArray[np.float64], audio: NDArray[np.float32], ra
 
     rows = {"source": source[2 * rate : 7 * rate], "clip": audio[0], "another": audio[1]}
     figure, axes = pyplot.subplots(len(rows), 1, figsize=(9, 5.4), sharex=True, layout="constrained")
-    rng = np.random.default_rng(0)
     for axis, (title, sound) in zip(axes, rows.items(), strict=True):
-        faint = sound + 1e-5 * rng.normal(size=len(sound))
-        axis.specgram(faint, NFFT=1024, Fs=rate, noverlap=512, vmin=-130, vmax=-40, cmap="magma")
-        axis.set(ylim=(0, 12000), ylabel=f"{title}, Hz")
+        panel(axis, sound, rate, f"{title}, Hz")
     axes[-1].set_xlabel("seconds")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=70)
     pyplot.close(figure)
+
+
+def panel(axis: Any, sound: NDArray[np.floating], rate: int, title: str) -> None:
+    """One spectrogram; a little noise, so that silence has a colour."""
+    faint = sound + 1e-5 * np.random.default_rng(0).normal(size=len(sound))
+    axis.specgram(faint, NFFT=1024, Fs=rate, noverlap=512, vmin=-130, vmax=-40, cmap="magma")
+    axis.set(ylim=(0, 12000), ylabel=title)
 
 
 if __name__ == "__main__":
