@@ -88,12 +88,7 @@ class CpuGenerator(Lanes):
             check_partner(self, partner)
             assert isinstance(partner, CpuGenerator)
             self._blend(partner, beta, blends(blend, self.voices, n), tokens)
-        if not any(self.stereo):
-            left: NDArray[np.int32] = tokens[0]
-            return left
-        mono = [not side for side in self.stereo]
-        tokens[1, mono] = tokens[0, mono]
-        return tokens
+        return self._heard(tokens)
 
     def _blend(
         self, partner: CpuGenerator, beta: NDArray[np.float32], share: NDArray[np.float32], tokens: NDArray[np.int32]

@@ -53,6 +53,15 @@ class Lanes:
         """Address of the packed network and its lanes."""
         return self._packed.context
 
+    def _heard(self, tokens: NDArray[np.int32]) -> NDArray[np.int32]:
+        """What generate returns of (2, voices, n), of which the right side of mono voices was not written."""
+        if not any(self.stereo):
+            left: NDArray[np.int32] = tokens[0]
+            return left
+        mono = [not side for side in self.stereo]
+        tokens[1, mono] = tokens[0, mono]
+        return tokens
+
     def reset(self, h0: str | None = None, voice: int | None = None) -> None:
         lanes = checked_reset(h0, voice, self.voices)
         mode = hop.FRESH if h0 is None else RESET_NAMES.index(h0)

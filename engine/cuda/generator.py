@@ -77,12 +77,7 @@ class CudaGenerator(Lanes):
         everyone = signed((1 << self.voices) - 1)
         launching.generate(self._packed.context, everyone, n, address(beta), address(tokens), n)
         self._check()
-        if not any(self.stereo):
-            left: NDArray[np.int32] = tokens[0]
-            return left
-        mono = [not side for side in self.stereo]
-        tokens[1, mono] = tokens[0, mono]
-        return tokens
+        return self._heard(tokens)
 
     def prime(self, indices: NDArray[np.integer]) -> None:
         left, right = checked_sides(indices, self.config, self.stereo)
