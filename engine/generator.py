@@ -22,6 +22,10 @@ USUAL = {"cpu": "int8", "cuda": "fp16", "reference": "fp32"}  # what a backend p
 RESETS = ("learned", "zeros", "random")
 
 
+class Unavailable(ValueError):
+    """A backend that cannot be had here, or not any more."""
+
+
 @dataclass(frozen=True)
 class Program:
     """A generator as the audio path calls it: C addresses and the memory they work on (docs/design.md).
@@ -45,6 +49,9 @@ class Program:
     spare: int = 0  # lanes behind those of the voices, which no mask names
     team: int = 0  # where to put the address of a team that helps (engine.cpu.team), 0 for none; 0: it takes no help
     samples: int = 0  # of a call that it makes at once, with less to do for each than in shorter ones; 0: no such thing
+    failed: int = 0  # where it is to be seen (an int64, not 0) that what computes it is lost for good; 0: it cannot be
+    stir: int = 0  # ``stir(stirred, 0, 0)``: keeps that from slowing down while nobody asks for samples; 0: nothing
+    stirred: int = 0
 
 
 class Generator(Protocol):
@@ -151,6 +158,7 @@ def make_generator(
     seed: int | Sequence[int] = 0,
     stereo: bool | Sequence[bool] = False,
     spare: int = 0,
+    players: Any = None,
 ) -> Generator:
     """A generator of ``checkpoint``, each voice at a fresh start.
 
@@ -162,9 +170,11 @@ def make_generator(
         stereo: whether voices have a right side, all alike or one by one: the tiers run once, fed by the left side;
             the sample level runs for each side, the right one with its own last samples and its own dice.
         spare: lanes behind the voices', for a program's partners (cpu only).
+        players: of a whole set on a GPU (:func:`cuda_players`), with these voices; None captures graphs for this
+            generator alone.
 
     Raises:
-        ValueError: naming the argument that is wrong.
+        ValueError: naming the argument that is wrong; Unavailable for a backend that this machine does not have.
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend: {backend!r}: one of {', '.join(BACKENDS)} expected")
@@ -187,7 +197,8 @@ def make_generator(
 
         generator = ReferenceGenerator(folded, voices, sides)
     elif backend == "cuda":
-        generator = _on_cuda(folded, voices, sides, spare)
+        players = cuda_players(voices, sides) if players is None else players
+        generator = players.generator(folded, spare)
     else:
         from engine.cpu.generator import CpuGenerator
 
@@ -196,13 +207,13 @@ def make_generator(
     return generator
 
 
-def _on_cuda(folded: Any, voices: int, sides: tuple[bool, ...], spare: int) -> Generator:
+def cuda_players(voices: int, stereo: tuple[bool, ...], at_once: int = AT_ONCE) -> Any:
+    """The :class:`engine.cuda.players.Players` of a set with these voices. Raises Unavailable, naming the extra."""
     try:
-        from engine.cuda.generator import CudaGenerator
+        from engine.cuda.players import Players
     except ModuleNotFoundError as error:
-        raise ValueError(f"backend: cuda: needs {error.name} (the extra `cuda`)") from None
-    generator: Generator = CudaGenerator(folded, voices, sides, spare)
-    return generator
+        raise Unavailable(f"backend: cuda: needs {error.name} (the extra `cuda`)") from None
+    return Players(voices, stereo, samples=at_once)
 
 
 def score(

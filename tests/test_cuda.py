@@ -21,7 +21,7 @@ from engine import draw  # noqa: E402
 from engine import generator as g  # noqa: E402
 from engine.cuda import kernels, launching  # noqa: E402
 from engine.cuda.driver import Eager  # noqa: E402
-from engine.cuda.generator import CudaGenerator  # noqa: E402
+from engine.cuda.players import Players  # noqa: E402
 from engine.folding import fold  # noqa: E402
 from engine.reference import log_softmax  # noqa: E402
 
@@ -49,7 +49,9 @@ def on_cuda(name, voices=1, stereo=(), path="plain", hops=2, where="stand-in", s
     else:
         driver = Eager()
     folded = fold(checkpoint, "fp16")
-    generator = CudaGenerator(folded, voices, stereo, path=path, samples=hops * checkpoint.config.hop, driver=driver)
+    generator = Players(voices, stereo, path, hops * checkpoint.config.hop, driver and (lambda: driver)).generator(
+        folded
+    )
     generator.seed(seed)
     return generator
 
@@ -203,7 +205,7 @@ def test_a_driver_that_fails_is_silence_and_a_fault_and_is_not_called_again():
     assert (tokens[0] == generator.config.q_zero).all()
     assert generator.player.error == 719
     driver.failing, before = 0, len(driver.launched)
-    with pytest.raises(RuntimeError, match="719"):
+    with pytest.raises(g.Unavailable, match=r"the GPU has failed \(719\)"):
         generator.generate(4)
     assert len(driver.launched) == before
 
@@ -212,7 +214,7 @@ def test_logits_that_are_no_numbers_are_a_fault_of_their_lane():
     checkpoint = network("gru")
     broken = replace(checkpoint, tensors={**checkpoint.tensors, "mlp.output.bias": np.full(32, np.nan, np.float32)})
     for path in ("plain", "triton"):
-        generator = CudaGenerator(fold(broken, "fp16"), 1, path=path, samples=8, driver=Eager())
+        generator = Players(1, (), path, 8, Eager).generator(fold(broken, "fp16"))
         tokens, beta = np.zeros((2, 1, 3), np.int32), np.ones((1, 3), np.float32)
         assert launching.generate(generator.context, 1, 3, beta.ctypes.data, tokens.ctypes.data, 3) == 1
         assert (tokens[0] == generator.config.q_zero).all()

@@ -35,6 +35,7 @@ if not GPU:
 from engine.config import ModelConfig  # noqa: E402
 from engine.cuda.driver import Eager  # noqa: E402
 from engine.cuda.generator import CudaGenerator  # noqa: E402
+from engine.cuda.players import Players  # noqa: E402
 from engine.folding import Folded, fold  # noqa: E402
 from engine.generator import make_generator  # noqa: E402
 from engine.reference import log_softmax  # noqa: E402
@@ -72,7 +73,7 @@ class Found:
 
 def player(folded: Folded, voices: int = 1, path: str = "triton") -> CudaGenerator:
     """A generator on the card, or on the stand-in."""
-    made = CudaGenerator(folded, voices, path=path, samples=64 if GPU else 4, driver=None if GPU else Eager())
+    made = Players(voices, path=path, samples=64 if GPU else 4, driver=None if GPU else Eager).generator(folded)
     made.seed(7)
     return made
 

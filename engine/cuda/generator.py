@@ -10,11 +10,10 @@ from engine.cpu.building import address_of
 from engine.cpu.lanes import Lanes, mask_of, signed
 from engine.cpu.memory import address
 from engine.cpu.packing import CLOCK, DEVICE, LANE_BYTES, Packed
-from engine.cuda import launching
-from engine.cuda.driver import Driver
+from engine.cuda import launching, stirring
 from engine.cuda.player import Player
 from engine.folding import Folded
-from engine.generator import AT_ONCE, Generator, Program, betas, checked_batch, checked_rows, checked_sides
+from engine.generator import Generator, Program, Unavailable, betas, checked_batch, checked_rows, checked_sides
 from engine.reference import log_softmax
 
 
@@ -22,24 +21,14 @@ class CudaGenerator(Lanes):
     """See :class:`engine.generator.Generator`. Has no partners yet.
 
     Args:
-        path, samples, driver: see :class:`engine.cuda.player.Player`.
+        player: with this network's weights, and lanes for these voices.
     """
 
     backend = "cuda"
 
-    def __init__(
-        self,
-        folded: Folded,
-        voices: int,
-        stereo: tuple[bool, ...] = (),
-        spare: int = 0,
-        path: str = "triton",
-        samples: int = AT_ONCE,
-        driver: Driver | None = None,
-    ) -> None:
+    def __init__(self, folded: Folded, voices: int, stereo: tuple[bool, ...], spare: int, player: Player) -> None:
         stereo = stereo or (False,) * voices
-        rights = tuple(v for v, side in enumerate(stereo) if side)
-        self.player = Player(folded, voices, rights, path, samples, driver)
+        self.player, self.news = player, player.news
         packed = Packed(folded, voices, mask_of(stereo), spare, lean=True)
         packed.words[DEVICE] = self.player.context
         super().__init__(folded, packed, voices, stereo, spare)
@@ -61,6 +50,9 @@ class CudaGenerator(Lanes):
             stereo=mask_of(self.stereo),
             spare=self._spare,
             samples=self.player.shape.samples,
+            failed=address(self.player.driver.failed),
+            stir=address_of(launching.stir),
+            stirred=stirring.context(self.player.driver),
         )
 
     def generate(
@@ -92,8 +84,9 @@ class CudaGenerator(Lanes):
         tokens = checked_batch(indices, self.config)
         c = self.config
         found = []
+        alone = Player(self.folded, 1, (), self.player.path, self.player.shape.samples, self.player.driver)
         for row in tokens:
-            other = CudaGenerator(self.folded, 1, path=self.player.path, driver=self.player.driver)
+            other = CudaGenerator(self.folded, 1, (), 0, alone)
             other.reset("learned")
             other._lookback(0)[:] = np.tile(row[: c.lookback], 2)
             found.append(other.force(row[None, c.lookback :])[0])
@@ -115,4 +108,4 @@ class CudaGenerator(Lanes):
 
     def _check(self) -> None:
         if self.player.error:
-            raise RuntimeError(f"cuda: the driver failed ({self.player.error})")
+            raise Unavailable(f"backend: cuda: the GPU has failed ({self.player.error})")

@@ -14,12 +14,13 @@ from engine import kernel_cache  # noqa: F401  (before numba)
 # isort: split
 from llvmlite import ir
 from numba import njit, types
+from numpy.typing import NDArray
 
 from engine import draw
 from engine.cpu.building import I64, Values, as_intrinsic
 from engine.cpu.hop import chosen_lanes
 from engine.cpu.kernels import append, is_stereo, lane_at, measure, padded_dim, pick
-from engine.cpu.memory import f32, flush_denormals, i32, i64, relax, restore_denormals
+from engine.cpu.memory import address, f32, flush_denormals, i32, i64, relax, restore_denormals
 from engine.cpu.packing import (
     CLOCK,
     DEVICE,
@@ -47,22 +48,32 @@ from engine.cpu.packing import (
     VOICES,
 )
 from engine.cpu.products import OPTIONS
+from engine.cuda.driver import Driver
 
 # Words of a player: sizes, addresses in the pinned block, the driver's functions and handles, and graphs: one for a
 # whole run, one for a hop, one for a single sample at each place of a hop.
 (
     SAMPLES, HOP, AT_LANES, AT_BETAS, AT_FORCED, AT_TOKENS, AT_H, AT_C, AT_OUT, AT_MEASURED, AT_FAULTS,
-    SET_CONTEXT, LAUNCH, QUERY, DRIVER_CONTEXT, STREAM, ERROR, LAUNCHED, RUN_GRAPH, HOP_GRAPH, ONE_GRAPHS,
+    SET_CONTEXT, LAUNCH, QUERY, DRIVER_CONTEXT, STREAM, AT_FAILED, LAUNCHED, RUN_GRAPH, HOP_GRAPH, ONE_GRAPHS,
 ) = range(21)  # fmt: skip
 LANE_WORDS = 6
 ONE = np.int64(1)
 
 NOT_READY = 600  # CUDA_ERROR_NOT_READY
 HUNG = 1 << 20  # our own: a run that does not end
-_POLLS = 2_000_000  # a few seconds
+_POLLS = 500_000  # each takes a microsecond or two, and the longest run some milliseconds
 _PAUSES = 32
 _MANY = 1 << 20
 _MEASURED = draw.ENTROPY_EVERY
+
+
+def point(words: NDArray[np.int64], driver: Driver) -> None:
+    """Have a player's words lead to ``driver``."""
+    for word, value in (
+        (SET_CONTEXT, driver.set_context), (LAUNCH, driver.launch), (QUERY, driver.query),
+        (DRIVER_CONTEXT, driver.context), (STREAM, driver.stream), (AT_FAILED, address(driver.failed)),
+    ):  # fmt: skip
+        words[word] = value
 
 
 def _build_ask(b: ir.IRBuilder, args: Values) -> ir.Value:
@@ -77,7 +88,7 @@ _ask = as_intrinsic(_build_ask, "iii", types.int64)  # a second argument does no
 
 @njit(**OPTIONS)
 def generate(context, lanes, n, betas, tokens, stride):
-    """engine.cpu.hop.generate; once the driver has failed, every lane asked for is at fault (word ERROR says why)."""
+    """engine.cpu.hop.generate; once the GPU has failed, every lane asked for is silent and at fault."""
     ctx = i64(context, _MANY)
     out, beta = i32(tokens, 2 * ctx[VOICES] * stride), f32(betas, ctx[VOICES] * stride)
     return each_place(ctx, lanes, n, beta, out, stride, False)
@@ -125,7 +136,7 @@ def runs(ctx, player, ids, count, place, n, beta, tokens, stride, known):
         for i in range(count):
             give(ctx, player, ids[i], length, beta, tokens, stride, done, known)
         launch(player, graph)
-        if player[ERROR]:
+        if failure(player):
             return fault | (np.int64(0) if known else still(ctx, ids, count, n, tokens, stride, done))
         for i in range(count):
             fault |= take(ctx, player, ids[i], length, beta, tokens, stride, done, known)
@@ -148,8 +159,8 @@ def still(ctx, ids, count, n, tokens, stride, done):
 
 @njit(**OPTIONS)
 def launch(player, graph):
-    """Run one graph to its end; ERROR is what the driver said if it failed."""
-    if player[ERROR]:
+    """Run one graph to its end; the GPU's word of failure is what the driver said if it did not come to it."""
+    if failure(player):
         return
     code = _ask(player[SET_CONTEXT], player[DRIVER_CONTEXT], 0)
     if code == 0:
@@ -165,7 +176,24 @@ def launch(player, graph):
         polls += 1
         if polls > _POLLS:
             code = HUNG
-    player[ERROR] = code
+    i64(player[AT_FAILED], 1)[0] = code
+
+
+@njit(**OPTIONS)
+def failure(player):
+    """What the driver said when the GPU failed, 0 while all is well."""
+    return i64(player[AT_FAILED], 1)[0]
+
+
+@njit(**OPTIONS)
+def stir(context, _lane, _mode):
+    """Keep a GPU that nobody asks for samples from slowing down: have it busy until the next time, behind all else."""
+    player = i64(context, _MANY)
+    if failure(player) != 0 or _ask(player[SET_CONTEXT], player[DRIVER_CONTEXT], 0) != 0:
+        return 0
+    if _ask(player[QUERY], player[STREAM], 0) == 0 and _ask(player[LAUNCH], player[RUN_GRAPH], player[STREAM]) == 0:
+        player[LAUNCHED] += 1
+    return 0
 
 
 @njit(**OPTIONS)

@@ -17,11 +17,9 @@ from engine.cuda.buffers import Block, Shape
 from engine.cuda.driver import Cuda, Driver, Eager
 from engine.cuda.plain import Plain
 from engine.cuda.runs import Steps, run
-from engine.cuda.weights import Weights
+from engine.cuda.weights import Weights, architecture
 from engine.folding import Folded
-from engine.generator import AT_ONCE
-
-PATHS = ("triton", "plain")
+from engine.generator import AT_ONCE, Unavailable
 
 
 class Player:
@@ -29,9 +27,15 @@ class Player:
 
     Args:
         rights: voices that have a right side.
-        path: ``triton``, or ``plain``: the same runs of PyTorch's own kernels.
+        path: ``triton``; ``plain``, the same runs of PyTorch's own kernels; ``auto``, which is triton where that works.
         samples: the most that one launch makes, rounded up to whole hops.
         driver: None is the machine's.
+
+    Attributes:
+        path: which of the two it is.
+        news: one line if it is not the one that ``auto`` means.
+
+    Raises Unavailable where there is no GPU.
     """
 
     def __init__(
@@ -45,18 +49,27 @@ class Player:
     ) -> None:
         hop = folded.config.hop
         if driver is None and not torch.cuda.is_available():
-            raise ValueError("backend: cuda: torch finds no GPU here; cpu expected")
+            raise Unavailable("backend: cuda: torch finds no GPU here; cpu expected")
         device = torch.device("cpu" if isinstance(driver, Eager) else "cuda")
         self.driver: Driver = driver or Cuda(device)
+        if self.error:
+            raise Unavailable(f"backend: cuda: the GPU has failed ({self.error})")
+        self.architecture = architecture(folded)
         self.weights = Weights(folded, device)
         self.shape = Shape(folded.config, voices, rights, -(-samples // hop) * hop, self.weights.apart)
         self.block = Block(self.shape, device)
-        self.path = path
-        with torch.inference_mode():
-            self.steps: Steps = self._steps(path)
-        self.words = self._words()
-        self._point()
-        self._capture(hop)
+        self.words, self.news = self._words(), ""
+        launching.point(self.words, self.driver)
+        self.steps: Steps
+        self.path = "plain" if path == "plain" else "triton"
+        try:
+            self._prepare()
+        except Exception as error:
+            if path != "auto" or isinstance(error, torch.cuda.OutOfMemoryError):
+                raise
+            self.news = f"the GPU's kernels cannot be had ({_first_line(error)}): PyTorch's own, several times slower"
+            self.path = "plain"
+            self._prepare()
 
     def load(self, folded: Folded) -> None:
         """Another network of the same architecture; while nothing plays this one."""
@@ -68,13 +81,13 @@ class Player:
     @property
     def error(self) -> int:
         """What the driver last said, 0 for success; once it has failed nothing is launched any more."""
-        return int(self.words[launching.ERROR])
+        return int(self.driver.failed[0])
 
     def run_eagerly(self) -> None:
         """From here on call each run's kernels one by one, on the same device: what graphs are compared with."""
         self.driver = Eager()
-        self._point()
-        self._capture(self.shape.config.hop)
+        launching.point(self.words, self.driver)
+        self._capture()
 
     def fitting(self, clock: int, samples: int) -> int:
         """How many of ``samples`` the next launch makes."""
@@ -88,8 +101,13 @@ class Player:
         found: NDArray[np.float32] = self.steps.scratch.logits[:samples, lane].cpu().numpy()
         return found
 
-    def _steps(self, path: str) -> Steps:
-        if path == "plain":
+    def _prepare(self) -> None:
+        with torch.inference_mode():
+            self.steps = self._steps()
+        self._capture()
+
+    def _steps(self) -> Steps:
+        if self.path == "plain":
             return Plain(self.shape, self.weights, self.block)
         from engine.cuda.runs import Fused
 
@@ -107,17 +125,9 @@ class Player:
             found[word] = self.block.beside[name].data_ptr()
         return found
 
-    def _point(self) -> None:
-        """Have the words lead to the driver."""
-        d = self.driver
-        for word, value in (
-            (launching.SET_CONTEXT, d.set_context), (launching.LAUNCH, d.launch), (launching.QUERY, d.query),
-            (launching.DRIVER_CONTEXT, d.context), (launching.STREAM, d.stream),
-        ):  # fmt: skip
-            self.words[word] = value
-
-    def _capture(self, hop: int) -> None:
+    def _capture(self) -> None:
         """A graph for a run, one for a hop, and one for a sample at each place of a hop."""
+        hop = self.shape.config.hop
         wanted = {launching.RUN_GRAPH: (0, self.shape.samples), launching.HOP_GRAPH: (0, hop)}
         wanted |= {launching.ONE_GRAPHS + place: (place, 1) for place in range(hop)}
         for word, (place, samples) in wanted.items():
@@ -136,3 +146,8 @@ class Player:
     def context(self) -> int:
         """Address of the words."""
         return address(self.words)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -19,6 +19,7 @@ PAD = 64  # rows and columns come in multiples of it
 LARGEST_STEP = 1024  # columns read at once
 
 Arrays = dict[str, NDArray[np.float32]]
+Architecture = tuple[ModelConfig, bool]
 
 
 def padded(n: int) -> int:
@@ -29,6 +30,11 @@ def padded(n: int) -> int:
 def step_of(columns: int) -> int:
     """Columns read at once: the largest power of two that divides them."""
     return min(columns & -columns, LARGEST_STEP)
+
+
+def architecture(folded: Folded) -> Architecture:
+    """Equal for networks that may be loaded over each other."""
+    return folded.config, _apart(folded)
 
 
 class Weights:

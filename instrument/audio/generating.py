@@ -1,5 +1,8 @@
 """Networks at work: the next samples of a slot for the voices on it, decoded into the sound of their decks.
 
+A slot whose GPU has failed says nothing from that turn on, exactly as if it had not been asked, so that a replay, which
+only reads that it failed, says the same; who plays instead is left to ``instrument.audio.failing``.
+
 Render thread only, compiled. Network sample i of a slot lies at session sample i target / source, for ever: so
 positions need no state, and nothing depends on how turns are cut. A deck's network may be blended with another, its
 partner, that hears the same samples in a lane of its own for each deck. Which network a voice is on is left to
@@ -16,7 +19,7 @@ from engine import kernel_cache  # noqa: F401
 import numpy as np
 from numba import njit
 
-from instrument.audio.decks import HEADER, copy_words, kept_state, lane_state, past_of, value_at
+from instrument.audio.decks import HEADER, copy_words, kept_state, lane_state, past_of, sides, value_at
 from instrument.audio.dsp import smooth
 from instrument.audio.memory import (
     INNER,
@@ -31,13 +34,19 @@ from instrument.audio.memory import (
     set_i32,
     set_i64,
 )
+from instrument.audio.pending import tell
 from instrument.audio.state import (
     ALONE,
+    EVERY,
     FADING,
+    FAILED,
+    HEADER_WORDS,
     JOINED,
+    LOST,
     PARKED,
     PAST,
     STEPS,
+    WELL,
     ZERO,
     Record,
     anchor_at,
@@ -45,10 +54,10 @@ from instrument.audio.state import (
     slot_at,
     voice_at,
 )
-from instrument.controls import BLEND, TEMPERATURE
+from instrument.controls import BLEND, TEMPERATURE, Op
 
 _FRESH = 3  # reset mode
-_TEMPERATURE, _BLEND = np.int64(TEMPERATURE), np.int64(BLEND)
+_TEMPERATURE, _BLEND, _FAIL = np.int64(TEMPERATURE), np.int64(BLEND), np.int64(Op.FAIL)
 
 
 @njit(**INNER)
@@ -69,6 +78,10 @@ def lanes_of(core: Record, k: int) -> int:
 def run_slot(core: Record, k: int, mask: int, first: int, count: int) -> None:
     """Slot k: ``count`` network samples from index ``first`` for the lanes of ``mask``."""
     slot = slot_at(core.slot_memory, k)
+    if is_silent(core, k):
+        hush(core, k, mask, first, count)
+        return
+    keep_headers(core, slot, mask)
     for v in range(core.voices):
         if mask >> v & 1:
             factor = voice_at(core.voice_memory, v).steer
@@ -85,14 +98,84 @@ def run_slot(core: Record, k: int, mask: int, first: int, count: int) -> None:
             faults |= speak(core, v, k, first, count)
         elif joined >> v & 1:
             faults |= draw_blended(core, v, k, first, ZERO, count)
+    if has_failed(slot):
+        fail(core, k)
+        give_headers_back(core, slot, mask)
+        hush(core, k, mask, first, count)
+        return
+    decode_all(core, k, mask, first, count)
+    for v in range(core.voices):
+        if faults >> v & 1:
+            voice_at(core.voice_memory, v).fault = 1
+
+
+@njit(**INNER)
+def decode_all(core: Record, k: int, mask: int, first: int, count: int) -> None:
+    """What slot k said for the voices of ``mask``, as sound, on each side."""
+    slot = slot_at(core.slot_memory, k)
     for v in range(core.voices):
         if mask >> v & 1:
             d, row = deck_on(core, v, k), v * slot.stride * 4
             decode(core, v, d, slot.tokens + row, first, count)
             if core.stereo >> v & 1:
                 decode(core, core.voices + v, d, slot.right_tokens + row, first, count)
-            if faults >> v & 1:
-                voice_at(core.voice_memory, v).fault = 1
+
+
+# --- a GPU that fails
+
+
+@njit(**INNER)
+def has_failed(slot: Record) -> bool:
+    """Whether what computes this slot has just been found lost, or before."""
+    return slot.failed != 0 and get_i64(slot.failed, 0) != 0
+
+
+@njit(**INNER)
+def is_silent(core: Record, k: int) -> bool:
+    """Whether slot k says nothing any more."""
+    slot = slot_at(core.slot_memory, k)
+    return slot.failed != 0 and (core.health == LOST or (core.health == FAILED and k >= core.failed_from))
+
+
+@njit(**INNER)
+def fail(core: Record, k: int) -> None:
+    """Slots from k on, and all others that a GPU computes from the next turn on, are lost."""
+    if core.health == WELL:
+        core.health, core.failed_from = FAILED, k
+        tell(core, core.mix + core.delay, _FAIL, EVERY, ZERO, k, ZERO, 0.0, ZERO)
+
+
+@njit(**INNER)
+def keep_headers(core: Record, slot: Record, mask: int) -> None:
+    """Remember dice and clocks of the lanes of ``mask`` as they are before a turn that may fail halfway."""
+    if slot.failed != 0:
+        for v in range(core.voices):
+            if mask >> v & 1:
+                copy_words(lane_state(slot, v), core.header_memory + v * HEADER_WORDS * 8, HEADER_WORDS)
+
+
+@njit(**INNER)
+def give_headers_back(core: Record, slot: Record, mask: int) -> None:
+    """The lanes of ``mask`` have thrown no dice in this turn."""
+    for v in range(core.voices):
+        if mask >> v & 1:
+            copy_words(core.header_memory + v * HEADER_WORDS * 8, lane_state(slot, v), HEADER_WORDS)
+
+
+@njit(**INNER)
+def hush(core: Record, k: int, mask: int, first: int, count: int) -> None:
+    """Slot k says nothing for the lanes of ``mask``: their sound dies away as after a jump."""
+    slot = slot_at(core.slot_memory, k)
+    for v in range(core.voices):
+        if mask >> v & 1:
+            d, row = deck_on(core, v, k), v * slot.stride
+            for i in range(row, row + count):
+                set_i32(slot.tokens, i, slot.q_levels // 2)
+                set_i32(slot.right_tokens, i, slot.q_levels // 2)
+            for side in range(sides(core, v)):
+                deck = deck_at(core.deck_memory, (side * core.voices + v) * 2 + d)
+                deck.jumped, deck.speech_left = 1, 0
+    decode_all(core, k, mask, first, count)
 
 
 @njit(**INNER)

@@ -17,7 +17,7 @@ from numba import njit
 from instrument.audio.decks import value_at
 from instrument.audio.loading import admit
 from instrument.audio.memory import INNER
-from instrument.audio.state import PLAYING, Record, voice_at
+from instrument.audio.state import PLAYING, WELL, Record, voice_at
 from instrument.audio.voices import destination, switch
 from instrument.controls import KEEP_STATE, MATURITY
 
@@ -36,7 +36,7 @@ def grow(core: Record) -> None:
 
     Looked at on the grid only, which a replay has too.
     """
-    if core.history == 0 or core.phase != PLAYING or core.mix % core.turn != 0:
+    if core.history == 0 or core.phase != PLAYING or core.mix % core.turn != 0 or core.health != WELL:
         return
     for v in range(core.voices):
         voice = voice_at(core.voice_memory, v)

@@ -20,6 +20,7 @@ from instrument.audio.state import (
     LOOPING,
     STEADY,
     STEPS,
+    WELL,
     Record,
     anchor_at,
     deck_at,
@@ -33,19 +34,25 @@ from instrument.audio.voices import destination
 @njit(**INNER)
 def ready(core: Record, k: int) -> bool:
     """Whether a voice may be switched to slot k."""
+    return there(core, k) and (core.health == WELL or slot_at(core.slot_memory, k).failed == 0)
+
+
+@njit(**INNER)
+def there(core: Record, k: int) -> bool:
+    """Whether slot k was let in, be what computes it lost."""
     return k >= 0 and k < core.room and slot_at(core.slot_memory, k).ready != 0
 
 
 @njit(**INNER)
 def loadable(core: Record, k: int) -> bool:
     """Whether slot k is free, and its descriptor filled in."""
-    return k >= 0 and k < core.room and not ready(core, k) and slot_at(core.slot_memory, k).context != 0
+    return k >= 0 and k < core.room and not there(core, k) and slot_at(core.slot_memory, k).context != 0
 
 
 @njit(**INNER)
 def droppable(core: Record, k: int) -> bool:
     """Whether slot k is there and nobody would miss it; a history keeps its epochs."""
-    return ready(core, k) and not in_use(core, k) and (core.history == 0 or k >= core.slots)
+    return there(core, k) and not in_use(core, k) and (core.history == 0 or k >= core.slots)
 
 
 @njit(**INNER)

@@ -21,10 +21,11 @@ from numba import njit
 from engine.cpu.memory import flush_denormals, restore_denormals
 from instrument.audio.decks import end_loop, set_glide, value_at
 from instrument.audio.dsp import network_index
+from instrument.audio.failing import fall_back
 from instrument.audio.history import grow, join
 from instrument.audio.loading import admit, drop, droppable, loadable, ready
 from instrument.audio.looping import LONGEST, SHORTEST, begin_loop, place_in_loop, resize_loop, turn_loops
-from instrument.audio.memory import INNER, get_i64, monotonic_ns, set_i64, usleep
+from instrument.audio.memory import INNER, call_3, get_i64, monotonic_ns, set_i64, usleep
 from instrument.audio.mix import NOT_FINITE, blow, fall_gain, mix
 from instrument.audio.parking import leave, park, wake
 from instrument.audio.partners import change_partners, listen, welcome
@@ -34,6 +35,7 @@ from instrument.audio.shedding import rested, shed, weigh
 from instrument.audio.state import (
     EVERY,
     FADING,
+    FAILED,
     FALLING,
     LEAVING,
     OCTAVES,
@@ -43,6 +45,7 @@ from instrument.audio.state import (
     PRIMING,
     SILENT,
     TIMES,
+    WELL,
     ZERO,
     Record,
     command_at,
@@ -96,6 +99,7 @@ from instrument.shared import (
 
 _SET, _MODULATE, _SWITCH, _RESEED = int(Op.SET), int(Op.MODULATE), int(Op.SWITCH), int(Op.RESEED)
 _MOMENT, _GROW, _LOAD, _DROP = int(Op.MOMENT), int(Op.GROW), int(Op.LOAD), int(Op.DROP)
+_FAIL = int(Op.FAIL)
 _PARK, _WAKE = int(Op.PARK), int(Op.WAKE)
 _LOOP, _UNLOOP, _PARTNER = int(Op.LOOP), int(Op.UNLOOP), int(Op.PARTNER)
 _PANIC, _RESUME, _STOP, _ENDED = np.int64(Op.PANIC), np.int64(Op.RESUME), np.int64(Op.STOP), np.int64(Op.ENDED)
@@ -115,6 +119,8 @@ def run(address: int) -> bool:
                 break
             store_release(core.words, W_FLOWING, 1)
             rested(core)
+            if core.stir != 0:
+                call_3(core.stir, (core.stirred, ZERO, ZERO))
             usleep(core.nap)
             continue
         began = monotonic_ns()
@@ -155,6 +161,8 @@ def turn(core: Record) -> int:
     take_panic(core)
     take_commands(core, written)
     take_flags(core)
+    if fall_back(core):
+        stop(core, ZERO)
     change_voices(core)
     turn_loops(core)
     steer(core)
@@ -356,6 +364,9 @@ def apply_front(core: Record) -> None:
                 admit(core, c.number)
             else:
                 drop(core, c.number)
+        elif c.op == _FAIL:
+            echo(core, front, c, ZERO, note_late(core, late))
+            core.health, core.failed_from = FAILED, c.number
         else:
             echo(core, front, c, ZERO, note_late(core, late))
             for v in range(first_voice(c), last_voice(core, c) + 1):
@@ -387,7 +398,9 @@ def well_formed(core: Record, c: Record) -> bool:
     if c.op == _DROP:
         return droppable(core, c.number)
     if c.op == _GROW:
-        return c.number > core.slots and c.number <= core.room
+        return c.number > core.slots and c.number <= core.room - (core.fallback >= 0)
+    if c.op == _FAIL:
+        return core.health == WELL
     if c.op == _LOOP:
         return c.number >= SHORTEST and c.number <= LONGEST and c.value >= 0.0 and c.value < 1.0
     return c.op != _RESEED or c.parameter <= 2

@@ -37,7 +37,7 @@ _COMMAND_WORDS = COMMAND.itemsize // 8
 _SET, _SWITCH, _RESUME = int(Op.SET), int(Op.SWITCH), int(Op.RESUME)
 _RESEED, _SEED, _MOMENT, _GROW = int(Op.RESEED), int(Op.SEED), int(Op.MOMENT), int(Op.GROW)
 _MODULATE = int(Op.MODULATE)
-_LOAD, _DROP = int(Op.LOAD), int(Op.DROP)
+_LOAD, _DROP, _FAIL = int(Op.LOAD), int(Op.DROP), int(Op.FAIL)
 _LOOP, _UNLOOP, _PARTNER = int(Op.LOOP), int(Op.UNLOOP), int(Op.PARTNER)
 _EVENTS_LOST, _VOID = np.int64(Op.EVENTS_LOST), np.int64(REFUSED | OVERTAKEN)
 
@@ -53,7 +53,7 @@ def take_commands(core: Record, written: int) -> None:
         ahead = op in (_SET, _MODULATE) and ((kind >> 32) & 0xFFFF) in AHEAD
         if op in (_SWITCH, _RESUME) and read + 1 < core.overtaken:
             refuse(core, base)
-        elif ahead or op in (_SWITCH, _RESEED, _SEED, _MOMENT, _GROW, _LOAD, _DROP, _LOOP, _UNLOOP, _PARTNER):
+        elif ahead or op in (_SWITCH, _RESEED, _SEED, _MOMENT, _GROW, _LOAD, _DROP, _FAIL, _LOOP, _UNLOOP, _PARTNER):
             place(core.words, base, core.front, core.front_count)
             core.front_count += 1
         else:

@@ -46,6 +46,7 @@ from instrument.audio.state import (
     AWAKE,
     COMMAND,
     CORE,
+    HEADER_WORDS,
     LOOP,
     MAX_TURN,
     MAX_VOICES,
@@ -154,6 +155,8 @@ class Performance:
         joining: how many slots may join a history later, see :meth:`add`.
         partners: bank index of each voice's partner at sample 0, -1 for none.
         coming: networks of other patches of the set, which may be loaded later, see :meth:`load`.
+        fallback: a network on the processor, for when the GPU that computes the others fails; without one the set then
+            fades out.
         threads: that make samples; None is as few as will do, by measurement. Samples do not depend on it.
         raised: runs first on every helping thread.
 
@@ -179,22 +182,24 @@ class Performance:
         joining: int = 0,
         partners: Sequence[int] | None = None,
         coming: Sequence[Configured] = (),
+        fallback: Slot | None = None,
         channels: int = 2,
         threads: int | None = 1,
         raised: Callable[[], object] | None = None,
     ) -> None:
         start = [0] * voices if start is None else start
-        _check(slots, voices, start, sample_rate, ring_frames, block, channels)
+        everything = [*slots, *([fallback] if fallback else [])]
+        _check(everything, len(slots), voices, start, sample_rate, ring_frames, block, channels)
         self.sample_rate, self.voices, self.block = sample_rate, voices, block
         self._stereo = _signed(slots[0].program.stereo)
         self._partners = [-1] * voices if partners is None else list(partners)
-        networks = (*slots, *coming)
+        networks = (*everything, *coming)
         self._at_once = max(slot.program.samples for slot in slots)
         self._turn = turn_of(networks, sample_rate, self._at_once) if timing is None else _turn_in(timing)
         self.ring_frames = max(ring_frames, block + self._turn)
         self._offline, self._history = offline, history
         self._seed, room = seed, len(slots) + joining if history else max(ROOM, len(slots) + joining)
-        for slot in slots:
+        for slot in everything:
             slot.prepare(sample_rate, self._turn)
         self._helpers, self._gain = Helpers(1), 1.0
         try:
@@ -203,9 +208,10 @@ class Performance:
         except BaseException:
             self._helpers.close()
             raise
-        for slot in slots:
+        for slot in everything:
             slot.begin(seed)
-        self.table = Table(slots, self._timing, room)
+        self.table = Table(slots, self._timing, room + (history and fallback is not None))
+        self.fallback = self.table.keep(fallback, last=history) if fallback else -1
         self.table.alone.update({k: cost.alone for k, cost in costs.items()})
         self._bank, self._joining = len(slots), joining
         shared = make_shared(voices, sample_rate, self.ring_frames, int(TAP_S * sample_rate), channels)
@@ -235,6 +241,11 @@ class Performance:
     def delay(self) -> int:
         """Samples by which the loop must know a command before its frame reaches the ring: resampler and limiter."""
         return self._timing.delay + self._timing.ahead
+
+    @property
+    def failure(self) -> int:
+        """What the driver of the GPU that computes the networks said when it failed; 0 while all is well."""
+        return max((slot.failure for slot in self.slots), default=0)
 
     @property
     def latency(self) -> int:
@@ -573,6 +584,7 @@ class Performance:
             "modulation_memory": make_modulations(self.voices),
             "loop_memory": np.zeros(self.voices, LOOP),
             "anchor_memory": np.zeros(self._rows * STEPS, ANCHOR),
+            "header_memory": np.zeros((self.voices, HEADER_WORDS), np.int64),
             "out": np.full((MAX_TURN, 2), 0.0, np.float32),
             "times": np.zeros(TIMES, np.int64),
         }
@@ -587,7 +599,7 @@ class Performance:
 
     def _grown(self, parameters: Sequence[Sequence[float]] | None) -> list[int]:
         """The epoch that each voice's maturity means at the start."""
-        last = len(self.slots) - 1
+        last = self._bank - 1
         return [int(row[MATURITY] * last + 0.5) for row in starting_values(self.voices, parameters)]
 
     def _mean_entropy(self) -> list[float]:
@@ -602,9 +614,10 @@ class Performance:
             "rate": rate,
             "voices": self.voices,
             "stereo": self._stereo,
-            "slots": len(self.slots),
+            "slots": self._bank,
             "room": self.table.room,
-            "top": len(self.slots),
+            "top": max(self.table.slots) + 1,
+            "fallback": self.fallback,
             "turn": timing.turn,
             "delay": timing.delay,
             "mix": -timing.delay,
@@ -622,6 +635,9 @@ class Performance:
             "steer_blend": timing.turn / (STEERED_S * rate),
         }
         values |= {name: array.ctypes.data for name, array in self._memory.items()}
+        stirred = [slot.program for slot in self.slots if slot.program.stir and not self._offline]
+        if stirred:
+            values |= {"stir": stirred[0].stir, "stirred": stirred[0].stirred}
         for name, value in values.items():
             core[name] = value
         return core
@@ -645,6 +661,7 @@ def _turn_in(timing: Mapping[str, Any]) -> int:
 
 def _check(
     slots: Sequence[Slot],
+    programs: int,
     voices: int,
     start: Sequence[int],
     sample_rate: int,
@@ -652,7 +669,7 @@ def _check(
     block: int,
     channels: int,
 ) -> None:
-    if not slots:
+    if not programs:
         raise ValueError("slots: none: a bank of at least one network expected")
     if not 1 <= voices <= MAX_VOICES:
         raise ValueError(f"voices: {voices}: 1 to {MAX_VOICES} expected")
@@ -662,10 +679,8 @@ def _check(
         raise ValueError(f"ring_frames, block: {ring_frames}, {block}: up to a million and 65536 frames expected")
     if channels not in range(2, MAX_CHANNELS + 1, 2):
         raise ValueError(f"channels: {channels}: 2, 4, ... {MAX_CHANNELS} expected")
-    if len(start) != voices or not all(0 <= k < len(slots) for k in start):
-        raise ValueError(
-            f"start: {list(start)}: a slot from 0 to {len(slots) - 1} for each of {voices} voices expected"
-        )
+    if len(start) != voices or not all(0 <= k < programs for k in start):
+        raise ValueError(f"start: {list(start)}: a slot from 0 to {programs - 1} for each of {voices} voices expected")
     for slot in slots:
         if slot.program.voices < voices:
             raise ValueError(f"{slot.name or 'slot'}: {slot.program.voices} lanes: {voices} expected")

@@ -128,7 +128,13 @@ class Slot:
         record.kept = self._kept.ctypes.data
         record.family, record.lanes = _family(p), p.voices
         record.blend, record.blends = p.blend if p.spare >= 2 * p.voices else 0, self.blends.ctypes.data
+        record.failed = p.failed
         record.settling = np.exp(-1.0 / (SETTLING_S * self.config.sample_rate))
+
+    @property
+    def failure(self) -> int:
+        """Not 0 once what computes it is lost."""
+        return int(_view(self.program.failed, 1)[0]) if self.program.failed else 0
 
     def have_help(self, team: int) -> None:
         """From the next sample on, of a team at that address, 0 for none; before it plays, or when it does not."""

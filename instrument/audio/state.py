@@ -36,9 +36,11 @@ STEADY, PRIMING, FADING = range(3)  # phase of a voice
 ALONE, LISTENING, WITH, JOINED, PARTING = range(5)  # company of a deck; WITH: primed together with the deck itself
 AWAKE, LEAVING, PARKED = range(3)  # LEAVING fades out
 STEPS = 16  # of a loop's pass, at most
+WELL, FAILED, LOST = range(3)
 OFF, WAITING, LOOPING = range(3)  # state of a voice's loop: WAITING for a network that is being primed
 
 # words of a lane's header (docs/design.md) that loops and steering need
+HEADER_WORDS = 8
 KEY, DICE, RESETS, NUMBER, SPREAD, FRESH_DICE, MEASURED = 0, 1, 3, 4, 5, 6, 7
 
 _INT, _FLOAT = np.int64, np.float64
@@ -51,16 +53,21 @@ def _record(integers: str, floats: str) -> np.dtype[np.void]:
 CORE = _record(
     # fixed at the start
     "rate voices stereo slots room top turn delay ahead hop nap offline glide opening closing fall fuse rest past "
-    "history growing pairs "
-    # (room: of the table of slots; top: none is ready from there on; slots: of a history's bank, the table's first)
+    "history growing pairs fallback stir stirred "
+    # (room: of the table of slots; top: none is ready from there on; slots: of a history's bank, the table's first;
+    # fallback: the slot that takes over when what computes the others is lost, -1 for none; stir, stirred: what keeps
+    # that from slowing down, 0 for nothing)
     # addresses: shared words and float32 samples; arrays of records; two lists of COMMAND, latest first; crossfade
     # limits and prime rates, (room, room); float64 of the saturators' delay lines, of the filter's cutoffs, of each
     # voice's share in each pair of output channels; of one turn's mix and, with several pairs, of theirs; of the
-    # limiters' rings; float32 frames of one turn, in stereo and of all channels; histogram
+    # limiters' rings; float32 frames of one turn, in stereo and of all channels; histogram; headers of lanes
     "words samples slot_memory voice_memory deck_memory glide_memory modulation_memory front later limits rates "
     "loop_memory anchor_memory shape_memory line_memory tangents share_memory left right buses limiters out wide times "
+    "header_memory "
     # where we are
     "mix phase panic_at overtaken fade_start stop_at ended "
+    # whether what computes the slots is WELL, has FAILED in the turn before, from which slot on, or is LOST
+    "health failed_from "
     "front_count mix_count "
     # counted
     "late commands events_lost events_untold events_from tap_lost tap_missing tap_from fuses frames next_figures "
@@ -84,7 +91,9 @@ SLOT = _record(
     # lanes' states for each voice, and for each partner, (lanes, STEPS): of its loop
     "kept "
     # networks of one family hear the same samples and may be blended; float32 shares of a turn; lanes of voices
-    "family blend blends lanes",
+    "family blend blends lanes "
+    # where it is to be seen that what computes it is lost, 0: it cannot be
+    "failed",
     "gain preemphasis settling",
 )
 

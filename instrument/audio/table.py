@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from instrument.audio.headroom import Cost
 from instrument.audio.slots import Slot
 from instrument.audio.state import SLOT
-from instrument.audio.timing import Timing, make_timing, with_partners
+from instrument.audio.timing import LONGEST, Timing, make_timing, with_partners
 
 ROOM = 256  # slots of a set that is no training history
 
@@ -63,6 +63,16 @@ class Table:
     def room(self) -> int:
         """Places, taken and free."""
         return len(self.records)
+
+    def keep(self, slot: Slot, last: bool) -> int:
+        """Have ``slot`` in the last place, or in the first free one, from the start on: the place. It hears as much as
+        it is told to."""
+        k = self.room - 1 if last else self.free()
+        assert k is not None
+        self.records["prime_length"][k] = LONGEST
+        self.describe(k, slot)
+        self.records["ready"][k] = 1
+        return k
 
     def free(self) -> int | None:
         """The first free place; None when the table is full."""

@@ -33,7 +33,10 @@ from instrument.audio.decks import (
 from instrument.audio.dsp import network_index
 from instrument.audio.generating import (
     decode,
+    fail,
     fitting,
+    has_failed,
+    is_silent,
     lanes_of,
     partner_lane,
     run_slot,
@@ -105,6 +108,8 @@ def generate(core: Record, n: int) -> None:
     for v in range(core.voices):
         if voice_at(core.voice_memory, v).phase == PRIMING:
             prime(core, v, front + n)
+            if has_failed(coming(core, v)):
+                fail(core, core.top)
 
 
 @njit(**INNER)
@@ -266,11 +271,23 @@ def take_state(core: Record, v: int, old: Record, new: Record) -> None:
 @njit(**INNER)
 def prime(core: Record, v: int, front: int) -> None:
     """Feed the coming network as far as it is due when the session has been generated up to ``front``."""
-    voice = voice_at(core.voice_memory, v)
-    b = deck_at(core.deck_memory, v * 2 + 1 - voice.deck)
-    new = slot_at(core.slot_memory, b.slot)
+    b, new = deck_at(core.deck_memory, v * 2 + 1 - voice_at(core.voice_memory, v).deck), coming(core, v)
     now = network_index(front, new.source, new.target)
-    due = min(now, b.origin + b.rate * (now - b.started))
+    if not is_silent(core, b.slot):
+        feed(core, v, min(now, b.origin + b.rate * (now - b.started)), front)
+
+
+@njit(**INNER)
+def coming(core: Record, v: int) -> Record:
+    """The slot that voice v is changing to."""
+    return slot_at(core.slot_memory, deck_at(core.deck_memory, v * 2 + 1 - voice_at(core.voice_memory, v).deck).slot)
+
+
+@njit(**INNER)
+def feed(core: Record, v: int, due: int, front: int) -> None:
+    """Feed the coming network up to its sample ``due``, the session having been generated up to ``front``."""
+    voice, new = voice_at(core.voice_memory, v), coming(core, v)
+    b = deck_at(core.deck_memory, v * 2 + 1 - voice.deck)
     row = new.tokens + v * new.stride * 4
     while b.primed < due:
         count = min(due - b.primed, new.stride)

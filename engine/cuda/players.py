@@ -1,0 +1,109 @@
+"""The players of a set on a GPU: graphs are captured before it begins, and networks come and go among them.
+
+While a set plays nothing is captured and nothing allocated on the GPU: a network that joins is loaded into an idle
+player of its architecture, which is idle again once that network's generator is gone.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from engine.config import ModelConfig
+from engine.cuda.driver import Driver
+from engine.cuda.generator import CudaGenerator
+from engine.cuda.player import Player
+from engine.cuda.weights import Architecture, architecture
+from engine.folding import Folded, fold
+from engine.generator import AT_ONCE, Unavailable
+from engine.seeded import network
+
+
+class Players:
+    """Of networks with so many voices.
+
+    Args:
+        stereo: which voices have a right side.
+        path: see :class:`engine.cuda.player.Player`.
+        samples: the most that one launch makes.
+        driver: makes the driver of each player; None is the machine's.
+
+    Attributes:
+        news: lines about what is not as it should be.
+    """
+
+    def __init__(
+        self,
+        voices: int,
+        stereo: tuple[bool, ...] = (),
+        path: str = "auto",
+        samples: int = AT_ONCE,
+        driver: Callable[[], Driver] | None = None,
+    ) -> None:
+        self.voices, self.stereo, self.samples = voices, stereo or (False,) * voices, samples
+        self.news: list[str] = []
+        self._path, self._driver = path, driver
+        self._idle: list[Player] = []
+        self._playing = False
+
+    def generator(self, folded: Folded, spare: int = 0) -> CudaGenerator:
+        """One that plays ``folded``.
+
+        Raises:
+            Unavailable: no GPU, or it has failed, or its memory is full.
+            ValueError: the set plays, and no idle player is of that architecture.
+        """
+        player = self._taken(folded)
+        made = CudaGenerator(folded, self.voices, self.stereo, spare, player)
+        weakref.finalize(made, self._idle.append, player)
+        return made
+
+    def reserve(self, config: ModelConfig, count: int = 1) -> None:
+        """Have ``count`` more idle players of an architecture. Raises Unavailable."""
+        if count > 0:
+            folded = fold(network(config, "idle"), "fp16")
+            self._idle += [self._made(folded) for _ in range(count)]
+
+    def begin(self) -> None:
+        """The set begins: from here on networks go into idle players only."""
+        self._playing = True
+
+    def _taken(self, folded: Folded) -> Player:
+        wanted = architecture(folded)
+        for player in self._idle:
+            if player.architecture == wanted:
+                self._idle.remove(player)
+                with _in_words():
+                    player.load(folded)
+                return player
+        if self._playing:
+            raise ValueError(f"no idle player on the GPU for {_words(wanted)}: it can join at the next start")
+        return self._made(folded)
+
+    def _made(self, folded: Folded) -> Player:
+        rights = tuple(v for v, side in enumerate(self.stereo) if side)
+        with _in_words():
+            driver = self._driver() if self._driver else None
+            player = Player(folded, self.voices, rights, self._path, self.samples, driver)
+        if player.news and player.news not in self.news:
+            self.news.append(player.news)
+        return player
+
+
+def _words(wanted: Architecture) -> str:
+    config, _ = wanted
+    return f"another network of dim {config.dim}, tiers {config.frame_sizes}"
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """What a GPU has against something, as Unavailable."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError:
+        raise Unavailable("backend: cuda: the memory of the GPU is full") from None
+    except RuntimeError as error:
+        raise Unavailable(f"backend: cuda: {str(error).strip().splitlines()[0]}") from None
