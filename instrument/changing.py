@@ -128,6 +128,7 @@ def restarts(before: Patch, now: Patch, voices: int | None) -> list[str]:
         "voices": voices is not None and now.voices > voices and now.voices != before.voices,
         "seed": now.seed != before.seed,
         "output": now.output != before.output,
+        "fallback": now.fallback != before.fallback,
         "stereo": _sides(now) != _sides(before),
         "osc.listen": now.osc.listen != before.osc.listen,
         "osc.announce": now.osc.announce != before.osc.announce,

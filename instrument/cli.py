@@ -195,8 +195,11 @@ def _add_play(group: Commands) -> None:
     p.add_argument("--report", type=_file, metavar="FILE.json", help="write figures of the set when it ends")
     p.add_argument("--seed", type=_seed, metavar="N", help="the dice of voice 1; default: the patch's, else drawn")
     p.add_argument("--voices", type=_count(64), metavar="N", help="voices, 1 to 64; default: the patch's")
-    p.add_argument("--backend", choices=BACKENDS, default="auto", help="auto or cpu; the others do not play yet")
-    p.add_argument("--precision", metavar="NAME", help="auto, which is int8 (default), or fp32")
+    p.add_argument(
+        "--backend", choices=BACKENDS, default="auto", help="cpu (which is auto) or cuda; reference only renders"
+    )
+    p.add_argument("--precision", metavar="NAME", help="auto (default): int8, with cuda fp16; fp32")
+    p.add_argument("--fallback", metavar="CHECKPOINT", help="goes on, on the processor, when the GPU fails")
     p.add_argument("--threads", type=_threads, metavar="auto|N", help="that make samples; default auto: what it needs")
     p.add_argument("--osc", metavar="HOST:PORT", help="listen for OSC here; default: the patch's")
     p.add_argument("--midi", metavar="NAME|none", help="MIDI input by name, or none; default: every input")

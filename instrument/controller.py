@@ -726,6 +726,8 @@ def _refusal(event: Event) -> str:
             return f"moment: {who} has no moment {event.number} (samplernn info says how many a checkpoint has)"
         case Op.PARTNER:
             return f"partner: {who} cannot be blended with the checkpoint asked for"
+        case Op.SWITCH:
+            return f"checkpoint: refused at sample {event.at}: what played it is gone"
         case _:
             return f"the engine refused {Op(event.op).name.lower()} at sample {event.at}"
 

@@ -21,6 +21,7 @@ from instrument.worker import Worker
 
 if TYPE_CHECKING:
     from instrument.audio.performance import Performance
+    from instrument.audio.slots import Slot
     from instrument.controller import Controller
     from instrument.controls import Event
 
@@ -84,6 +85,7 @@ class Follower:
         plan: what is played.
         run: its folder.
         performance: where slots are added.
+        make: makes a slot of a checkpoint and its name.
         controller: where names and commands go.
         complain: takes lines about files that cannot join; must not block.
     """
@@ -93,10 +95,12 @@ class Follower:
         plan: Plan,
         run: Path,
         performance: Performance,
+        make: Callable[[Checkpoint, str], Slot],
         controller: Controller,
         complain: Callable[[str], None],
     ) -> None:
         self._plan, self._run, self._performance, self._controller = plan, run, performance, controller
+        self._make = make
         self._complain, self._faults = complain, Faults(complain)
         self._folder = Folder(run, plan.paths)
         self._read = {checkpoint.sha256 for checkpoint in plan.checkpoints}
@@ -155,12 +159,8 @@ class Follower:
             raise ValueError(f"{path}: of another shape than {self._plan.names[-1]}")
 
     def _join(self, path: Path, checkpoint: Checkpoint) -> None:
-        from instrument import bank
-
-        p = self._plan
         name = unused(path.stem, self._controller.bank)
-        (slot,) = bank.make_slots([checkpoint], [name], p.backend, p.precision, p.voices, p.stereo)
-        count = self._performance.add(slot)
+        count = self._performance.add(self._make(checkpoint, name))
         self._read.add(checkpoint.sha256)
         self._joined[count] = {"name": name, "path": str(path), "sha256": checkpoint.sha256}
         self._controller.grow(name)

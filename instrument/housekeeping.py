@@ -93,6 +93,7 @@ class Housekeeping:
 
     Attributes:
         rested: how often a voice was let rest because the set fell behind.
+        failed_s: when a GPU that played the bank failed, in seconds of the set; None if it did not.
     """
 
     def __init__(self, session: Parts) -> None:
@@ -101,6 +102,7 @@ class Housekeeping:
         self.start = self._worker.start
         self._next_mark = 0.0
         self.rested = 0
+        self.failed_s: float | None = None
         self._faults = Faults(session.complain)
         self._overload = session.performance.overload
 
@@ -150,6 +152,8 @@ class Housekeeping:
                 f"the set falls behind from {at:.1f} s on: one voice takes {event.value:.0%} of the time there is; "
                 "expect gaps, another checkpoint would be right"
             )
+        elif event.op == Op.FAIL:
+            self._tell_failed(at)
         elif event.op == Op.PARTNER:
             self._weigh()
         elif event.op == Op.EVENTS_LOST:
@@ -158,6 +162,13 @@ class Housekeeping:
             self._session.complain(
                 f"the recording has {event.number} silent frames at {at:.1f} s: the disk was too slow"
             )
+
+    def _tell_failed(self, at: float) -> None:
+        """The GPU is lost, and who goes on."""
+        self.failed_s = at
+        p, performance = self._session.plan, self._session.performance
+        then = f"{p.fallback[0].name} goes on, on the processor" if p.fallback else "the set fades out"
+        self._warn(f"the GPU failed at {at:.1f} s (CUDA error {performance.failure}): {then}")
 
     def _tell_rested(self, events: Sequence[Event]) -> None:
         """Voices that nobody sent to rest: in one line."""

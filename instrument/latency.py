@@ -5,9 +5,9 @@ Main thread, before anything plays. What the loop's own part consists of is ``in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.generator import AT_ONCE
 from instrument.plan import Plan
 
 
@@ -28,8 +28,8 @@ def share(plan: Plan, sample_rate: int) -> Share:
     """
     from instrument.audio import performance
 
-    networks: list[performance.Configured] = [*plan.checkpoints, *plan.coming]
-    at_once = AT_ONCE if plan.backend == "cuda" else 1
+    networks: Sequence[performance.Configured] = plan.networks
+    at_once = plan.patch.output.launch if plan.backend == "cuda" else 1
     other = plan.block + performance.overhead(networks, sample_rate, at_once)
     least = other + plan.block + performance.turn_of(networks, sample_rate, at_once)
     frames = round(plan.latency_ms * sample_rate / 1000)

@@ -20,6 +20,7 @@ from instrument.patch import Entry
 
 if TYPE_CHECKING:
     from instrument.audio.performance import Performance
+    from instrument.audio.slots import Slot
     from instrument.audio.table import Rules
     from instrument.controls import Event
 
@@ -59,7 +60,7 @@ class Loading:
     Args:
         performance: whose table it is.
         send: hands an Op and a slot to the loop.
-        backend, precision: of every network.
+        make: makes a slot of a checkpoint and its name.
         complain: takes a line; must not block.
     """
 
@@ -67,12 +68,10 @@ class Loading:
         self,
         performance: Performance,
         send: Callable[[int, int], None],
-        backend: str,
-        precision: str,
+        make: Callable[[Checkpoint, str], Slot],
         complain: Callable[[str], None],
     ) -> None:
-        self._performance, self._send, self._complain = performance, send, complain
-        self._backend, self._precision = backend, precision
+        self._performance, self._send, self._make, self._complain = performance, send, make, complain
         self._there: dict[Key, _There] = {}
         self._orphans: set[int] = set()  # slots that the loop has not answered about in time
         self._hashes: dict[Path, tuple[tuple[int, ...], str]] = {}
@@ -186,14 +185,12 @@ class Loading:
         return checkpoint.sha256, checkpoint
 
     def _load(self, key: Key, entry: Entry, checkpoint: Checkpoint) -> None:
-        from instrument import bank
         from instrument.controls import Op
 
         weights = sum(tensor.size for tensor in checkpoint.tensors.values())
         if A_WEIGHT * weights > MEMORY:
             raise ValueError(f"{entry.path}: {weights / 1e6:.0f} million weights: too large to join a set that plays")
-        p = self._performance
-        (slot,) = bank.make_slots([checkpoint], [entry.name], self._backend, self._precision, p.voices, p.stereo)
+        slot = self._made(entry, checkpoint)
         overloaded = self._performance.overload
         k, rules = self._performance.load(slot)
         self._coming[k] = entry, checkpoint.sha256, rules
@@ -206,6 +203,12 @@ class Loading:
         if (line := self._performance.overload) and line != overloaded:
             self._complain(line)
         self._there[key] = _There(k, _moments(checkpoint))
+
+    def _made(self, entry: Entry, checkpoint: Checkpoint) -> Slot:
+        try:
+            return self._make(checkpoint, entry.name)
+        except ValueError as error:
+            raise ValueError(f"{entry.path}: {error}") from None
 
     def _ask(self, op: int, slot: int) -> bool | None:
         """Whether the loop did it; None if it has not answered, and the slot is an orphan. Raises Stopped."""

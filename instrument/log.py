@@ -28,6 +28,7 @@ from instrument.keeping import Claim
 from instrument.parameters import PARAMETERS, shorten
 
 if TYPE_CHECKING:  # at run time only once a head has been read: a bad file is named without waiting for numba
+    from engine.checkpoint import Checkpoint
     from instrument.controls import Event, Loaded
 
 FORMAT = 1
@@ -55,6 +56,7 @@ class Head:
         patch: the whole patch as tables.
         stereo: which voices have a right side; older logs have none.
         partners: bank index of each voice's partner at sample 0, -1 for none; older logs have none.
+        fallback: name, path and sha256 of the network that plays on when a GPU fails, if there is one.
         format: of this file.
     """
 
@@ -73,7 +75,13 @@ class Head:
     rules: dict[str, Any]
     stereo: tuple[bool, ...] = ()
     partners: tuple[int, ...] = ()
+    fallback: tuple[dict[str, str], ...] = ()
     format: int = FORMAT
+
+
+def entry(name: str, path: Path, checkpoint: Checkpoint) -> dict[str, str]:
+    """A checkpoint as the head has it."""
+    return {"name": name, "path": str(path.resolve()), "sha256": checkpoint.sha256}
 
 
 class EventLog:
@@ -265,6 +273,8 @@ def _check_head(head: Head) -> None:
         raise ValueError(f"seed: {shorten(head.seed)}: a 64-bit integer expected")
     if not head.bank or not all(map(_is_entry, head.bank)):
         raise ValueError("bank: path and sha256 of each checkpoint expected")
+    if len(head.fallback) > 1 or not all(map(_is_entry, head.fallback)):
+        raise ValueError("fallback: path and sha256 of a checkpoint expected, or nothing")
     if not all(type(program) is int and 0 <= program < len(head.bank) for program in head.start):
         raise ValueError(f"start: {list(head.start)}: programs 0 to {len(head.bank) - 1} expected")
     if len(head.stereo) not in (0, head.voices) or not all(isinstance(side, bool) for side in head.stereo):

@@ -43,12 +43,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Output:
-    """Where the sound goes: device name, L in milliseconds, frames of a device block, channels."""
+    """Where the sound goes: device name, L in milliseconds, frames of a device block, channels; and how many samples a
+    GPU makes at once.
+    """
 
     device: str = "default"
     latency: float = 20.0
     block: int = 128
     channels: int = 2
+    launch: int = 64  # engine.generator.AT_ONCE
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class Patch:
     ``switch`` is what another checkpoint begins with: ``prime``, what was just played, or ``keep``, the state as it is.
     ``path`` is the file it was read from, if it was; what MIDI learns is saved there. ``digest`` is of what it held.
     ``history`` says that the bank is a training run's, its epochs in order, for ``maturity`` to move through.
+    ``fallback`` plays on when a GPU fails that plays the bank.
     ``crossfade`` is what it takes to change to the patch, or to what it says once it is saved again; None is the usual.
     """
 
@@ -88,6 +92,7 @@ class Patch:
     switch: str = "prime"
     escape: str = "off"
     history: bool = False
+    fallback: Entry | None = None
     crossfade: float | None = None
     path: Path | None = field(default=None, compare=False)
     data: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
@@ -114,7 +119,10 @@ class Patch:
     def missing(self) -> list[str]:
         """One line for every bank file that is not there."""
         lost = [(i, entry) for i, entry in enumerate(self.bank) if not entry.path.is_file()]
-        return [f"bank[{i}]: {shorten(entry.file)} is not there; looked for {entry.path}" for i, entry in lost]
+        lines = [f"bank[{i}]: {shorten(entry.file)} is not there; looked for {entry.path}" for i, entry in lost]
+        if self.fallback and not self.fallback.path.is_file():
+            lines.append(f"fallback: {shorten(self.fallback.file)} is not there; looked for {self.fallback.path}")
+        return lines
 
 
 def open_target(target: str | Path | None = None) -> Patch:
@@ -230,6 +238,7 @@ def from_data(data: object, path: Path | None) -> Patch:
         switch=fields.get("switch", "prime"),
         escape=fields.get("escape", "off"),
         history=bool(fields.get("history", False)),
+        fallback=entry_of(fields["fallback"], path, "fallback") if "fallback" in fields else None,
         crossfade=fields.get("crossfade"),
         data=data if isinstance(data, dict) else {},
     )
@@ -254,16 +263,22 @@ def _bank(files: tuple[str, ...], path: Path | None, history: bool) -> tuple[Ent
     entries: list[Entry] = []
     runs = [Path(file).parent for file in files if EPOCH.fullmatch(Path(file).name)]
     for i, file in enumerate(files):
-        try:
-            found = find(file, path)
-            found = latest_epoch(found) if found.is_dir() else found
-        except ValueError as error:
-            raise ValueError(f"bank[{i}]: {error}") from None
+        entry = entry_of(file, path, f"bank[{i}]")
         taken = [entry.name for entry in entries]
         of_many = runs.count(Path(file).parent) > 1 or (history and EPOCH.fullmatch(Path(file).name))
-        name = found.stem if of_many else _entry_name(found)
-        entries.append(Entry(unused(name, taken), file, found))
+        name = entry.path.stem if of_many else entry.name
+        entries.append(replace(entry, name=unused(name, taken)))
     return tuple(entries)
+
+
+def entry_of(file: str, patch: Path | None, where: str) -> Entry:
+    """The checkpoint that ``file`` means, or a run's newest epoch. Raises ValueError starting with ``where``."""
+    try:
+        found = find(file, patch)
+        found = latest_epoch(found) if found.is_dir() else found
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    return Entry(_entry_name(found), file, found)
 
 
 def _entry_name(path: Path) -> str:

@@ -21,12 +21,14 @@ _OUTPUT = Record(
         "latency": Number(1, 2000),
         "block": Number(16, 8192, whole=True),
         "channels": Number(2, 16, whole=True, even=True),
+        "launch": Number(1, 1024, whole=True),
     },
     help={
         "device": "default, or part of a device's name",
         "latency": "gesture to sound, in milliseconds",
         "block": "frames of a device block",
         "channels": "2, or 4, 6 ... 16 for voices on pairs of their own; fixed when the set starts",
+        "launch": "samples that a GPU makes at once, rounded up to whole frames of the top tier",
     },
 )
 _VOICE_SETTINGS = Record(
@@ -43,6 +45,7 @@ PATCH = Record(
         "seed": Number(0, 2**64 - 1, whole=True),
         "output": _OUTPUT,
         "bank": ListOf(Text(4000), 1, 128),
+        "fallback": Text(4000),
         "voices": VOICE,
         "parameters": Record(VALUES, help=_HELP),
         "stereo": Switch(),
@@ -61,6 +64,7 @@ PATCH = Record(
     help={
         "seed": "of the dice; drawn anew at each start if left out",
         "bank": "checkpoints: program 0, 1, ...; relative to this file, or to the folder of patches/ and checkpoints/",
+        "fallback": "a checkpoint that the processor plays when the GPU that plays the bank fails, or is not there",
         "voices": "how many sound at once",
         "stereo": "voices have a right side of their own: the same network, other dice",
         "parameters": "where all voices start",

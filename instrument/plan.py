@@ -9,21 +9,22 @@ from __future__ import annotations
 import argparse
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from engine.checkpoint import Checkpoint, config_of, load
 from engine.config import ModelConfig, sound_differs
+from engine.cuda import presence
 from engine.folding import PRECISIONS
 from engine.generator import BACKENDS, USUAL
 from instrument import patch as patches
 from instrument import report, setlist
 from instrument.parameters import PARAMETERS, shorten
-from instrument.patch import Patch
+from instrument.patch import Entry, Patch
 from instrument.setlist import SetList
 
-LIVE = ("cpu",)
-WHY_NOT = {"cuda": "renders, and does not play live yet", "reference": "for render only, far too slow to play"}
+LIVE = ("cpu", "cuda")
+WHY_NOT = {"reference": "for render only, far too slow to play"}
 LONGEST_LATENCY_MS = 2000.0
 
 
@@ -41,6 +42,7 @@ class Options:
     voices: int | None = None
     backend: str = "auto"
     precision: str | None = None
+    fallback: str | None = None
     threads: int | None = None
     osc: str | None = None
     midi: str | None = None
@@ -82,6 +84,9 @@ class Plan:
         latency_from: who asked for it, an option or a patch's field; empty where nobody did.
         stereo: which voices have a right side.
         partners: bank index of the network that each voice is blended with, -1 for none.
+        fallback: what plays on when a GPU fails, and where it was found; None without a GPU, or nothing was named.
+        stand_in: what every program plays instead of its own network, where a GPU was asked for and is not there;
+            ``news`` says so.
     """
 
     options: Options
@@ -103,6 +108,9 @@ class Plan:
     follows: Path | None = None
     stereo: tuple[bool, ...] = ()
     partners: tuple[int, ...] = ()
+    fallback: tuple[Entry, Checkpoint] | None = None
+    stand_in: Entry | None = None
+    news: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -112,7 +120,22 @@ class Plan:
     @property
     def paths(self) -> tuple[Path, ...]:
         """Where their files are."""
-        return tuple(entry.path for entry in self.patch.bank)
+        return tuple(self.stand_in.path if self.stand_in else entry.path for entry in self.patch.bank)
+
+    @property
+    def networks(self) -> tuple[Checkpoint | Coming, ...]:
+        """All that the set may come to play."""
+        return (*self.checkpoints, *self.coming, *([self.fallback[1]] if self.fallback else ()))
+
+    def without_gpu(self, why: str) -> Plan:
+        """The same on the processor, every program playing the fallback. Raises ValueError without one."""
+        if self.fallback is None:
+            raise ValueError(f"--backend cuda: {why}; cpu expected, or a network to play there with --fallback")
+        entry, checkpoint = self.fallback
+        news = f"--backend cuda: {why}: every program is {entry.name} instead, on the processor"
+        checkpoints = (checkpoint,) * len(self.checkpoints)
+        played = {"backend": "cpu", "precision": USUAL["cpu"], "checkpoints": checkpoints}
+        return replace(self, **played, fallback=None, stand_in=entry, news=news)  # type: ignore[arg-type]
 
 
 def make(options: Options) -> Plan:
@@ -132,8 +155,10 @@ def make(options: Options) -> Plan:
     if latency > LONGEST_LATENCY_MS:
         raise ValueError(f"{asked}: {latency:g}: at most {LONGEST_LATENCY_MS:g} ms")
     checkpoints = load_bank([entry.path for entry in patch.bank])
-    partners = _partners(patch, voices, checkpoints, str(options.target or patches.DEFAULT))
-    return Plan(
+    where = str(options.target or patches.DEFAULT)
+    partners = _partners(patch, voices, checkpoints, where)
+    _check_blending(backend, partners, where)
+    made = Plan(
         options=options,
         patch=patch,
         set=found,
@@ -153,7 +178,10 @@ def make(options: Options) -> Plan:
         follows=patches.run_folder(options.target),
         stereo=tuple(patch.is_stereo(voice) for voice in range(1, voices + 1)),
         partners=partners,
+        fallback=_fallback(options, patch) if backend == "cuda" else None,
     )
+    why = presence.missing() if backend == "cuda" else ""
+    return made.without_gpu(why) if why else made
 
 
 def _coming(found: SetList) -> tuple[Coming, ...]:
@@ -174,6 +202,23 @@ def _partners(patch: Patch, voices: int, checkpoints: Sequence[Checkpoint], wher
     return tuple(patch.partner(voice) for voice in range(1, voices + 1))
 
 
+def _check_blending(backend: str, partners: Sequence[int], where: str) -> None:
+    """Raises ValueError for a partner that a GPU cannot blend."""
+    for voice, partner in enumerate(partners, start=1):
+        if backend == "cuda" and partner >= 0:
+            raise ValueError(f"{where}: voice.{voice}.partner: --backend cuda blends nothing; none, or cpu, expected")
+
+
+def _fallback(options: Options, patch: Patch) -> tuple[Entry, Checkpoint] | None:
+    """The command line's, else the patch's. Raises ValueError."""
+    entry = patches.entry_of(options.fallback, None, "--fallback") if options.fallback else patch.fallback
+    if entry is None:
+        return None
+    if not entry.path.is_file():
+        raise ValueError(f"--fallback {entry.file}: is not there; a checkpoint expected")
+    return entry, load(entry.path)
+
+
 def check_backend(backend: str, precision: str | None, among: Sequence[str] = BACKENDS) -> tuple[str, str]:
     """Backend and precision as they will be. Raises ValueError for what this version does not play.
 
@@ -187,6 +232,8 @@ def check_backend(backend: str, precision: str | None, among: Sequence[str] = BA
         precision = USUAL[backend]
     if precision not in PRECISIONS:
         raise ValueError(f"--precision {shorten(precision)}: one of auto, {', '.join(PRECISIONS)} expected")
+    if backend == "cuda" and precision != USUAL[backend]:
+        raise ValueError(f"--precision {precision}: --backend cuda plays {USUAL[backend]}; that or auto expected")
     return backend, precision
 
 

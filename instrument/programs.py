@@ -33,6 +33,10 @@ class Programs:
         self.slots.append(len(self.names))
         self.names.append(name)
 
+    def call(self, slot: int, name: str) -> None:
+        """What a slot is called that is no program's."""
+        self._of_slots[slot] = name
+
     def adopt(self, names: Sequence[str], slots: Sequence[int]) -> None:
         """Another patch's; voices play what they played until they are asked for something else."""
         self.asked = [None] * len(self.asked)

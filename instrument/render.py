@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.config import ModelConfig
+from engine.cuda import presence
 from engine.quantize import dequantize, quantize
 from instrument import compiling, console
 from instrument.keeping import set_aside
@@ -38,6 +39,8 @@ def run(args: argparse.Namespace) -> list[Path]:
     from instrument.audio.soundfiles import check_path
 
     backend, precision = check_backend(args.backend, args.precision)
+    if backend == "cuda" and (why := presence.missing()):
+        raise ValueError(f"--backend cuda: {why}; cpu expected")
     paths = [check_path(path) for path in clip_paths(args.out, args.clips)]
     checkpoint = load(find_checkpoint(args.checkpoint))
     config = checkpoint.config
@@ -49,6 +52,8 @@ def run(args: argparse.Namespace) -> list[Path]:
         seeds = [(args.seed + i) % (1 << 64) for i in range(args.clips)]
         generator = make_generator(checkpoint, backend, precision, args.clips, seeds)
         generator.generate(0)
+    if news := getattr(generator, "news", ""):
+        console.complain(news)
     if primer is not None:
         generator.prime(primer)
     indices = generate(generator, round(args.seconds * config.sample_rate), args.temperature)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.checkpoint import Checkpoint
+from engine.generator import AT_ONCE
 from instrument import compiling, console, log
 from instrument.keeping import set_aside
 from instrument.parameters import shorten
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from instrument.audio.performance import Performance
     from instrument.audio.soundfiles import SoundFile
+    from instrument.bank import Maker
     from instrument.controls import Command, Event, Joined, Loaded
 
 Essence = tuple[int, int, int, int, float, int, int]
@@ -47,13 +49,15 @@ def run(path: Path, out: Path) -> None:
         console.complain(f"{path}: has no end, as if the set had been killed: replaying what is known of it")
     joined, loaded = joins(events), loads(events)
     checkpoints = find_bank(path, [*head.bank, *joined])
+    fallback = next(iter(find_bank(path, head.fallback)), None)
     others = find_bank(path, [entry_of(event) for event in loaded])
     count = len({checkpoint.sha256 for checkpoint in (*checkpoints, *others)})
     console.say(f"replaying {last / head.sample_rate:.1f} s of {path} with {count} checkpoints ...")
     try:
         with compiling.shown(console.say):
-            performance = prepare(head, checkpoints, [entry["name"] for entry in joined])
-        arrivals = Arrivals(performance, head, loaded, others)
+            made = maker(head)
+            performance = prepare(head, checkpoints, [entry["name"] for entry in joined], made, fallback)
+        arrivals = Arrivals(performance, made, loaded, others)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     try:
@@ -132,16 +136,33 @@ def _find(path: Path, entry: dict[str, str]) -> Checkpoint:
     raise ValueError(f"{path}: bank: {there[0]} is not the file that was played (its sha256 differs)")
 
 
-def prepare(head: log.Head, checkpoints: Sequence[Checkpoint], joining: Sequence[str] = ()) -> Performance:
+def maker(head: log.Head) -> Maker:
+    """Makes the networks of the set that ``head`` is of. Raises ValueError when this machine cannot."""
+    from instrument import bank
+
+    launch = head.rules.get("launch", AT_ONCE)
+    if type(launch) is not int or not 1 <= launch <= 1024:
+        raise ValueError(f"rules.launch: {shorten(launch)}: 1 to 1024 samples expected")
+    return bank.Maker(head.backend, head.precision, head.voices, head.stereo, launch)
+
+
+def prepare(
+    head: log.Head,
+    checkpoints: Sequence[Checkpoint],
+    joining: Sequence[str] = (),
+    made: Maker | None = None,
+    fallback: Checkpoint | None = None,
+) -> Performance:
     """A performance as it was before its first sample, offline. Raises ValueError when this machine cannot.
 
-    The last checkpoints are those that join while it plays, by these names.
+    The last checkpoints are those that join while it plays, by these names; ``made`` makes them.
     """
-    from instrument import bank
     from instrument.audio.performance import Performance
 
     names = [*(entry.get("name", "") for entry in head.bank), *joining]
-    slots = bank.make_slots(checkpoints, names, head.backend, head.precision, head.voices, head.stereo)
+    made = made or maker(head)
+    slots = made.slots(checkpoints, names)
+    last = made.fallback(fallback, head.fallback[0]["name"]) if fallback else None
     performance = Performance(
         slots[: len(head.bank)],
         sample_rate=head.sample_rate,
@@ -154,6 +175,7 @@ def prepare(head: log.Head, checkpoints: Sequence[Checkpoint], joining: Sequence
         timing=head.timing,
         history=bool(head.patch.get("history")),
         joining=len(joining),
+        fallback=last,
     )
     for slot in slots[len(head.bank) :]:
         performance.add(slot)
@@ -165,15 +187,15 @@ class Arrivals:
 
     Args:
         performance: offline.
-        head: of the log.
+        made: makes their slots.
         loaded: its LOADs, in their order.
         checkpoints: one for each.
     """
 
     def __init__(
-        self, performance: Performance, head: log.Head, loaded: Sequence[Loaded], checkpoints: Sequence[Checkpoint]
+        self, performance: Performance, made: Maker, loaded: Sequence[Loaded], checkpoints: Sequence[Checkpoint]
     ) -> None:
-        self._performance, self._head = performance, head
+        self._performance, self._maker = performance, made
         self._coming = list(zip(loaded, checkpoints, strict=True))
         self._taken = -1
 
@@ -188,13 +210,10 @@ class Arrivals:
         return number == self._taken
 
     def _ready(self) -> None:
-        from instrument import bank
         from instrument.audio.table import Rules
 
         event, checkpoint = self._coming.pop(0)
-        head = self._head
-        made = bank.make_slots([checkpoint], [event.name], head.backend, head.precision, head.voices, head.stereo)
-        (slot,) = made
+        slot = self._maker.slot(checkpoint, event.name)
         self._performance.unload(event.number)
         self._performance.load(slot, event.number, Rules(event.prime_length, event.pairs))
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from instrument.audio.outputs import Output
     from instrument.audio.performance import Performance
     from instrument.audio.recorder import Recorder
+    from instrument.audio.slots import Slot
+    from instrument.bank import Maker
     from instrument.controls import Link
     from instrument.log import EventLog
     from instrument.midi.rig import Midi
@@ -89,6 +91,7 @@ class Session:
         self._aside: list[tuple[Path, Path]] = []
         self.output: Output
         self.performance: Performance
+        self.maker: Maker
         self.recorder: Recorder | None = None
         self.log: EventLog | None = None
         self.osc = ""  # where it listens
@@ -121,13 +124,14 @@ class Session:
         atexit.register(self.close)
 
     def _open_performance(self) -> None:
-        from instrument import bank
         from instrument.audio.outputs import make_clock
         from instrument.audio.performance import Performance
         from instrument.audio.priority import raise_priority
 
+        slots = self._make_slots()
         p = self.plan
-        slots = bank.make_slots(p.checkpoints, p.names, p.backend, p.precision, p.voices, p.stereo)
+        joining = room_for(p.checkpoints[-1]) if p.follows else 0
+        self._reserve(joining)
         self.performance = Performance(
             slots,
             sample_rate=self.sample_rate,
@@ -141,13 +145,42 @@ class Session:
             channels=p.patch.output.channels,
             tap=bool(self._recorded()),
             history=p.patch.history,
-            joining=room_for(p.checkpoints[-1]) if p.follows else 0,
+            joining=joining,
+            fallback=self.maker.fallback(p.fallback[1], p.fallback[0].name) if p.fallback else None,
             coming=p.coming,
             threads=p.options.threads,
             raised=raise_priority,
         )
         self._closers.callback(self.performance.close)
         make_clock(self.link, p.block)  # the kernels that read the ring too, before there is anything in it
+
+    def _make_slots(self) -> list[Slot]:
+        """The bank's; without the GPU that was asked for every program is the fallback. Raises ValueError."""
+        from engine.generator import Unavailable
+
+        try:
+            return self._made_slots()
+        except Unavailable as error:  # a GPU is there, and cannot be had
+            self.plan = self.plan.without_gpu(str(error).removeprefix("backend: cuda: "))
+        return self._made_slots()
+
+    def _made_slots(self) -> list[Slot]:
+        from instrument import bank
+
+        p = self.plan
+        if p.news:
+            self.complain(p.news)
+        self.maker = bank.Maker(p.backend, p.precision, p.voices, p.stereo, p.patch.output.launch)
+        return self.maker.slots(p.checkpoints, p.names)
+
+    def _reserve(self, joining: int) -> None:
+        """Be ready for the networks of other patches, for epochs that join, and for one more of each kind."""
+        p = self.plan
+        configs = [*(each.config for each in p.checkpoints), *(each.config for each in p.coming)]
+        self.maker.reserve([*set(configs), *(each.config for each in p.coming), *[p.checkpoints[-1].config] * joining])
+        for line in self.maker.news:
+            self.complain(line)
+        self.maker.begin()
 
     def _recorded(self) -> list[Path]:
         record = self.plan.options.record
@@ -194,11 +227,13 @@ class Session:
             misfit=self.performance.misfit,
         )
         self.controller.partners[:] = p.partners
+        if p.fallback:
+            self.controller.table.call(self.performance.fallback, p.fallback[0].name)
         self._open_sets()
         self.controller.escape = p.patch.escape
         self.ear = Ear(self.controller, self.performance, self.say, p.seed)
         if p.follows:
-            self.follower = Follower(p, p.follows, self.performance, self.controller, self.complain)
+            self.follower = Follower(p, p.follows, self.performance, self.maker.slot, self.controller, self.complain)
         self.housekeeping = Housekeeping(self)
 
     def _open_sets(self) -> None:
@@ -206,7 +241,7 @@ class Session:
         from instrument.sets import Sets
 
         p, c = self.plan, self.controller
-        self.loading = Loading(self.performance, c.exchange, p.backend, p.precision, self.complain)
+        self.loading = Loading(self.performance, c.exchange, self.maker.slot, self.complain)
         bank = self.loading.first(p.patch.bank, p.checkpoints)
         self.sets = Sets(p.set, bank, self.loading, c, p.options.voices, Ears(self), self.say, self.complain)
 
@@ -221,6 +256,7 @@ class Session:
 
         p = self.plan
         entries = zip(p.names, p.paths, p.checkpoints, strict=True)
+        last = [(p.fallback[0].name, p.fallback[0].path, p.fallback[1])] if p.fallback else []
         return log.Head(
             sample_rate=self.sample_rate,
             backend=p.backend,
@@ -228,7 +264,8 @@ class Session:
             kernel=bank.kernel_variant(),
             voices=p.voices,
             seed=p.seed,
-            bank=tuple({"name": n, "path": str(path.resolve()), "sha256": c.sha256} for n, path, c in entries),
+            bank=tuple(log.entry(*each) for each in entries),
+            fallback=tuple(log.entry(*each) for each in last),
             start=p.start,
             parameters=p.parameters,
             stereo=p.stereo,
@@ -236,7 +273,12 @@ class Session:
             timing=self.performance.timing,
             versions=bank.versions(),
             patch=dict(p.patch.data),
-            rules={"block": p.block, "ring_frames": self.performance.ring_frames, "latency_ms": self.share.latency_ms},
+            rules={
+                "block": p.block,
+                "ring_frames": self.performance.ring_frames,
+                "latency_ms": self.share.latency_ms,
+                "launch": p.patch.output.launch,
+            },
         )
 
     # --- playing
@@ -512,6 +554,7 @@ class Session:
                 "driver_latency_ms": 1000 * self.output.latency,
                 "seed": self.plan.seed,
                 "rested": self.housekeeping.rested,
+                "failed_s": self.housekeeping.failed_s,
             },
             self.performance.report(),
         )

@@ -10,7 +10,6 @@ called one after the other, in Triton's interpreter. It is for tests, and says n
 from __future__ import annotations
 
 import ctypes
-import sys
 from collections.abc import Callable
 from functools import cache
 from typing import Any, Protocol
@@ -20,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from engine.cpu.memory import aligned
+from engine.cuda.presence import LIBRARY
 from engine.generator import Unavailable
 
 RUN = Callable[[], None]
@@ -56,7 +56,7 @@ class Gpu:
 
     def __init__(self, device: torch.device) -> None:
         try:
-            library = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+            library = ctypes.CDLL(LIBRARY)
         except OSError as error:
             raise Unavailable(f"backend: cuda: no driver ({error})") from None
         self.set_context, self.launch, self.query = (

@@ -49,7 +49,7 @@ class Player:
     ) -> None:
         hop = folded.config.hop
         if driver is None and not torch.cuda.is_available():
-            raise Unavailable("backend: cuda: torch finds no GPU here; cpu expected")
+            raise Unavailable("backend: cuda: torch finds no GPU here")
         device = torch.device("cpu" if isinstance(driver, Eager) else "cuda")
         self.driver: Driver = driver or Cuda(device)
         if self.error:

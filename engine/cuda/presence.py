@@ -1,0 +1,24 @@
+"""Whether there may be a GPU to play on, found out in milliseconds: before torch is imported, which takes seconds."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from importlib.util import find_spec
+
+LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+
+
+def missing() -> str:
+    """What keeps a GPU from playing, in words; nothing where nothing is known to."""
+    if find_spec("torch") is None:
+        return "needs torch (the extra `cuda`)"
+    try:
+        driver = ctypes.CDLL(LIBRARY)
+    except OSError:
+        return "there is no driver of an NVIDIA GPU here"
+    count = ctypes.c_int()
+    code = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    if code:
+        return f"the GPU's driver says error {code}"
+    return "" if count.value else "there is no NVIDIA GPU here"
