@@ -77,6 +77,13 @@ def _torch() -> list[str]:
     return [f"{version('torch')}, for training"]
 
 
+def _gpu() -> list[str]:
+    from engine.cuda import presence
+
+    why = presence.missing()
+    return [f"none for --backend cuda: {why}" if why else "its driver answers: --backend cuda may play on it"]
+
+
 def _outputs() -> list[str]:
     from instrument.audio import devices
 
@@ -135,6 +142,7 @@ CHECKS: tuple[tuple[str, Callable[[], list[str]]], ...] = (
     ("machine", _platform),
     ("packages", _packages),
     ("torch", _torch),
+    ("GPU", _gpu),
     ("sound", _outputs),
     ("MIDI", _midi_inputs),
     ("priority", _priority),

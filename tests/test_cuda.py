@@ -257,3 +257,57 @@ def test_kernels_compile_for_hopper_without_a_gpu():
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "cell" in done.stdout
+
+
+def test_players_come_and_go_and_nothing_is_captured_while_a_set_plays():
+    driver = Eager()
+    players = Players(1, (), "plain", 8, lambda: driver)
+    first = players.generator(fold(network("gru"), "fp16"))
+    players.reserve(network("gru").config)
+    players.begin()
+    captured = len(driver._runs)
+    second = players.generator(fold(network("gru", 1), "fp16"))
+    with pytest.raises(ValueError, match=r"no idle player on the GPU for another network of dim 24, tiers \(4, 8\)"):
+        players.generator(fold(network("gru", 2), "fp16"))
+    with pytest.raises(ValueError, match="no idle player"):
+        players.generator(fold(network("lstm"), "fp16"))
+    del second
+    third, truth = players.generator(fold(network("gru", 2), "fp16")), reference("gru", seed=0)
+    third.seed(5)
+    first.seed(5)
+    truth.seed(5)
+    drew_the_same(first, truth, 20)
+    other = g.make_generator(network("gru", 2), "reference", "fp16", 1, 5)
+    drew_the_same(third, other, 20)
+    assert len(driver._runs) == captured
+
+
+def test_without_triton_pytorchs_own_kernels_play_and_a_line_says_so(monkeypatch):
+    from engine.cuda import runs
+
+    def broken(*_):
+        raise RuntimeError("no compiler\nat all")
+
+    monkeypatch.setattr(runs, "Fused", broken)
+    players = Players(1, (), "auto", 8, Eager)
+    generator = players.generator(fold(network("gru"), "fp16"))
+    assert players.news == ["the GPU's kernels cannot be had (no compiler): PyTorch's own, several times slower"]
+    drew_the_same(generator, reference("gru", seed=0), 9)
+    with pytest.raises(g.Unavailable, match="backend: cuda: no compiler"):
+        Players(1, (), "triton", 8, Eager).generator(fold(network("gru"), "fp16"))
+
+
+def test_a_full_gpu_and_a_lost_one_are_unavailable(monkeypatch):
+    driver = Eager()
+    players = Players(1, (), "plain", 8, lambda: driver)
+    driver.failed[0] = 719
+    with pytest.raises(g.Unavailable, match=r"backend: cuda: the GPU has failed \(719\)"):
+        players.generator(fold(network("gru"), "fp16"))
+    driver.failed[0] = 0
+
+    def full(*_, **__):
+        raise torch.cuda.OutOfMemoryError("tried to allocate 2 GiB")
+
+    monkeypatch.setattr(torch, "zeros", full)
+    with pytest.raises(g.Unavailable, match="the memory of the GPU is full"):
+        players.generator(fold(network("gru"), "fp16"))

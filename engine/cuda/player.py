@@ -77,6 +77,8 @@ class Player:
             self.weights.load(folded)
             if isinstance(self.steps, Plain):
                 self.steps.widen()
+        if self.block.device.is_cuda:  # a copy of memory that is not pinned may still be under way
+            torch.cuda.current_stream(self.block.device.device).synchronize()
 
     @property
     def error(self) -> int:

@@ -8,6 +8,7 @@ it playing for ever, a watch ends it.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -204,6 +205,7 @@ class Performance:
         self._helpers, self._gain = Helpers(1), 1.0
         try:
             costs = self._measured(slots, start, threads, raised) if timing is None else {}
+            self.ring_frames = max(self.ring_frames, self._least_ring(costs))
             self._timing = self._make_timing(slots, networks, timing, costs)
         except BaseException:
             self._helpers.close()
@@ -565,6 +567,13 @@ class Performance:
             slots, self._cost, need, 1e6 / self.sample_rate, threads, raised
         )
         return costs
+
+    def _least_ring(self, costs: Mapping[int, Cost]) -> int:
+        """Frames that last while a GPU makes a turn, if one does: all of a launch, before there is any of it."""
+        if not self._at_once or not costs:
+            return 0
+        taken = self._turn * max(cost.together for cost in costs.values()) * self.sample_rate / 1e6
+        return self.block + self._turn + min(self._turn, math.ceil(taken))
 
     def _make_memory(
         self, start: Sequence[int], parameters: Sequence[Sequence[float]] | None
