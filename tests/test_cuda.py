@@ -155,7 +155,32 @@ def test_any_split_of_calls_is_the_same_sound():
     expected = whole.generate(69, 0.95)
     got = np.concatenate([parts.generate(n, 0.95) for n in (1, 2, 17, 8, 41)], axis=1)
     np.testing.assert_array_equal(got, expected)
-    assert set(parts.player.driver.launched) >= {0, 1}  # runs and hops too, not single samples alone
+    assert kinds(parts.player) >= {launching.RUN, launching.HOPS, launching.ONE}
+    assert kinds(whole.player) == {launching.RUN, launching.ONE}
+
+
+def kinds(player):
+    """Which kinds of graph were launched."""
+    words, hop = player.words[launching.GRAPHS :].tolist(), player.shape.config.hop
+    return {words.index(graph) // hop for graph in player.driver.launched}
+
+
+def test_wherever_it_begins_a_launch_makes_a_whole_run():
+    """Turns begin in the middle of frames after a silence, or where rates differ."""
+    generator, truth = on_cuda("three-tiers"), reference("three-tiers")
+    drew_the_same(generator, truth, 3)
+    before = len(generator.player.driver.launched)
+    drew_the_same(generator, truth, 16)
+    assert len(generator.player.driver.launched) == before + 1
+
+
+def test_what_is_told_runs_the_tiers_only():
+    generator, truth = on_cuda("lstm-skip"), reference("lstm-skip")
+    told = np.random.default_rng(2).integers(0, 32, 45)
+    for each in (generator, truth):
+        each.prime(told)
+    assert kinds(generator.player) == {launching.KNOWN_RUN, launching.KNOWN_HOPS, launching.ONE}
+    drew_the_same(generator, truth, 21)
 
 
 def test_state_is_everything():

@@ -24,7 +24,8 @@ from engine.cuda import driver, players, presence  # noqa: E402
 from engine.cuda.driver import Eager  # noqa: E402
 from engine.generator import AT_ONCE  # noqa: E402
 from instrument import bank, log, plan, replay, sets  # noqa: E402
-from instrument.controls import Event, Op  # noqa: E402
+from instrument.audio.performance import Performance  # noqa: E402
+from instrument.controls import Command, Event, Op  # noqa: E402
 from instrument.patch import Output  # noqa: E402
 from instrument.session import Session  # noqa: E402
 
@@ -245,6 +246,29 @@ def test_an_idle_gpu_is_kept_awake(gpu: Stand, patch: Path, tmp_path: Path) -> N
     assert words[LAUNCHED] == before
     stir(words.ctypes.data, 0, 0)
     assert words[LAUNCHED] == before + 1
+
+
+def test_voices_that_come_and_go_are_still_made_by_one_launch_a_turn(gpu: Stand) -> None:
+    """Switched, woken and silenced at odd samples: frames stay in line, so that a turn is one run of all voices."""
+    slots = bank.Maker("cuda", "fp16", 3, launch=16).slots([network("gru"), network("gru", 1)], ["one", "two"])
+    p = Performance(slots, sample_rate=44100, voices=3, offline=True, seed=2)
+    for command in (
+        Command(301, Op.SWITCH, voice=0, number=1, ramp=50),
+        Command(333, Op.PARK, voice=2, ramp=40),
+        Command(517, Op.SWITCH, voice=1, number=1, ramp=50),
+        Command(1003, Op.WAKE, voice=2),
+        Command(1205, Op.SWITCH, voice=2, number=1, ramp=50),
+        Command(5001, Op.PANIC),
+        Command(6502, Op.RESUME),
+    ):
+        assert p.link.push(command)
+    for turns in (275, 412):
+        upto = turns * p.turn - p.timing["ahead"]  # what a turn has made when it ends there
+        p.render_to(upto)
+        assert all(voice.phase == 0 for voice in p.link.telemetry().voices)
+        before = len(gpu.launched)
+        p.render_to(upto + 10 * p.turn)
+        assert len(gpu.launched) - before == 10
 
 
 def test_one_number_of_samples_is_made_at_once_unless_a_patch_says_another() -> None:

@@ -129,7 +129,7 @@ class Eager:
 
     def capture(self, run: RUN) -> int:
         self._runs.append(run)
-        return len(self._runs) - 1
+        return len(self._runs)
 
     def _set(self, context: int, _: int) -> int:
         return self.failing or (0 if context == self.context else 201)  # CUDA_ERROR_INVALID_CONTEXT
@@ -139,7 +139,7 @@ class Eager:
             return self.failing or 400  # CUDA_ERROR_INVALID_HANDLE
         self.launched.append(graph)
         try:
-            self._runs[graph]()
+            self._runs[graph - 1]()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
         except Exception as error:  # nothing can be raised through C

@@ -100,7 +100,7 @@ class CudaGenerator(Lanes):
             at = 0
             while at < len(row):
                 n = self.player.fitting(int(self._header(lane)[CLOCK]), len(row) - at)
-                launching.prime(self._packed.context, lane, address(row[at:]), n)
+                launching.hear(self._packed.context, lane, address(row[at:]), n)
                 out[lane, at : at + n] = self.player.logits(lane, n)
                 at += n
         self._check()

@@ -50,15 +50,17 @@ from engine.cpu.packing import (
 from engine.cpu.products import OPTIONS
 from engine.cuda.driver import Driver
 
-# Words of a player: sizes, addresses in the pinned block, the driver's functions and handles, and graphs: one for a
-# whole run, one for a hop, one for a single sample at each place of a hop.
+# Words of a player: sizes, addresses in the pinned block, the driver's functions and handles; from GRAPHS on graphs,
+# for each kind so many as a hop has places to begin from: of a whole run, of a hop, of a single sample; and of runs and
+# hops that are known already, which are told and not drawn. 0: there is none.
 (
     SAMPLES, HOP, AT_LANES, AT_BETAS, AT_FORCED, AT_TOKENS, AT_H, AT_C, AT_OUT, AT_MEASURED, AT_FAULTS,
-    SET_CONTEXT, LAUNCH, QUERY, DRIVER_CONTEXT, STREAM, AT_FAILED, LAUNCHED, RUN_GRAPH, HOP_GRAPH, ONE_GRAPHS,
-) = range(21)  # fmt: skip
+    SET_CONTEXT, LAUNCH, QUERY, DRIVER_CONTEXT, STREAM, AT_FAILED, LAUNCHED, GRAPHS,
+) = range(19)  # fmt: skip
+RUN, HOPS, ONE, KNOWN_RUN, KNOWN_HOPS = range(5)
+KINDS = 5
+DRAWN, TOLD, HEARD = range(3)  # samples that are drawn; that are told; that are told, and every logit is wanted
 LANE_WORDS = 6
-ONE = np.int64(1)
-
 NOT_READY = 600  # CUDA_ERROR_NOT_READY
 HUNG = 1 << 20  # our own: a run that does not end
 _POLLS = 500_000  # each takes a microsecond or two, and the longest run some milliseconds
@@ -91,15 +93,22 @@ def generate(context, lanes, n, betas, tokens, stride):
     """engine.cpu.hop.generate; once the GPU has failed, every lane asked for is silent and at fault."""
     ctx = i64(context, _MANY)
     out, beta = i32(tokens, 2 * ctx[VOICES] * stride), f32(betas, ctx[VOICES] * stride)
-    return each_place(ctx, lanes, n, beta, out, stride, False)
+    return each_place(ctx, lanes, n, beta, out, stride, DRAWN)
 
 
 @njit(**OPTIONS)
 def prime(context, lane, tokens, n):
     """engine.cpu.hop.prime."""
     ctx = i64(context, _MANY)
-    known = i32(tokens, n)
-    each_place(ctx, np.int64(1) << lane, n, f32(tokens, n), known, n, True)
+    each_place(ctx, np.int64(1) << lane, n, f32(tokens, n), i32(tokens, n), n, TOLD)
+    return 0
+
+
+@njit(**OPTIONS)
+def hear(context, lane, tokens, n):
+    """The same, every layer run for each sample: the last launch's logits are to be had."""
+    ctx = i64(context, _MANY)
+    each_place(ctx, np.int64(1) << lane, n, f32(tokens, n), i32(tokens, n), n, HEARD)
     return 0
 
 
@@ -128,11 +137,7 @@ def runs(ctx, player, ids, count, place, n, beta, tokens, stride, known):
     """n samples of lanes that are all at ``place``, in as few launches as there are graphs for."""
     fault, done = np.int64(0), np.int64(0)
     while done < n:
-        length, graph = ONE, player[ONE_GRAPHS + place]
-        if place == 0 and n - done >= player[SAMPLES]:
-            length, graph = player[SAMPLES], player[RUN_GRAPH]
-        elif place == 0 and n - done >= player[HOP]:
-            length, graph = player[HOP], player[HOP_GRAPH]
+        length, graph = fitting(player, place, n - done, known)
         for i in range(count):
             give(ctx, player, ids[i], length, beta, tokens, stride, done, known)
         launch(player, graph)
@@ -143,6 +148,25 @@ def runs(ctx, player, ids, count, place, n, beta, tokens, stride, known):
         place = (place + length) % player[HOP]
         done += length
     return fault
+
+
+@njit(**OPTIONS)
+def fitting(player, place, left, known):
+    """How many of the samples that are left the next launch makes, and its graph."""
+    run, hops = (KNOWN_RUN, KNOWN_HOPS) if known == TOLD else (RUN, HOPS)
+    graph = graph_at(player, run, place)
+    if graph and left >= player[SAMPLES]:
+        return player[SAMPLES], graph
+    graph = graph_at(player, hops, place)
+    if graph and left >= player[HOP]:
+        return player[HOP], graph
+    return np.int64(1), graph_at(player, ONE, place)
+
+
+@njit(**OPTIONS)
+def graph_at(player, kind, place):
+    """The graph of a kind that begins at a place, 0 if there is none."""
+    return player[GRAPHS + kind * player[HOP] + place]
 
 
 @njit(**OPTIONS)
@@ -191,7 +215,7 @@ def stir(context, _lane, _mode):
     player = i64(context, _MANY)
     if failure(player) != 0 or _ask(player[SET_CONTEXT], player[DRIVER_CONTEXT], 0) != 0:
         return 0
-    if _ask(player[QUERY], player[STREAM], 0) == 0 and _ask(player[LAUNCH], player[RUN_GRAPH], player[STREAM]) == 0:
+    if _ask(player[QUERY], player[STREAM], 0) == 0 and _ask(player[LAUNCH], player[GRAPHS], player[STREAM]) == 0:
         player[LAUNCHED] += 1
     return 0
 
@@ -224,8 +248,11 @@ def give(ctx, player, lane, length, beta, tokens, stride, at, known):
         for j in range(ctx[LOOKBACK]):
             to[j] = behind[j]
         forced = i32(player[AT_FORCED] + row * player[SAMPLES] * 4, length)
+        told = i32(player[AT_TOKENS] + (row * room + ctx[LOOKBACK]) * 4, length)
         for j in range(length):
             forced[j] = tokens[at + j] if known else -1
+            if known:
+                told[j] = tokens[at + j]
     heat = f32(player[AT_BETAS] + lane * player[SAMPLES] * 4, length)
     for j in range(length):
         heat[j] = np.float32(1.0) if known else beta[lane * stride + at + j]
@@ -262,7 +289,7 @@ def take(ctx, player, lane, length, beta, tokens, stride, at, known):
     header = i64(block, 8)
     first = -header[CLOCK] % _MEASURED
     if first < length and not known:
-        hear(ctx, player, lane, beta[lane * stride + at + first])
+        weigh(ctx, player, lane, beta[lane * stride + at + first])
     carry(ctx, player, lane, True)
     for side in range(1 + is_stereo(ctx, lane)):
         row = sample_lane(ctx, lane, side)
@@ -280,7 +307,7 @@ def take(ctx, player, lane, length, beta, tokens, stride, at, known):
 
 
 @njit(**OPTIONS)
-def hear(ctx, player, lane, beta):
+def weigh(ctx, player, lane, beta):
     """Entropy of the sample that ``measured`` has the logits of."""
     block, levels = lane_at(ctx, lane), ctx[LEVELS]
     x, y = f32(player[AT_MEASURED] + lane * levels * 4, levels), f32(block + ctx[LOGITS], levels)

@@ -119,6 +119,8 @@ class Plain:
         k.logits[s].copy_(self._dense("output", x)[:, : c.q_levels])
 
     def finish(self, samples: int) -> None:
+        if not samples:
+            return
         self.draw(samples)
         block, v = self.block.at, self.shape.voices
         when = block["lanes"][:, 5]

@@ -21,6 +21,8 @@ from engine.cuda.weights import Weights, architecture
 from engine.folding import Folded
 from engine.generator import AT_ONCE, Unavailable
 
+PLACES = 64  # of a hop, that runs may begin from
+
 
 class Player:
     """Weights and graphs for ``voices`` lanes. ``words`` is what ``engine.cuda.launching`` reads.
@@ -92,11 +94,9 @@ class Player:
         self._capture()
 
     def fitting(self, clock: int, samples: int) -> int:
-        """How many of ``samples`` the next launch makes."""
-        for length in (self.shape.samples, self.shape.config.hop):
-            if clock % self.shape.config.hop == 0 and samples >= length:
-                return length
-        return 1
+        """How many of ``samples`` that are heard the next launch makes."""
+        found: int = launching.fitting(self.words, clock % self.shape.config.hop, samples, launching.HEARD)[0]
+        return found
 
     def logits(self, lane: int, samples: int) -> NDArray[np.float32]:
         """(samples, levels) of the last launch, before each of its samples."""
@@ -116,7 +116,7 @@ class Player:
         return Fused(self.shape, self.weights, self.block)
 
     def _words(self) -> NDArray[np.int64]:
-        found: NDArray[np.int64] = aligned(launching.ONE_GRAPHS + self.shape.config.hop, np.int64)
+        found: NDArray[np.int64] = aligned(launching.GRAPHS + launching.KINDS * self.shape.config.hop, np.int64)
         found[launching.SAMPLES], found[launching.HOP] = self.shape.samples, self.shape.config.hop
         parts = {
             launching.AT_LANES: "lanes", launching.AT_BETAS: "betas", launching.AT_FORCED: "forced",
@@ -128,18 +128,25 @@ class Player:
         return found
 
     def _capture(self) -> None:
-        """A graph for a run, one for a hop, and one for a sample at each place of a hop."""
-        hop = self.shape.config.hop
-        wanted = {launching.RUN_GRAPH: (0, self.shape.samples), launching.HOP_GRAPH: (0, hop)}
-        wanted |= {launching.ONE_GRAPHS + place: (place, 1) for place in range(hop)}
-        for word, (place, samples) in wanted.items():
-            self.words[word] = self.driver.capture(self._whole(place, samples))
+        """A graph of each kind for each place of a hop: turns are cut anywhere, and begin anywhere where rates differ.
 
-    def _whole(self, place: int, samples: int) -> Any:
+        Of hops longer than PLACES samples only so many places; from the others on it goes by single samples.
+        """
+        hop, samples = self.shape.config.hop, self.shape.samples
+        kinds = {
+            launching.RUN: (samples, False), launching.HOPS: (hop, False), launching.ONE: (1, False),
+            launching.KNOWN_RUN: (samples, True), launching.KNOWN_HOPS: (hop, True),
+        }  # fmt: skip
+        for kind, (length, known) in kinds.items():
+            for place in range(0, hop, 1 if kind == launching.ONE else -(-hop // PLACES)):
+                graph = self.driver.capture(self._whole(place, length, known))
+                self.words[launching.GRAPHS + kind * hop + place] = graph
+
+    def _whole(self, place: int, samples: int, known: bool) -> Any:
         def whole() -> None:
             with torch.inference_mode():
                 self.block.give()
-                run(self.steps, self.shape, place, samples)
+                run(self.steps, self.shape, place, samples, known)
                 self.block.give_back()
 
         return whole

@@ -42,25 +42,27 @@ class Steps(Protocol):
         """
 
     def finish(self, samples: int) -> None:
-        """The last draw, and all that the next run needs to be in the block."""
+        """The draw of the last of ``samples``, if any were made, and all that the next run needs to be in the block."""
 
 
-def run(steps: Steps, shape: Shape, place: int, samples: int) -> None:
-    """Call everything that ``samples`` samples from ``place`` take, in order."""
+def run(steps: Steps, shape: Shape, place: int, samples: int, known: bool = False) -> None:
+    """Call everything that ``samples`` samples from ``place`` take, in order; where they are ``known``, tiers only."""
     c = shape.config
     steps.begin(samples)
     for s in range(samples):
         at = place + s
-        if s and at % c.frame_sizes[0] == 0:
+        if s and at % c.frame_sizes[0] == 0 and not known:
             steps.draw(s)
         for i in reversed(range(c.n_tiers)):
             if at % c.frame_sizes[i] == 0:
                 steps.tier(i, s, at // c.frame_sizes[i] % c.slots(i + 1) if i + 1 < c.n_tiers else 0)
+        if known:
+            continue
         slot = at % c.frame_sizes[0]
         if s == 0 or slot == 0:
             steps.up(slot, min(c.frame_sizes[0] - slot, samples - s))
         steps.sample(s, slot)
-    steps.finish(samples)
+    steps.finish(0 if known else samples)
 
 
 class Fused:
@@ -135,7 +137,8 @@ class Fused:
 
     def finish(self, samples: int) -> None:
         c, block = self.shape.config, self.block.at
-        self.draw(samples)
+        if samples:
+            self.draw(samples)
         for i in sorted(self._ran):
             for layer, h in enumerate(self._h[i]):
                 if h.data_ptr() != block["h"][i, layer].data_ptr():

@@ -29,9 +29,9 @@ def context(driver: Driver) -> int:
 
 
 def _capture(beside: Driver) -> tuple[Driver, NDArray[np.int64]]:
-    words: NDArray[np.int64] = aligned(launching.ONE_GRAPHS, np.int64)
+    words: NDArray[np.int64] = aligned(launching.GRAPHS + 1, np.int64)
     launching.point(words, beside)
-    words[launching.RUN_GRAPH] = beside.capture(_spin)
+    words[launching.GRAPHS] = beside.capture(_spin)
     return beside, words
 
 

@@ -64,6 +64,7 @@ from instrument.audio.voices import (
     generate,
     jump,
     land,
+    line_up,
     new_dice,
     next_change,
     reseed,
@@ -264,6 +265,7 @@ def step_fuse(core: Record, v: int) -> None:
     voice = voice_at(core.voice_memory, v)
     if voice.fuse_back == NEVER and core.mix >= voice.fuse_at + core.fuse:
         land(core, v, destination(core, v), THERE)
+        line_up(core, v)
         forget_filters(core, v)
         voice.fuse_back = core.mix + core.delay
     elif core.mix >= voice.fuse_back + core.fuse:
@@ -306,6 +308,7 @@ def resume(core: Record) -> None:
             deck = deck_at(core.deck_memory, v * 2 + voice_at(core.voice_memory, v).deck)
             slot = slot_at(core.slot_memory, deck.slot)
             deck.first = network_index(core.mix + core.delay, slot.source, slot.target)
+        core.line = core.mix + core.delay
     begin_fall(core, 1.0)
     core.phase = PLAYING
 

@@ -17,7 +17,7 @@ from numba import njit
 from instrument.audio.dsp import smooth
 from instrument.audio.memory import INNER
 from instrument.audio.state import AWAKE, LEAVING, PARKED, SILENT, Record, voice_at
-from instrument.audio.voices import AWAY, THERE, destination, forget_filters, land
+from instrument.audio.voices import AWAY, THERE, destination, forget_filters, land, line_up
 from instrument.shared import NEVER
 
 
@@ -66,5 +66,6 @@ def wake(core: Record, v: int) -> None:
     voice.rest_start, voice.rest_length = core.mix, core.rest
     if voice.parked == PARKED:
         land(core, v, destination(core, v), THERE if core.phase == SILENT else AWAY)
+        line_up(core, v)
         voice.rest_start = core.mix + core.delay
     voice.parked = AWAKE

@@ -100,7 +100,7 @@ class Slot:
     def prepare(self, session_rate: int, turn: int) -> None:
         """Make the resampler and the scratch of a session; before it plays."""
         self.resampler = make_resampler(self.config.sample_rate, session_rate)
-        stride = max(64, network_index(turn, self.resampler.source, self.resampler.target) + 1)
+        stride = max(64, self.config.hop, network_index(turn, self.resampler.source, self.resampler.target) + 1)
         self.blends = np.zeros(stride, np.float32)
         self.betas = np.ones((self.program.voices, stride), np.float32)
         self.tokens = np.full(
@@ -128,7 +128,7 @@ class Slot:
         record.kept = self._kept.ctypes.data
         record.family, record.lanes = _family(p), p.voices
         record.blend, record.blends = p.blend if p.spare >= 2 * p.voices else 0, self.blends.ctypes.data
-        record.failed = p.failed
+        record.failed, record.frame = p.failed, p.config.hop if p.samples else 1
         record.settling = np.exp(-1.0 / (SETTLING_S * self.config.sample_rate))
 
     @property

@@ -68,6 +68,8 @@ CORE = _record(
     "mix phase panic_at overtaken fade_start stop_at ended "
     # whether what computes the slots is WELL, has FAILED in the turn before, from which slot on, or is LOST
     "health failed_from "
+    # the session sample from which the networks' frames are counted: 0, or where a panic's silence ended
+    "line "
     "front_count mix_count "
     # counted
     "late commands events_lost events_untold events_from tap_lost tap_missing tap_from fuses frames next_figures "
@@ -92,8 +94,9 @@ SLOT = _record(
     "kept "
     # networks of one family hear the same samples and may be blended; float32 shares of a turn; lanes of voices
     "family blend blends lanes "
-    # where it is to be seen that what computes it is lost, 0: it cannot be
-    "failed",
+    # where it is to be seen that what computes it is lost, 0: it cannot be; samples of a top-tier frame, where lanes
+    # whose frames begin together are made together for the price of one, else 1
+    "failed frame",
     "gain preemphasis settling",
 )
 

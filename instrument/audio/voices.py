@@ -156,6 +156,29 @@ def land(core: Record, v: int, k: int, away: int) -> None:
 
 
 @njit(**INNER)
+def beside_the_line(core: Record, slot: Record, index: int) -> int:
+    """How many samples before ``index`` the frames of the voices on a slot begin.
+
+    Lanes whose frames begin together are made together on a GPU; others cost a launch each.
+    """
+    beside: int = (index - network_index(core.line, slot.source, slot.target)) % slot.frame
+    return beside
+
+
+@njit(**INNER)
+def line_up(core: Record, v: int) -> None:
+    """Voice v, which has just landed, hears as much silence as brings its frames into line with others'."""
+    deck = deck_at(core.deck_memory, v * 2 + voice_at(core.voice_memory, v).deck)
+    slot = slot_at(core.slot_memory, deck.slot)
+    count = beside_the_line(core, slot, deck.first)
+    if core.phase != SILENT and count > 0:
+        row = slot.tokens + v * slot.stride * 4
+        for i in range(count):
+            set_i32(row, i, slot.q_levels // 2)
+        call_4(slot.prime, (slot.context, v, row, count))
+
+
+@njit(**INNER)
 def forget_filters(core: Record, v: int) -> None:
     """Voice v's filters begin anew, on each side."""
     for side in range(sides(core, v)):
@@ -220,6 +243,7 @@ def begin_switch(core: Record, v: int, k: int, ramp: int, flags: int) -> None:
     clear_past(core, v, 1 - voice.deck, ZERO, _ALL)
     b.started = network_index(front, new.source, new.target)
     b.origin = b.started - prime_length(core, a, old, new, front)
+    b.origin -= beside_the_line(core, new, b.origin)
     b.primed = b.origin
     b.first = b.origin
     b.rate = get_i64(core.rates, a.slot * core.room + k)
