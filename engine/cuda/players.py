@@ -47,6 +47,7 @@ class Players:
         self.news: list[str] = []
         self._path, self._driver = path, driver
         self._idle: list[Player] = []
+        self._folded: dict[ModelConfig, Folded] = {}  # until the set begins: what idle players are made with
         self._playing = False
 
     def generator(self, folded: Folded, spare: int = 0) -> CudaGenerator:
@@ -57,6 +58,8 @@ class Players:
             ValueError: the set plays, and no idle player is of that architecture.
         """
         player = self._taken(folded)
+        if not self._playing:
+            self._folded[folded.config] = folded
         made = CudaGenerator(folded, self.voices, self.stereo, spare, player)
         weakref.finalize(made, self._idle.append, player)
         return made
@@ -64,12 +67,13 @@ class Players:
     def reserve(self, config: ModelConfig, count: int = 1) -> None:
         """Have ``count`` more idle players of an architecture. Raises Unavailable."""
         if count > 0:
-            folded = fold(network(config, "idle"), "fp16")
+            folded = self._folded.get(config) or fold(network(config, "idle"), "fp16")
             self._idle += [self._made(folded) for _ in range(count)]
 
     def begin(self) -> None:
         """The set begins: from here on networks go into idle players only."""
         self._playing = True
+        self._folded.clear()
 
     def _taken(self, folded: Folded) -> Player:
         wanted = architecture(folded)
