@@ -93,6 +93,7 @@ class Cuda:
         self.set_context, self.launch, self.query = shared.set_context, shared.launch, shared.query
         self.context, self.stream, self.failed = shared.context, self.side.cuda_stream, shared.failed
         self._graphs: list[torch.cuda.CUDAGraph] = []
+        self._pool = torch.cuda.graph_pool_handle()  # of all of them: one runs at a time, and keeps nothing in it
 
     def capture(self, run: RUN) -> int:
         self.side.wait_stream(torch.cuda.current_stream(self.device))
@@ -100,7 +101,7 @@ class Cuda:
             run()  # once before, so that everything is compiled and loaded
         self.side.synchronize()
         graph = torch.cuda.CUDAGraph(keep_graph=True)
-        with torch.cuda.graph(graph, stream=self.side, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, self._pool, self.side, capture_error_mode="thread_local"):
             run()
         graph.instantiate()
         self._graphs.append(graph)
