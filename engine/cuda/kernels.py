@@ -147,10 +147,13 @@ def product(
 
 
 @triton.jit
-def lanes_here(V: tl.constexpr, BV: tl.constexpr, DOT: tl.constexpr):
-    """The lanes of this program, (BV,): one, or as many as there are, the last one again and again behind them."""
+def lanes_here(V: tl.constexpr, BV: tl.constexpr):
+    """The lanes of this program, (BV,), the last one again and again behind them; which of them it is to store, (BV,).
+
+    Those again behind them only read: a row that is added to in place is no longer what it was once it is stored.
+    """
     lane = tl.program_id(1) * BV + tl.arange(0, BV)
-    return tl.minimum(lane, V - 1)
+    return tl.minimum(lane, V - 1), lane < V
 
 
 @triton.jit
@@ -160,7 +163,8 @@ def rows(
     STEP: tl.constexpr, BR: tl.constexpr, BV: tl.constexpr, DOT: tl.constexpr,
 ):  # fmt: skip
     """out (V, ROWS) = weight x + bias, for several matrices in a row: grid (ROWS / BR, V / BV, matrices)."""
-    row, lane = tl.program_id(0) * BR + tl.arange(0, BR), lanes_here(V, BV, DOT)
+    row = tl.program_id(0) * BR + tl.arange(0, BR)
+    lane, own = lanes_here(V, BV)
     matrix = tl.program_id(2)
     y = product(weight + matrix * ROWS * COLS, row, x, lane, COLS, STEP, BR, BV, DOT)
     y += tl.load(bias + matrix * ROWS + row)[:, None]
@@ -169,111 +173,96 @@ def rows(
     to = out + matrix * matrix_out + lane[None, :] * ROWS + row[:, None]
     if ADD:
         y += tl.load(to)
-    tl.store(to, y)
-
-
-@triton.jit
-def entry(
-    row, lane, tokens, frames, bias, cond, above, s, slot, ROWS: tl.constexpr, ROOM: tl.constexpr,
-    SAMPLES: tl.constexpr, SIZE: tl.constexpr, LEVELS: tl.constexpr, COND: tl.constexpr, COLS: tl.constexpr,
-    STEP: tl.constexpr, BR: tl.constexpr, BV: tl.constexpr, DOT: tl.constexpr,
-):  # fmt: skip
-    """(BR, BV): a tier's entry vector, its frame ending before sample ``s``: bias, raw samples, the tier above."""
-    y = tl.zeros([BR, BV], tl.float32) + tl.load(bias + slot * ROWS + row)[:, None]
-    behind = tokens + lane * ROOM + (ROOM - SAMPLES) + s - SIZE
-    for j in range(SIZE):
-        sample = (tl.load(behind + j) - LEVELS // 2).to(tl.float32) * (4.0 / LEVELS)
-        y += tl.load(frames + row * SIZE + j)[:, None] * sample[None, :]
-    if COND:
-        y += product(cond + slot * ROWS * COLS, row, above, lane, COLS, STEP, BR, BV, DOT)
-    return y
-
-
-@triton.jit(do_not_specialize=["s", "slot"])
-def enter(
-    tokens, frames, bias, cond, above, out, s, slot, V: tl.constexpr, ROWS: tl.constexpr, ROOM: tl.constexpr,
-    SAMPLES: tl.constexpr, SIZE: tl.constexpr, LEVELS: tl.constexpr, COND: tl.constexpr, COLS: tl.constexpr,
-    STEP: tl.constexpr, BR: tl.constexpr, BV: tl.constexpr, DOT: tl.constexpr,
-):  # fmt: skip
-    """out (V, ROWS): the entry vector where it is no part of the gates. Grid (ROWS / BR, V / BV)."""
-    row, lane = tl.program_id(0) * BR + tl.arange(0, BR), lanes_here(V, BV, DOT)
-    y = entry(
-        row, lane, tokens, frames, bias, cond, above, s, slot, ROWS, ROOM, SAMPLES, SIZE, LEVELS, COND, COLS, STEP,
-        BR, BV, DOT,
-    )  # fmt: skip
-    tl.store(out + lane[None, :] * ROWS + row[:, None], y)
+    tl.store(to, y, mask=own[None, :])
 
 
 @triton.jit
 def given(
-    row, lane, tokens, frames, bias, cond, above, s, slot, below, bias_below, beneath, own_entry, bias_entry, inside,
-    ROWS: tl.constexpr, ROOM: tl.constexpr, SAMPLES: tl.constexpr, SIZE: tl.constexpr, LEVELS: tl.constexpr,
-    COND: tl.constexpr, FIRST: tl.constexpr, BELOW: tl.constexpr, ENTRY: tl.constexpr,
-    COLS: tl.constexpr, STEP: tl.constexpr, BR: tl.constexpr, BV: tl.constexpr, DOT: tl.constexpr,
+    row, lane, tokens, frames, s, bias, lead, x, more, bias_more, inside,
+    ROOM: tl.constexpr, SAMPLES: tl.constexpr, SIZE: tl.constexpr, LEVELS: tl.constexpr, FRAMES: tl.constexpr,
+    LEAD: tl.constexpr, MORE: tl.constexpr, COLS: tl.constexpr, STEP: tl.constexpr, BR: tl.constexpr,
+    BV: tl.constexpr, DOT: tl.constexpr,
 ):  # fmt: skip
-    """(BR, BV): rows of a layer's gates from everything but its own past."""
-    if FIRST:
-        y = entry(
-            row, lane, tokens, frames, bias, cond, above, s, slot, ROWS, ROOM, SAMPLES, SIZE, LEVELS, COND, COLS, STEP,
-            BR, BV, DOT,
-        )  # fmt: skip
-    else:
-        y = tl.zeros([BR, BV], tl.float32)
-    if BELOW:
-        y += product(below, row, beneath, lane, COLS, STEP, BR, BV, DOT) + tl.load(bias_below + row)[:, None]
-    if ENTRY:
-        y += product(own_entry, row, inside, lane, COLS, STEP, BR, BV, DOT) + tl.load(bias_entry + row)[:, None]
+    """(BR, BV): rows of a tier's entry or of a layer's gates, from everything but its own past.
+
+    bias; FRAMES: the raw samples of the frame that ends before sample ``s``; LEAD: ``lead`` times ``x``; MORE: ``more``
+    times ``inside``.
+    """
+    y = tl.zeros([BR, BV], tl.float32) + tl.load(bias + row)[:, None]
+    if FRAMES:
+        behind = tokens + lane * ROOM + (ROOM - SAMPLES) + s - SIZE
+        for j in range(SIZE):
+            sample = (tl.load(behind + j) - LEVELS // 2).to(tl.float32) * (4.0 / LEVELS)
+            y += tl.load(frames + row * SIZE + j)[:, None] * sample[None, :]
+    if LEAD:
+        y += product(lead, row, x, lane, COLS, STEP, BR, BV, DOT)
+    if MORE:
+        y += product(more, row, inside, lane, COLS, STEP, BR, BV, DOT) + tl.load(bias_more + row)[:, None]
     return y
 
 
-@triton.jit(do_not_specialize=["s", "slot"])
+@triton.jit(do_not_specialize=["s"])
+def enter(
+    tokens, frames, s, bias, lead, x, out, V: tl.constexpr, ROOM: tl.constexpr, SAMPLES: tl.constexpr,
+    SIZE: tl.constexpr, LEVELS: tl.constexpr, LEAD: tl.constexpr, COLS: tl.constexpr,
+    STEP: tl.constexpr, BR: tl.constexpr, BV: tl.constexpr, DOT: tl.constexpr,
+):  # fmt: skip
+    """out (V, COLS): the entry vector where it is no part of the gates. Grid (COLS / BR, V / BV)."""
+    row = tl.program_id(0) * BR + tl.arange(0, BR)
+    lane, own = lanes_here(V, BV)
+    y = given(
+        row, lane, tokens, frames, s, bias, lead, x, lead, bias, x, ROOM, SAMPLES, SIZE, LEVELS, True, LEAD, False,
+        COLS, STEP, BR, BV, DOT,
+    )  # fmt: skip
+    tl.store(out + lane[None, :] * COLS + row[:, None], y, mask=own[None, :])
+
+
+@triton.jit(do_not_specialize=["s"])
 def cell(
-    tokens, frames, bias, cond, above, s, slot, below, bias_below, beneath, own_entry, bias_entry, inside,
-    hh, bias_hh, h, h_new, c,
-    V: tl.constexpr, LSTM: tl.constexpr, ROWS: tl.constexpr, ROOM: tl.constexpr, SAMPLES: tl.constexpr,
-    SIZE: tl.constexpr, LEVELS: tl.constexpr,
-    COND: tl.constexpr, FIRST: tl.constexpr, BELOW: tl.constexpr, ENTRY: tl.constexpr,
+    tokens, frames, s, bias, lead, x, more, bias_more, inside, past, h, h_new, c,
+    V: tl.constexpr, LSTM: tl.constexpr, ROOM: tl.constexpr, SAMPLES: tl.constexpr, SIZE: tl.constexpr,
+    LEVELS: tl.constexpr, FRAMES: tl.constexpr, LEAD: tl.constexpr, MORE: tl.constexpr,
     COLS: tl.constexpr, STEP: tl.constexpr, BR: tl.constexpr, BV: tl.constexpr, DOT: tl.constexpr,
 ):  # fmt: skip
     """One frame of one recurrent layer, torch's cells: h_new (V, COLS) from h, c in place. Grid (COLS / BR, V / BV).
 
-    FIRST: the tier's entry is part of the gates. BELOW: the layer below, ``beneath``. ENTRY: the tier's input,
-    ``inside``.
+    ``past`` (V, gates * COLS) is what the layer's h says to its gates; the rest is ``given``.
     """
-    unit, lane = tl.program_id(0) * BR + tl.arange(0, BR), lanes_here(V, BV, DOT)
+    GATES: tl.constexpr = 4 if LSTM else 3
+    unit = tl.program_id(0) * BR + tl.arange(0, BR)
+    lane, own = lanes_here(V, BV)
     at = lane[None, :] * COLS + unit[:, None]
+    stored = own[None, :]
     r1 = COLS + unit
     r2 = 2 * COLS + unit
     g0 = given(
-        unit, lane, tokens, frames, bias, cond, above, s, slot, below, bias_below, beneath, own_entry, bias_entry,
-        inside, ROWS, ROOM, SAMPLES, SIZE, LEVELS, COND, FIRST, BELOW, ENTRY, COLS, STEP, BR, BV, DOT,
+        unit, lane, tokens, frames, s, bias, lead, x, more, bias_more, inside, ROOM, SAMPLES, SIZE, LEVELS,
+        FRAMES, LEAD, MORE, COLS, STEP, BR, BV, DOT,
     )  # fmt: skip
     g1 = given(
-        r1, lane, tokens, frames, bias, cond, above, s, slot, below, bias_below, beneath, own_entry, bias_entry,
-        inside, ROWS, ROOM, SAMPLES, SIZE, LEVELS, COND, FIRST, BELOW, ENTRY, COLS, STEP, BR, BV, DOT,
+        r1, lane, tokens, frames, s, bias, lead, x, more, bias_more, inside, ROOM, SAMPLES, SIZE, LEVELS,
+        FRAMES, LEAD, MORE, COLS, STEP, BR, BV, DOT,
     )  # fmt: skip
     g2 = given(
-        r2, lane, tokens, frames, bias, cond, above, s, slot, below, bias_below, beneath, own_entry, bias_entry,
-        inside, ROWS, ROOM, SAMPLES, SIZE, LEVELS, COND, FIRST, BELOW, ENTRY, COLS, STEP, BR, BV, DOT,
+        r2, lane, tokens, frames, s, bias, lead, x, more, bias_more, inside, ROOM, SAMPLES, SIZE, LEVELS,
+        FRAMES, LEAD, MORE, COLS, STEP, BR, BV, DOT,
     )  # fmt: skip
-    p0 = product(hh, unit, h, lane, COLS, STEP, BR, BV, DOT) + tl.load(bias_hh + unit)[:, None]
-    p1 = product(hh, r1, h, lane, COLS, STEP, BR, BV, DOT) + tl.load(bias_hh + r1)[:, None]
-    p2 = product(hh, r2, h, lane, COLS, STEP, BR, BV, DOT) + tl.load(bias_hh + r2)[:, None]
+    before = past + lane[None, :] * (GATES * COLS) + unit[:, None]
+    p0, p1, p2 = tl.load(before), tl.load(before + COLS), tl.load(before + 2 * COLS)
     if LSTM:
-        r3 = 3 * COLS + unit
         g3 = given(
-            r3, lane, tokens, frames, bias, cond, above, s, slot, below, bias_below, beneath, own_entry, bias_entry,
-            inside, ROWS, ROOM, SAMPLES, SIZE, LEVELS, COND, FIRST, BELOW, ENTRY, COLS, STEP, BR, BV, DOT,
+            3 * COLS + unit, lane, tokens, frames, s, bias, lead, x, more, bias_more, inside, ROOM, SAMPLES, SIZE,
+            LEVELS, FRAMES, LEAD, MORE, COLS, STEP, BR, BV, DOT,
         )  # fmt: skip
-        p3 = product(hh, r3, h, lane, COLS, STEP, BR, BV, DOT) + tl.load(bias_hh + r3)[:, None]
+        p3 = tl.load(before + 3 * COLS)
         carried = kept(sigmoid(g1 + p1) * tl.load(c + at) + sigmoid(g0 + p0) * tanh(g2 + p2))
-        tl.store(c + at, carried)
+        tl.store(c + at, carried, mask=stored)
         new = sigmoid(g3 + p3) * tanh(carried)
     else:
         z = sigmoid(g1 + p1)
         n = tanh(g2 + sigmoid(g0 + p0) * p2)
         new = n + z * (tl.load(h + at) - n)
-    tl.store(h_new + at, kept(new))
+    tl.store(h_new + at, kept(new), mask=stored)
 
 
 @triton.jit
@@ -378,9 +367,11 @@ def speak(
     BV: tl.constexpr, DOT: tl.constexpr,
 ):  # fmt: skip
     """Many sample lanes: the logits of sample ``s``, (V, LEVELS). Grid (padded levels / BR, V / BV)."""
-    row, lane = tl.program_id(0) * BR + tl.arange(0, BR), lanes_here(V, BV, DOT)
+    row = tl.program_id(0) * BR + tl.arange(0, BR)
+    lane, own = lanes_here(V, BV)
     total = product(weight, row, y, lane, COLS, STEP, BR, BV, DOT) + tl.load(bias + row)[:, None]
-    tl.store(logits + (s * V + lane[None, :]) * LEVELS + row[:, None], total, mask=row[:, None] < LEVELS)
+    to = logits + (s * V + lane[None, :]) * LEVELS + row[:, None]
+    tl.store(to, total, mask=own[None, :] & (row < LEVELS)[:, None])
 
 
 @triton.jit(do_not_specialize=["s"])
