@@ -79,7 +79,7 @@ class Plain:
         for name, tensor in self.wide.items():
             tensor.copy_(self.weights.at[name])
 
-    def begin(self, tiers: Sequence[int]) -> None:
+    def begin(self, tiers: Sequence[int], samples: int) -> None:
         k = self.scratch
         key, at, number, spread, fresh, _ = self.block.at["lanes"][k.lane_of].T[:, :, None]
         purpose = k.side_of[:, None] * draw.RIGHT
