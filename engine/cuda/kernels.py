@@ -193,25 +193,29 @@ def product(
 
 @triton.jit
 def products(
-    weight, unit, x, lane, GATES: tl.constexpr, COLS: tl.constexpr, STEP: tl.constexpr, BR: tl.constexpr,
-    BV: tl.constexpr,
+    weight, unit, x, lane, GATES: tl.constexpr, THERE: tl.constexpr, COLS: tl.constexpr, STEP: tl.constexpr,
+    BR: tl.constexpr, BV: tl.constexpr,
 ):  # fmt: skip
-    """Four times (BR, BV): ``product`` of each gate's rows by tensor cores, which read the vectors once for all."""
+    """Four times (BR, BV): ``product`` of each gate's rows by tensor cores, which read the vectors once for all.
+
+    Zeros if there is no such matrix.
+    """
     t0, t1 = tl.zeros([BR, BV], tl.float32), tl.zeros([BR, BV], tl.float32)
     t2, t3 = tl.zeros([BR, BV], tl.float32), tl.zeros([BR, BV], tl.float32)
-    for at in range(0, COLS, STEP):
-        k = at + tl.arange(0, STEP)
-        w = weight + unit[:, None] * COLS + k[None, :]
-        a = tl.load(x + lane[None, :] * COLS + k[:, None])
-        upper = a.to(tl.float16)
-        lower = (a - upper.to(tl.float32)).to(tl.float16)
-        w0, w1, w2 = tl.load(w), tl.load(w + COLS * COLS), tl.load(w + 2 * COLS * COLS)
-        t0 = tl.dot(w0, lower, tl.dot(w0, upper, t0))
-        t1 = tl.dot(w1, lower, tl.dot(w1, upper, t1))
-        t2 = tl.dot(w2, lower, tl.dot(w2, upper, t2))
-        if GATES == 4:
-            w3 = tl.load(w + 3 * COLS * COLS)
-            t3 = tl.dot(w3, lower, tl.dot(w3, upper, t3))
+    if THERE:
+        for at in range(0, COLS, STEP):
+            k = at + tl.arange(0, STEP)
+            w = weight + unit[:, None] * COLS + k[None, :]
+            a = tl.load(x + lane[None, :] * COLS + k[:, None])
+            upper = a.to(tl.float16)
+            lower = (a - upper.to(tl.float32)).to(tl.float16)
+            w0, w1, w2 = tl.load(w), tl.load(w + COLS * COLS), tl.load(w + 2 * COLS * COLS)
+            t0 = tl.dot(w0, lower, tl.dot(w0, upper, t0))
+            t1 = tl.dot(w1, lower, tl.dot(w1, upper, t1))
+            t2 = tl.dot(w2, lower, tl.dot(w2, upper, t2))
+            if GATES == 4:
+                w3 = tl.load(w + 3 * COLS * COLS)
+                t3 = tl.dot(w3, lower, tl.dot(w3, upper, t3))
     return t0, t1, t2, t3
 
 
@@ -373,7 +377,12 @@ def cell(
         b3, f3, w3 = ready(r3, bias, frames, lead, SIZE, SPAN, FRAMES, LEAD, COLS, STEP, DOT)
     wait(PDL)
     before = past + lane[None, :] * (GATES * COLS) + unit[:, None]
-    p0, p1, p2 = tl.load(before), tl.load(before + COLS), tl.load(before + 2 * COLS)
+    if DOT:  # first, while nothing else wants registers
+        t0, t1, t2, t3 = products(lead, unit, x, lane, GATES, LEAD, COLS, STEP, BR, BV)
+        u0, u1, u2, u3 = products(more, unit, inside, lane, GATES, MORE, COLS, STEP, BR, BV)
+    p0, p1, p2, p3 = tl.load(before), tl.load(before + COLS), tl.load(before + 2 * COLS), 0.0
+    if LSTM:
+        p3 = tl.load(before + 3 * COLS)
     raw = b0
     if FRAMES and not DOT:
         raw = heard(
@@ -400,17 +409,14 @@ def cell(
             b3, f3, w3, r3, lane, raw, tokens, frames, s, lead, x, more, bias_more, inside, ROOM, SAMPLES, SIZE,
             LEVELS, FRAMES, ALONE, AND, COLS, STEP, BR, BV, DOT,
         )  # fmt: skip
-    if LEAD and DOT:
-        t0, t1, t2, t3 = products(lead, unit, x, lane, GATES, COLS, STEP, BR, BV)
-        g0, g1, g2, g3 = g0 + t0, g1 + t1, g2 + t2, g3 + t3
+    if DOT:
+        g0, g1, g2, g3 = g0 + t0 + u0, g1 + t1 + u1, g2 + t2 + u2, g3 + t3 + u3
     if MORE and DOT:
-        t0, t1, t2, t3 = products(more, unit, inside, lane, GATES, COLS, STEP, BR, BV)
-        g0 += t0 + tl.load(bias_more + unit)[:, None]
-        g1 += t1 + tl.load(bias_more + r1)[:, None]
-        g2 += t2 + tl.load(bias_more + r2)[:, None]
-        g3 += t3 + tl.load(bias_more + r3)[:, None]
+        g0 += tl.load(bias_more + unit)[:, None]
+        g1 += tl.load(bias_more + r1)[:, None]
+        g2 += tl.load(bias_more + r2)[:, None]
+        g3 += tl.load(bias_more + r3)[:, None]
     if LSTM:
-        p3 = tl.load(before + 3 * COLS)
         carried = kept(sigmoid(g1 + p1) * tl.load(c + at) + sigmoid(g0 + p0) * tanh(g2 + p2))
         tl.store(c + at, carried, mask=own[None, :])
         new = sigmoid(g3 + p3) * tanh(carried)

@@ -19,6 +19,8 @@ from engine.draw import weight_scale
 
 MANY = 8  # lanes from which on the tensor cores multiply
 MULTIPROCESSORS = 132  # of an H100 or H200
+MOST_REGISTERS = 255  # that a thread can have; unsaid, ptxas kept a cell of 16 lanes to 128, and spilled
+FROM_CACHE, BY_ONE = 5.5e6, 0.08e6  # bytes a us: what the second-level cache gives in all, and to one multiprocessor
 OPTIONS: dict[str, Any] = {"enable_fp_fusion": False}
 
 
@@ -264,6 +266,8 @@ class Fused:
         """
         overlapping = self.programmatic and self._linked and not self._aside
         options = {**OPTIONS, "num_stages": stages} | ({"launch_pdl": True} if overlapping else {})
+        if stages > 1:
+            options["maxnreg"] = MOST_REGISTERS
         kernel[grid](*args, self.programmatic, **options)
         self._linked = self._linked or not self._aside
 
@@ -448,10 +452,15 @@ def tiles(lanes: int, rows: int, columns: int, matrices: int) -> list[Tile]:
     return found
 
 
-def load_of(tile: Tile, lanes: int, rows: int, columns: int, matrices: int) -> tuple[int, int]:
-    """Bytes that the multiprocessor with the most programs reads, and the programs: fewer are better."""
+def load_of(tile: Tile, lanes: int, rows: int, columns: int, matrices: int) -> tuple[float, int]:
+    """How many us reading takes, of all programs together or of the multiprocessor that has most; and the programs.
+
+    Small tiles read vectors again and again, large ones leave multiprocessors without any: of 64 voices' 256 kB each
+    row of tiles reads all.
+    """
     programs = rows // tile.rows * -(-lanes // tile.lanes)
-    return -(-programs // MULTIPROCESSORS) * (tile.rows * matrices * 2 + tile.lanes * 4) * columns, programs
+    each = (tile.rows * matrices * 2 + tile.lanes * 4) * columns
+    return max(programs * each / FROM_CACHE, -(-programs // MULTIPROCESSORS) * each / BY_ONE), programs
 
 
 def power(n: int) -> int:
