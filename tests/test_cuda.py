@@ -6,8 +6,11 @@ With one, the same comparisons on the card (marked ``gpu``). ``plain`` is PyTorc
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -19,9 +22,11 @@ from networks import ARCHITECTURES, network  # noqa: E402
 
 from engine import draw  # noqa: E402
 from engine import generator as g  # noqa: E402
-from engine.cuda import kernels, launching  # noqa: E402
+from engine.cuda import kernels, launching, runs  # noqa: E402
+from engine.cuda.buffers import Block, Shape  # noqa: E402
 from engine.cuda.driver import Eager  # noqa: E402
 from engine.cuda.players import Players  # noqa: E402
+from engine.cuda.weights import Weights  # noqa: E402
 from engine.folding import fold  # noqa: E402
 from engine.reference import log_softmax  # noqa: E402
 
@@ -83,21 +88,24 @@ def test_plain_runs_draw_what_the_reference_draws(name, where):
 
 
 CASES = [
-    ("gru", 1, (), 21),
-    ("lstm-skip", 1, (), 11),
-    ("three-tiers", 2, (True, False), 11),
-    ("gru-pruned", 9, (), 9),
+    ("gru", 1, (), 21, 2),
+    ("lstm-skip", 1, (), 17, 2),
+    ("lstm-pruned", 1, (), 9, 1),
+    ("three-tiers", 2, (True, False), 11, 1),
+    ("gru-pruned", 9, (), 17, 2),
 ]
 
 
 @pytest.mark.parametrize("where", WHERE)
-@pytest.mark.parametrize(("name", "voices", "stereo", "n"), CASES)
-def test_kernels_draw_what_the_reference_draws(name, voices, stereo, n, where):
+@pytest.mark.parametrize(("name", "voices", "stereo", "n", "hops"), CASES)
+def test_kernels_draw_what_the_reference_draws(name, voices, stereo, n, hops, where):
     """GRU and LSTM, one to three tiers, skip, kept apart; one lane, several, and many on tensor cores."""
-    ours, truth = on_cuda(name, voices, stereo, "triton", 1, where), reference(name, voices, stereo)
+    ours, truth = on_cuda(name, voices, stereo, "triton", hops, where), reference(name, voices, stereo)
     ours.vary(voices - 1, 0.7)
     truth.vary(voices - 1, 0.7)
     drew_the_same(ours, truth, n, np.linspace(0.6, 1.2, n))
+    for generator in (ours, truth):  # told a whole hop, wherever in one it is
+        generator.prime(np.arange(generator.config.hop) * 3 % generator.config.q_levels)
     drew_the_same(ours, truth, 2, 0.0)
 
 
@@ -117,6 +125,130 @@ def test_programs_may_run_in_any_order(monkeypatch):
     drew_the_same(on_cuda("gru", 1, (), "triton", 1), reference("gru"), 10)
     drew_the_same(on_cuda("gru", 2, (), "triton", 1), reference("gru", 2), 9)
     assert max(dims[0] for dims in seen) > 1
+
+
+WRITTEN = {  # by each kernel; it reads all it is given
+    "dice": {"words"}, "rows": {"out"}, "enter": {"out", "tokens", "faults"}, "speak": {"logits"},
+    "cell": {"h_new", "c", "tokens", "faults"}, "front": {"out", "tokens", "faults"}, "back": {"logits", "ahead", "x"},
+    "gather": {"out", "tokens", "faults"}, "last": {"tokens", "faults", "measured"},
+}  # fmt: skip
+
+
+PARAMETERS = {name: getattr(kernels, name).arg_names for name in WRITTEN}
+
+
+class Launched(NamedTuple):
+    """One kernel: its number on its stream, and how many of the other stream are over for it."""
+
+    kernel: str
+    aside: bool
+    number: int
+    over: int
+    options: dict
+    programmatic: bool
+    memory: list  # (first byte, behind the last, whether it is written)
+
+
+class Launches:
+    """Takes the place of kernels and of streams: what is launched where, and what has been waited for by then."""
+
+    def __init__(self, monkeypatch):
+        self.made, self.counts, self.over, self.aside, self.joins = [], [0, 0], [0, 0], False, []
+        for name in WRITTEN:
+            monkeypatch.setattr(kernels, name, Recorder(self, name))
+
+    @contextmanager
+    def fork(self):
+        assert not self.aside
+        self.aside, self.over[1] = True, self.counts[0]
+        yield
+        self.aside = False
+
+    def join(self):
+        assert not self.aside
+        assert self.counts[1] > self.over[0], "nothing to wait for"
+        self.over[0] = self.counts[1]
+        self.joins.append(len(self.made))
+
+    def conflicts(self, joined=True):
+        """Launches of different streams that are in no order and not indifferent to it."""
+        main, side = ([launch for launch in self.made if launch.aside == aside] for aside in (False, True))
+        return [
+            (a.kernel, b.kernel)
+            for a in main
+            for b in side
+            if a.number >= b.over and not (joined and b.number < a.over)
+            if any(x[0] < y[1] and y[0] < x[1] and (x[2] or y[2]) for x in a.memory for y in b.memory)
+        ]
+
+
+class Recorder:
+    """One kernel's place."""
+
+    def __init__(self, launches, name):
+        self.launches, self.name = launches, name
+
+    def __getitem__(self, grid):
+        def launched(*args, **options):
+            all_, given = self.launches, dict(zip(PARAMETERS[self.name], args, strict=True))
+            memory = [
+                (value.data_ptr(), value.data_ptr() + self._size(key, given, grid), key in WRITTEN[self.name])
+                for key, value in given.items()
+                if isinstance(value, torch.Tensor)
+            ]
+            number, over = all_.counts[all_.aside], all_.over[all_.aside]
+            programmatic = given.get("PDL", False)
+            all_.made.append(Launched(self.name, all_.aside, number, over, options, programmatic, memory))
+            all_.counts[all_.aside] += 1
+
+        return launched
+
+    def _size(self, key, given, grid):
+        if self.name == "rows" and key == "out":  # it is given the first of several matrices' results
+            return given["matrix_out"] * grid[2] * 4
+        return given[key].numel() * given[key].element_size()
+
+
+def recorded(monkeypatch, name, voices, samples, place=0, programmatic=True):
+    """All launches of a run."""
+    config = network(name).config
+    weights = Weights(fold(network(name), "fp16"), torch.device("cpu"))
+    shape = Shape(config, voices, (), samples, weights.apart)
+    with monkeypatch.context() as patch:
+        launches = Launches(patch)
+        steps = runs.Fused(shape, weights, Block(shape, torch.device("cpu")), programmatic, launches)
+        runs.run(steps, shape, place, samples)
+    return launches
+
+
+BRANCHING = [(name, voices) for name in ("gru", "lstm-skip", "one-tier", "three-tiers") for voices in (1, 2, 9)]
+
+
+@pytest.mark.parametrize(("name", "voices"), BRANCHING)
+def test_every_branch_is_joined_before_it_is_needed(name, voices, monkeypatch):
+    """And before what it reads is written again, and before the run ends."""
+    launches = recorded(monkeypatch, name, voices, 2 * network(name).config.hop)
+    asides = [launch for launch in launches.made if launch.aside]
+    assert {launch.kernel for launch in asides} == {"rows"}
+    assert launches.conflicts() == []
+    assert len(launches.conflicts(joined=False)) >= 4  # which it would find
+    assert launches.made[-1].kernel == "last"
+    assert launches.made[-1].over == len(asides)
+
+
+@pytest.mark.parametrize(("name", "voices"), BRANCHING)
+def test_only_what_follows_a_kernel_of_the_chain_overlaps_it(name, voices, monkeypatch):
+    """Not the first of a run, behind a copy, not what is behind a join, not branches; nothing where it is asked off."""
+    for samples, place in ((2 * network(name).config.hop, 0), (1, 0), (1, 1)):
+        launches = recorded(monkeypatch, name, voices, samples, place)
+        overlapping = {i for i, launch in enumerate(launches.made) if launch.options.get("launch_pdl")}
+        chain = [i for i, launch in enumerate(launches.made) if not launch.aside]
+        behind = {i for before, i in pairwise(chain) if not any(before < join <= i for join in launches.joins)}
+        assert overlapping == behind
+        assert behind
+        assert all(launch.programmatic for launch in launches.made if launch.kernel != "dice")
+        off = recorded(monkeypatch, name, voices, samples, place, programmatic=False)
+        assert not any(launch.programmatic or "launch_pdl" in launch.options for launch in off.made)
 
 
 @pytest.mark.parametrize("where", WHERE)
@@ -278,7 +410,11 @@ def test_what_the_gpu_does_not_play_is_said():
 def test_kernels_compile_for_hopper_without_a_gpu():
     environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
     done = subprocess.run(
-        [sys.executable, HERE / "cuda_compile.py"], env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, HERE / "cuda_compile.py", "1", "64"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "cell" in done.stdout

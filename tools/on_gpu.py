@@ -17,6 +17,7 @@ import random
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,6 +37,7 @@ from engine.config import ModelConfig  # noqa: E402
 from engine.cuda.driver import Eager  # noqa: E402
 from engine.cuda.generator import CudaGenerator  # noqa: E402
 from engine.cuda.players import Players  # noqa: E402
+from engine.cuda.runs import Fused, InOrder, SecondStream, can_overlap, run  # noqa: E402
 from engine.folding import Folded, fold  # noqa: E402
 from engine.generator import make_generator  # noqa: E402
 from engine.reference import log_softmax  # noqa: E402
@@ -43,7 +45,7 @@ from engine.seeded import network  # noqa: E402
 
 POSTER = ModelConfig(dim=1024, frame_sizes=(8, 16))
 METAL = ModelConfig(dim=1024, frame_sizes=(16,), rnn="lstm", n_rnn=5, skip=True, sample_rate=16000)
-SMALL = replace(POSTER, dim=16, frame_sizes=(2, 4), q_levels=16, emb_size=4)
+SMALL = replace(POSTER, dim=16, mlp_dim=64, frame_sizes=(2, 4), q_levels=16, emb_size=4)
 LIVE_PATH = "triton" if GPU else "plain"  # the interpreter takes tenths of a second for a sample
 ASKED = {  # figure: how it compares with what is asked
     "poster, 1 voice, us a sample": ("<=", 5.0),
@@ -53,6 +55,7 @@ ASKED = {  # figure: how it compares with what is asked
     "metal, 1 voice, times real time": (">=", 8.0),
     "parity, draws without an explanation": ("<=", 0.0),
     "parity, graph and eager differ": ("<=", 0.0),
+    "parity, overlapping or not differ": ("<=", 0.0),
     "live, underruns": ("<=", 0.0),
     "switch, ms on the render thread": ("<=", 1.0),
 }
@@ -110,6 +113,43 @@ def eager(found: Found, config: ModelConfig) -> None:
     expected = graphs.generate(n, 0.9)
     single.player.run_eagerly()
     found.add("parity, graph and eager differ", float((single.generate(n, 0.9) != expected).sum()))
+
+
+def again(made: CudaGenerator, programmatic: bool, branches: bool) -> CudaGenerator:
+    """The same player's runs captured again: whether kernels overlap, and whether they branch."""
+    p = made.player
+    device = p.block.device.device
+    beside = SecondStream(device) if branches and GPU else InOrder()
+    with torch.inference_mode():
+        p.steps = Fused(p.shape, p.weights, p.block, programmatic and can_overlap(device), beside)
+    p._capture()
+    return made
+
+
+def overlapping(found: Found, config: ModelConfig) -> None:
+    """Every way to capture a run plays the same; how fast each is with one voice."""
+    folded = fold(network(config, "poster"), "fp16")
+    expected = None
+    for programmatic, branches in ((True, True), (False, True), (True, False), (False, False)):
+        made = again(player(folded), programmatic, branches)
+        tokens = made.generate(2 * made.player.shape.samples, 0.9)
+        expected = tokens if expected is None else expected
+        name = "parity, overlapping or not differ"
+        found.add(name, found.figures.get(name, 0.0) + float((tokens != expected).sum()))
+        how = f"{'overlapping' if programmatic else 'one by one'}, {'branches' if branches else 'none beside'}"
+        found.add(f"poster, 1 voice, {how}, us", us_a_sample(made.generate))
+
+
+def launched(found: Found, config: ModelConfig, name: str, counts: tuple[int, ...]) -> None:
+    """What a run's graph is made of: kernels of each kind, beside one of dice and the copies."""
+    folded = fold(network(config, name), "fp16")
+    for voices in counts:
+        p, kinds = player(folded, voices).player, Counter[str]()
+        p.steps._launch = lambda kernel, *_: kinds.update([kernel.fn.__name__])  # type: ignore[attr-defined]  # noqa: B023
+        with torch.inference_mode():
+            run(p.steps, p.shape, 0, p.shape.samples)
+        for kind, times in kinds.items():
+            found.add(f"{name}, {voices} voices: {kind} in {p.shape.samples} samples", times)
 
 
 def us_a_sample(generate: Callable[[int], object], least: float = 2.0) -> float:
@@ -261,11 +301,14 @@ def main() -> None:
         *(
             (f"parity {path} {voices}", lambda path=path, voices=voices: parity(  # type: ignore[misc]
                 found, SMALL if quick else replace(POSTER, dim=512), voices, 12 if quick else 10_000, path))
-            for path, voices in (("triton", 1), ("triton", 3), ("triton", 16), ("plain", 1))
+            for path, voices in (("triton", 1), ("triton", 3), ("triton", 8 if quick else 16), ("plain", 1))
         ),
         ("parity poster", lambda: parity(found, poster, 1, 12 if quick else 10_000, "triton")),
         ("parity metal", lambda: parity(found, metal, 1, 12 if quick else 10_000, "triton")),
         ("eager", lambda: eager(found, poster)),
+        ("launched", lambda: launched(found, poster, "poster", (1, 2 if quick else 64))),
+        ("launched metal", lambda: launched(found, metal, "metal", (1,))),
+        ("overlapping", lambda: overlapping(found, poster)),
         ("speeds", lambda: speeds(found, poster, metal, 0.01 if quick else 2.0, (2,) if quick else (2, 4, 8, 16, 64))),
         ("loading", lambda: loading(found, poster)),
     ]  # fmt: skip

@@ -87,8 +87,9 @@ class Scratch:
 
     ``words`` (sample lanes, samples) int32; ``logits`` (samples, sample lanes, levels); ``x`` (frame, voices, mlp) what
     the bottom tier says to each of its samples; ``inside`` (voices, dim) a tier's input; ``h`` where the next state
-    goes while this one is read; ``first`` and ``second`` (sample lanes, mlp) the sample level's layers; ``ahead``
-    (mlp,); ``lane_of`` and ``side_of`` (sample lanes,).
+    goes while this one is read; ``past`` (tiers, layers, voices, gates dim) what a layer's state says to its gates in
+    the next frame; ``first`` and ``second`` (sample lanes, mlp) the sample level's layers; ``ahead`` (mlp,);
+    ``lane_of`` and ``side_of`` (sample lanes,).
     """
 
     def __init__(self, shape: Shape, device: torch.device) -> None:
@@ -103,6 +104,7 @@ class Scratch:
         self.x = zeros(c.frame_sizes[0], v, mlp)
         self.inside = zeros(v, dim)
         self.h = zeros(c.n_tiers, c.n_rnn, v, dim)
+        self.past = zeros(c.n_tiers, c.n_rnn, v, c.gates * dim)
         self.first, self.second, self.ahead = zeros(s, mlp), zeros(s, mlp), zeros(mlp)
         sides = [(lane, 0) for lane in range(v)] + [(lane, 1) for lane in shape.rights]
         self.lane_of, self.side_of = (

@@ -4,6 +4,11 @@ Rows and columns are padded with zeros, so weights are read without masks. A lan
 one side of a voice (the left ones first, then the right sides there are). Weights are fp16, all else is fp32; for many
 lanes the tensor cores multiply the upper and the lower half of each activation, so that its 22 bits count there too.
 Compiled with ``enable_fp_fusion=False``: multiply and add stay apart, as in ``engine/reference.py``.
+
+With PDL (programmatic dependent launch) a kernel starts while the one before it still runs, and holds its weights by
+the time that one is through. So each lets the next one start at once (``signal``), reads of its weights what it can
+hold (``early``), and waits. The wait is for all of the kernel before, whose own wait was for all before that: hence
+every program of every kernel waits, on every path, before it reads what another writes or writes what another may read.
 """
 
 # mypy: ignore-errors
@@ -12,6 +17,12 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+try:
+    from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
+except ImportError:  # an older Triton
+    gdc_launch_dependents = gdc_wait = None
+
+OVERLAPS = gdc_wait is not None
 HUGE = tl.constexpr(3.0e38)
 LOG2E = tl.constexpr(1.44269504088896341)
 LN2_HIGH = tl.constexpr(0.693359375)
@@ -26,6 +37,20 @@ SMALLEST = tl.constexpr(1e-15)
 KEY, DICE, NUMBER, SPREAD, FRESH, MEASURE = (tl.constexpr(i) for i in range(6))
 LANE_WORDS = tl.constexpr(6)
 PURPOSE_FRESH, PURPOSE_RIGHT = tl.constexpr(2), tl.constexpr(16)  # engine.draw
+
+
+@triton.jit
+def signal(PDL: tl.constexpr):
+    """The next kernel of the chain may be started."""
+    if PDL:
+        gdc_launch_dependents()
+
+
+@triton.jit
+def wait(PDL: tl.constexpr):
+    """All kernels before this one are through, and what they wrote is there. Not in the interpreter."""
+    if PDL:
+        gdc_wait()
 
 
 @triton.jit
@@ -125,165 +150,291 @@ def newest(
 
 
 @triton.jit
+def early(weight, row, COLS: tl.constexpr, STEP: tl.constexpr, DOT: tl.constexpr):
+    """(BR, STEP): the first columns of rows of a matrix (.., COLS), held in registers; of no use to tensor cores."""
+    if DOT:
+        w = row
+    else:
+        w = tl.load(weight + row[:, None] * COLS + tl.arange(0, STEP)[None, :])
+    return w
+
+
+@triton.jit
+def single(held, weight, row, x, COLS: tl.constexpr, STEP: tl.constexpr):
+    """(BR,): rows of a matrix (.., COLS) times one vector; ``held`` is what was read early."""
+    k = tl.arange(0, STEP)
+    total = tl.sum(held.to(tl.float32) * tl.load(x + k)[None, :], 1)
+    for at in range(STEP, COLS, STEP):
+        w = tl.load(weight + row[:, None] * COLS + at + k[None, :]).to(tl.float32)
+        total += tl.sum(w * tl.load(x + at + k)[None, :], 1)
+    return total
+
+
+@triton.jit
 def product(
-    weight, row, x, lane, COLS: tl.constexpr, STEP: tl.constexpr, BR: tl.constexpr, BV: tl.constexpr,
+    held, weight, row, x, lane, COLS: tl.constexpr, STEP: tl.constexpr, BR: tl.constexpr, BV: tl.constexpr,
     DOT: tl.constexpr,
 ):  # fmt: skip
-    """(BR, BV): rows of a matrix (.., COLS) times the vectors of ``lane`` (BV,), each COLS long."""
-    total = tl.zeros([BR, BV], tl.float32)
-    for at in range(0, COLS, STEP):
-        k = at + tl.arange(0, STEP)
-        w = tl.load(weight + row[:, None] * COLS + k[None, :])
-        if DOT:
+    """(BR, BV): rows of a matrix (.., COLS) times the vectors of ``lane`` (BV,); ``held`` is what was read early."""
+    if DOT:
+        total = tl.zeros([BR, BV], tl.float32)
+        for at in range(0, COLS, STEP):
+            k = at + tl.arange(0, STEP)
+            w = tl.load(weight + row[:, None] * COLS + k[None, :])
             a = tl.load(x + lane[None, :] * COLS + k[:, None])
             upper = a.to(tl.float16)
             lower = (a - upper.to(tl.float32)).to(tl.float16)
             total = tl.dot(w, upper, total)
             total = tl.dot(w, lower, total)
-        else:
-            a = tl.load(x + tl.sum(lane, 0) * COLS + k)
-            total += tl.sum(w.to(tl.float32) * a[None, :], 1)[:, None]
+    else:
+        total = single(held, weight, row, x + tl.program_id(1) * COLS, COLS, STEP)[:, None]
     return total
 
 
 @triton.jit
-def lanes_here(V: tl.constexpr, BV: tl.constexpr, DOT: tl.constexpr):
-    """The lanes of this program, (BV,): one, or as many as there are, the last one again and again behind them."""
+def products(
+    weight, unit, x, lane, GATES: tl.constexpr, THERE: tl.constexpr, COLS: tl.constexpr, STEP: tl.constexpr,
+    BR: tl.constexpr, BV: tl.constexpr,
+):  # fmt: skip
+    """Four times (BR, BV): ``product`` of each gate's rows by tensor cores, which read the vectors once for all.
+
+    Zeros if there is no such matrix.
+    """
+    t0, t1 = tl.zeros([BR, BV], tl.float32), tl.zeros([BR, BV], tl.float32)
+    t2, t3 = tl.zeros([BR, BV], tl.float32), tl.zeros([BR, BV], tl.float32)
+    if THERE:
+        for at in range(0, COLS, STEP):
+            k = at + tl.arange(0, STEP)
+            w = weight + unit[:, None] * COLS + k[None, :]
+            a = tl.load(x + lane[None, :] * COLS + k[:, None])
+            upper = a.to(tl.float16)
+            lower = (a - upper.to(tl.float32)).to(tl.float16)
+            w0, w1, w2 = tl.load(w), tl.load(w + COLS * COLS), tl.load(w + 2 * COLS * COLS)
+            t0 = tl.dot(w0, lower, tl.dot(w0, upper, t0))
+            t1 = tl.dot(w1, lower, tl.dot(w1, upper, t1))
+            t2 = tl.dot(w2, lower, tl.dot(w2, upper, t2))
+            if GATES == 4:
+                w3 = tl.load(w + 3 * COLS * COLS)
+                t3 = tl.dot(w3, lower, tl.dot(w3, upper, t3))
+    return t0, t1, t2, t3
+
+
+@triton.jit
+def lanes_here(V: tl.constexpr, BV: tl.constexpr):
+    """The lanes of this program, (BV,), the last one again and again behind them; which of them it is to store, (BV,).
+
+    Those again behind them only read: a row that is added to in place is no longer what it was once it is stored.
+    """
     lane = tl.program_id(1) * BV + tl.arange(0, BV)
-    return tl.minimum(lane, V - 1)
+    return tl.minimum(lane, V - 1), lane < V
 
 
 @triton.jit
 def rows(
     weight, bias, x, out, matrix_out,
     V: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr, RELU: tl.constexpr, ADD: tl.constexpr,
-    STEP: tl.constexpr, BR: tl.constexpr, BV: tl.constexpr, DOT: tl.constexpr,
+    STEP: tl.constexpr, BR: tl.constexpr, BV: tl.constexpr, DOT: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """out (V, ROWS) = weight x + bias, for several matrices in a row: grid (ROWS / BR, V / BV, matrices)."""
-    row, lane = tl.program_id(0) * BR + tl.arange(0, BR), lanes_here(V, BV, DOT)
+    signal(PDL)
+    row = tl.program_id(0) * BR + tl.arange(0, BR)
+    lane, own = lanes_here(V, BV)
     matrix = tl.program_id(2)
-    y = product(weight + matrix * ROWS * COLS, row, x, lane, COLS, STEP, BR, BV, DOT)
-    y += tl.load(bias + matrix * ROWS + row)[:, None]
+    weight += matrix * ROWS * COLS
+    held = early(weight, row, COLS, STEP, DOT)
+    b = tl.load(bias + matrix * ROWS + row)
+    wait(PDL)
+    y = product(held, weight, row, x, lane, COLS, STEP, BR, BV, DOT) + b[:, None]
     if RELU:
         y = tl.maximum(y, 0.0)
     to = out + matrix * matrix_out + lane[None, :] * ROWS + row[:, None]
     if ADD:
         y += tl.load(to)
-    tl.store(to, y)
+    tl.store(to, y, mask=own[None, :])
 
 
 @triton.jit
-def entry(
-    row, lane, tokens, frames, bias, cond, above, s, slot, ROWS: tl.constexpr, ROOM: tl.constexpr,
-    SAMPLES: tl.constexpr, SIZE: tl.constexpr, LEVELS: tl.constexpr, COND: tl.constexpr, COLS: tl.constexpr,
-    STEP: tl.constexpr, BR: tl.constexpr, BV: tl.constexpr, DOT: tl.constexpr,
+def ready(
+    row, bias, frames, lead, SIZE: tl.constexpr, SPAN: tl.constexpr, FRAMES: tl.constexpr, LEAD: tl.constexpr,
+    COLS: tl.constexpr, STEP: tl.constexpr, DOT: tl.constexpr,
 ):  # fmt: skip
-    """(BR, BV): a tier's entry vector, its frame ending before sample ``s``: bias, raw samples, the tier above."""
-    y = tl.zeros([BR, BV], tl.float32) + tl.load(bias + slot * ROWS + row)[:, None]
-    behind = tokens + lane * ROOM + (ROOM - SAMPLES) + s - SIZE
-    for j in range(SIZE):
-        sample = (tl.load(behind + j) - LEVELS // 2).to(tl.float32) * (4.0 / LEVELS)
-        y += tl.load(frames + row * SIZE + j)[:, None] * sample[None, :]
-    if COND:
-        y += product(cond + slot * ROWS * COLS, row, above, lane, COLS, STEP, BR, BV, DOT)
-    return y
+    """Of ``given``'s weights what is read early: bias (BR,), frames (BR, SPAN) and the first columns of ``lead``."""
+    b = tl.load(bias + row)
+    f = b
+    w = b
+    if FRAMES and not DOT:
+        j = tl.arange(0, SPAN)[None, :]
+        f = tl.load(frames + row[:, None] * SIZE + j, mask=j < SIZE, other=0.0)
+    if LEAD:
+        w = early(lead, row, COLS, STEP, DOT)
+    return b, f, w
 
 
-@triton.jit(do_not_specialize=["s", "slot"])
-def enter(
-    tokens, frames, bias, cond, above, out, s, slot, V: tl.constexpr, ROWS: tl.constexpr, ROOM: tl.constexpr,
-    SAMPLES: tl.constexpr, SIZE: tl.constexpr, LEVELS: tl.constexpr, COND: tl.constexpr, COLS: tl.constexpr,
-    STEP: tl.constexpr, BR: tl.constexpr, BV: tl.constexpr, DOT: tl.constexpr,
+@triton.jit
+def heard(
+    logits, betas, words, forced, tokens, faults, s, scale, DRAW: tl.constexpr, LANES: tl.constexpr,
+    ROOM: tl.constexpr, SAMPLES: tl.constexpr, SIZE: tl.constexpr, SPAN: tl.constexpr, LEVELS: tl.constexpr,
+    WIDTH: tl.constexpr,
 ):  # fmt: skip
-    """out (V, ROWS): the entry vector where it is no part of the gates. Grid (ROWS / BR, V / BV)."""
-    row, lane = tl.program_id(0) * BR + tl.arange(0, BR), lanes_here(V, BV, DOT)
-    y = entry(
-        row, lane, tokens, frames, bias, cond, above, s, slot, ROWS, ROOM, SAMPLES, SIZE, LEVELS, COND, COLS, STEP,
-        BR, BV, DOT,
-    )  # fmt: skip
-    tl.store(out + lane[None, :] * ROWS + row[:, None], y)
+    """(SPAN,): the raw samples of one lane's frame that ends before sample ``s``; DRAW: the last of them drawn here."""
+    lane, j = tl.program_id(1), tl.arange(0, SPAN)
+    there = j < SIZE
+    if DRAW:
+        there = j < SIZE - 1
+    q = tl.load(tokens + lane * ROOM + (ROOM - SAMPLES) + s - SIZE + j, mask=there, other=LEVELS // 2)
+    if DRAW:
+        first = tl.program_id(0) == 0
+        token = newest(
+            logits, betas, words, forced, tokens, faults, lane, lane, s, scale, first, LANES, SAMPLES, ROOM, LEVELS,
+            WIDTH,
+        )  # fmt: skip
+        q = tl.where(j == SIZE - 1, token, q)
+    return (q - LEVELS // 2).to(tl.float32) * (4.0 / LEVELS)
 
 
 @triton.jit
 def given(
-    row, lane, tokens, frames, bias, cond, above, s, slot, below, bias_below, beneath, own_entry, bias_entry, inside,
-    ROWS: tl.constexpr, ROOM: tl.constexpr, SAMPLES: tl.constexpr, SIZE: tl.constexpr, LEVELS: tl.constexpr,
-    COND: tl.constexpr, FIRST: tl.constexpr, BELOW: tl.constexpr, ENTRY: tl.constexpr,
-    COLS: tl.constexpr, STEP: tl.constexpr, BR: tl.constexpr, BV: tl.constexpr, DOT: tl.constexpr,
+    b, f, w, row, lane, raw, tokens, frames, s, lead, x, more, bias_more, inside,
+    ROOM: tl.constexpr, SAMPLES: tl.constexpr, SIZE: tl.constexpr, LEVELS: tl.constexpr, FRAMES: tl.constexpr,
+    LEAD: tl.constexpr, MORE: tl.constexpr, COLS: tl.constexpr, STEP: tl.constexpr, BR: tl.constexpr,
+    BV: tl.constexpr, DOT: tl.constexpr,
 ):  # fmt: skip
-    """(BR, BV): rows of a layer's gates from everything but its own past."""
-    if FIRST:
-        y = entry(
-            row, lane, tokens, frames, bias, cond, above, s, slot, ROWS, ROOM, SAMPLES, SIZE, LEVELS, COND, COLS, STEP,
-            BR, BV, DOT,
-        )  # fmt: skip
-    else:
-        y = tl.zeros([BR, BV], tl.float32)
-    if BELOW:
-        y += product(below, row, beneath, lane, COLS, STEP, BR, BV, DOT) + tl.load(bias_below + row)[:, None]
-    if ENTRY:
-        y += product(own_entry, row, inside, lane, COLS, STEP, BR, BV, DOT) + tl.load(bias_entry + row)[:, None]
+    """(BR, BV): rows of a tier's entry or of a layer's gates, from everything but its own past.
+
+    b, f and w are ``ready``'s. FRAMES: the raw samples of the frame that ends before sample ``s``, of one lane
+    ``raw``; LEAD: ``lead`` times ``x``; MORE: ``more`` times ``inside``.
+    """
+    y = tl.zeros([BR, BV], tl.float32) + b[:, None]
+    if FRAMES:
+        if DOT:
+            behind = tokens + lane * ROOM + (ROOM - SAMPLES) + s - SIZE
+            for j in tl.static_range(SIZE):  # unrolled, so that all are under way at once
+                sample = (tl.load(behind + j) - LEVELS // 2).to(tl.float32) * (4.0 / LEVELS)
+                y += tl.load(frames + row * SIZE + j)[:, None] * sample[None, :]
+        else:
+            y += tl.sum(f * raw[None, :], 1)[:, None]
+    if LEAD:
+        y += product(w, lead, row, x, lane, COLS, STEP, BR, BV, DOT)
+    if MORE:
+        w = early(more, row, COLS, STEP, DOT)
+        y += product(w, more, row, inside, lane, COLS, STEP, BR, BV, DOT) + tl.load(bias_more + row)[:, None]
     return y
 
 
-@triton.jit(do_not_specialize=["s", "slot"])
+@triton.jit(do_not_specialize=["s"])
+def enter(
+    logits, betas, words, forced, tokens, faults, scale, frames, s, bias, lead, x, out,
+    V: tl.constexpr, LANES: tl.constexpr, DRAW: tl.constexpr, WIDTH: tl.constexpr,
+    ROOM: tl.constexpr, SAMPLES: tl.constexpr, SIZE: tl.constexpr, SPAN: tl.constexpr, LEVELS: tl.constexpr,
+    LEAD: tl.constexpr, COLS: tl.constexpr, STEP: tl.constexpr, BR: tl.constexpr, BV: tl.constexpr,
+    DOT: tl.constexpr, PDL: tl.constexpr,
+):  # fmt: skip
+    """out (V, COLS): the entry vector where it is no part of the gates. Grid (COLS / BR, V / BV)."""
+    signal(PDL)
+    row = tl.program_id(0) * BR + tl.arange(0, BR)
+    lane, own = lanes_here(V, BV)
+    b, f, w = ready(row, bias, frames, lead, SIZE, SPAN, True, LEAD, COLS, STEP, DOT)
+    wait(PDL)
+    raw = b
+    if not DOT:
+        raw = heard(
+            logits, betas, words, forced, tokens, faults, s, scale, DRAW, LANES, ROOM, SAMPLES, SIZE, SPAN, LEVELS,
+            WIDTH,
+        )  # fmt: skip
+    y = given(
+        b, f, w, row, lane, raw, tokens, frames, s, lead, x, lead, bias, x, ROOM, SAMPLES, SIZE, LEVELS, True, LEAD,
+        False, COLS, STEP, BR, BV, DOT,
+    )  # fmt: skip
+    tl.store(out + lane[None, :] * COLS + row[:, None], y, mask=own[None, :])
+
+
+@triton.jit(do_not_specialize=["s"])
 def cell(
-    tokens, frames, bias, cond, above, s, slot, below, bias_below, beneath, own_entry, bias_entry, inside,
-    hh, bias_hh, h, h_new, c,
-    V: tl.constexpr, LSTM: tl.constexpr, ROWS: tl.constexpr, ROOM: tl.constexpr, SAMPLES: tl.constexpr,
-    SIZE: tl.constexpr, LEVELS: tl.constexpr,
-    COND: tl.constexpr, FIRST: tl.constexpr, BELOW: tl.constexpr, ENTRY: tl.constexpr,
-    COLS: tl.constexpr, STEP: tl.constexpr, BR: tl.constexpr, BV: tl.constexpr, DOT: tl.constexpr,
+    logits, betas, words, forced, tokens, faults, scale, frames, s, bias, lead, x, more, bias_more, inside,
+    past, h, h_new, c,
+    V: tl.constexpr, LANES: tl.constexpr, DRAW: tl.constexpr, WIDTH: tl.constexpr,
+    ROOM: tl.constexpr, SAMPLES: tl.constexpr, SIZE: tl.constexpr, SPAN: tl.constexpr, LEVELS: tl.constexpr,
+    LSTM: tl.constexpr, FRAMES: tl.constexpr, LEAD: tl.constexpr, MORE: tl.constexpr, COLS: tl.constexpr,
+    STEP: tl.constexpr, BR: tl.constexpr, BV: tl.constexpr, DOT: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """One frame of one recurrent layer, torch's cells: h_new (V, COLS) from h, c in place. Grid (COLS / BR, V / BV).
 
-    FIRST: the tier's entry is part of the gates. BELOW: the layer below, ``beneath``. ENTRY: the tier's input,
-    ``inside``.
+    ``past`` (V, gates * COLS) is what the layer's h says to its gates; the rest is ``given``. DRAW: of a single lane
+    the sample before ``s`` is drawn here, the same in every program.
     """
-    unit, lane = tl.program_id(0) * BR + tl.arange(0, BR), lanes_here(V, BV, DOT)
+    signal(PDL)
+    GATES: tl.constexpr = 4 if LSTM else 3
+    unit = tl.program_id(0) * BR + tl.arange(0, BR)
+    lane, own = lanes_here(V, BV)
     at = lane[None, :] * COLS + unit[:, None]
     r1 = COLS + unit
     r2 = 2 * COLS + unit
+    r3 = (GATES - 1) * COLS + unit
+    b0, f0, w0 = ready(unit, bias, frames, lead, SIZE, SPAN, FRAMES, LEAD, COLS, STEP, DOT)
+    b1, f1, w1 = ready(r1, bias, frames, lead, SIZE, SPAN, FRAMES, LEAD, COLS, STEP, DOT)
+    b2, f2, w2 = ready(r2, bias, frames, lead, SIZE, SPAN, FRAMES, LEAD, COLS, STEP, DOT)
+    if LSTM:
+        b3, f3, w3 = ready(r3, bias, frames, lead, SIZE, SPAN, FRAMES, LEAD, COLS, STEP, DOT)
+    wait(PDL)
+    before = past + lane[None, :] * (GATES * COLS) + unit[:, None]
+    if DOT:  # first, while nothing else wants registers
+        t0, t1, t2, t3 = products(lead, unit, x, lane, GATES, LEAD, COLS, STEP, BR, BV)
+        u0, u1, u2, u3 = products(more, unit, inside, lane, GATES, MORE, COLS, STEP, BR, BV)
+    p0, p1, p2, p3 = tl.load(before), tl.load(before + COLS), tl.load(before + 2 * COLS), 0.0
+    if LSTM:
+        p3 = tl.load(before + 3 * COLS)
+    raw = b0
+    if FRAMES and not DOT:
+        raw = heard(
+            logits, betas, words, forced, tokens, faults, s, scale, DRAW, LANES, ROOM, SAMPLES, SIZE, SPAN, LEVELS,
+            WIDTH,
+        )  # fmt: skip
+    ALONE: tl.constexpr = LEAD and not DOT
+    AND: tl.constexpr = MORE and not DOT
     g0 = given(
-        unit, lane, tokens, frames, bias, cond, above, s, slot, below, bias_below, beneath, own_entry, bias_entry,
-        inside, ROWS, ROOM, SAMPLES, SIZE, LEVELS, COND, FIRST, BELOW, ENTRY, COLS, STEP, BR, BV, DOT,
+        b0, f0, w0, unit, lane, raw, tokens, frames, s, lead, x, more, bias_more, inside, ROOM, SAMPLES, SIZE, LEVELS,
+        FRAMES, ALONE, AND, COLS, STEP, BR, BV, DOT,
     )  # fmt: skip
     g1 = given(
-        r1, lane, tokens, frames, bias, cond, above, s, slot, below, bias_below, beneath, own_entry, bias_entry,
-        inside, ROWS, ROOM, SAMPLES, SIZE, LEVELS, COND, FIRST, BELOW, ENTRY, COLS, STEP, BR, BV, DOT,
+        b1, f1, w1, r1, lane, raw, tokens, frames, s, lead, x, more, bias_more, inside, ROOM, SAMPLES, SIZE, LEVELS,
+        FRAMES, ALONE, AND, COLS, STEP, BR, BV, DOT,
     )  # fmt: skip
     g2 = given(
-        r2, lane, tokens, frames, bias, cond, above, s, slot, below, bias_below, beneath, own_entry, bias_entry,
-        inside, ROWS, ROOM, SAMPLES, SIZE, LEVELS, COND, FIRST, BELOW, ENTRY, COLS, STEP, BR, BV, DOT,
+        b2, f2, w2, r2, lane, raw, tokens, frames, s, lead, x, more, bias_more, inside, ROOM, SAMPLES, SIZE, LEVELS,
+        FRAMES, ALONE, AND, COLS, STEP, BR, BV, DOT,
     )  # fmt: skip
-    p0 = product(hh, unit, h, lane, COLS, STEP, BR, BV, DOT) + tl.load(bias_hh + unit)[:, None]
-    p1 = product(hh, r1, h, lane, COLS, STEP, BR, BV, DOT) + tl.load(bias_hh + r1)[:, None]
-    p2 = product(hh, r2, h, lane, COLS, STEP, BR, BV, DOT) + tl.load(bias_hh + r2)[:, None]
+    g3 = g2
     if LSTM:
-        r3 = 3 * COLS + unit
         g3 = given(
-            r3, lane, tokens, frames, bias, cond, above, s, slot, below, bias_below, beneath, own_entry, bias_entry,
-            inside, ROWS, ROOM, SAMPLES, SIZE, LEVELS, COND, FIRST, BELOW, ENTRY, COLS, STEP, BR, BV, DOT,
+            b3, f3, w3, r3, lane, raw, tokens, frames, s, lead, x, more, bias_more, inside, ROOM, SAMPLES, SIZE,
+            LEVELS, FRAMES, ALONE, AND, COLS, STEP, BR, BV, DOT,
         )  # fmt: skip
-        p3 = product(hh, r3, h, lane, COLS, STEP, BR, BV, DOT) + tl.load(bias_hh + r3)[:, None]
+    if DOT:
+        g0, g1, g2, g3 = g0 + t0 + u0, g1 + t1 + u1, g2 + t2 + u2, g3 + t3 + u3
+    if MORE and DOT:
+        g0 += tl.load(bias_more + unit)[:, None]
+        g1 += tl.load(bias_more + r1)[:, None]
+        g2 += tl.load(bias_more + r2)[:, None]
+        g3 += tl.load(bias_more + r3)[:, None]
+    if LSTM:
         carried = kept(sigmoid(g1 + p1) * tl.load(c + at) + sigmoid(g0 + p0) * tanh(g2 + p2))
-        tl.store(c + at, carried)
+        tl.store(c + at, carried, mask=own[None, :])
         new = sigmoid(g3 + p3) * tanh(carried)
     else:
         z = sigmoid(g1 + p1)
         n = tanh(g2 + sigmoid(g0 + p0) * p2)
         new = n + z * (tl.load(h + at) - n)
-    tl.store(h_new + at, kept(new))
+    tl.store(h_new + at, kept(new), mask=own[None, :])
 
 
 @triton.jit
-def gathered(table, tokens, column, width, FRAME: tl.constexpr, LEVELS: tl.constexpr, MLP: tl.constexpr):
-    """Columns of the sum of the first ``width`` tables, each at its own token."""
-    total = tl.zeros_like(column).to(tl.float32)
-    for k in range(width):
-        token = tl.load(tokens + k)
-        total += tl.load(table + (k * LEVELS + token) * MLP + column).to(tl.float32)
-    return total
+def gathered(table, tokens, column, FRAME: tl.constexpr, SPAN: tl.constexpr, LEVELS: tl.constexpr, MLP: tl.constexpr):
+    """Columns of the sum of all tables but the last, each at its own token: all tokens at once, then all rows."""
+    k = tl.arange(0, SPAN)
+    there = k < FRAME - 1
+    token = tl.load(tokens + k, mask=there, other=0)
+    row = table + (k * LEVELS + token) * MLP
+    return tl.sum(tl.load(row[:, None] + column[None, :], mask=there[:, None], other=0.0).to(tl.float32), 0)
 
 
 @triton.jit(do_not_specialize=["s"])
@@ -291,73 +442,96 @@ def front(
     logits, betas, words, forced, tokens, faults, table, ahead, x, weight, bias, out, s, scale,
     DRAW: tl.constexpr, HIDDEN: tl.constexpr, SAMPLES: tl.constexpr, ROOM: tl.constexpr, FRAME: tl.constexpr,
     LEVELS: tl.constexpr, WIDTH: tl.constexpr, MLP: tl.constexpr, STEP: tl.constexpr, BR: tl.constexpr,
+    PDL: tl.constexpr,
 ):  # fmt: skip
     """One sample lane: the draw, the same in every program; its row of the last table; the hidden rows. Grid MLP / BR.
 
     ``ahead`` (MLP,) is the sum of the other tables. out (MLP,) is what the output multiplies.
     """
-    first = tl.program_id(0) == 0
+    signal(PDL)
+    row = tl.program_id(0) * BR + tl.arange(0, BR)
+    k = row
+    if HIDDEN:
+        k = tl.arange(0, STEP)
+        y = tl.load(bias + row)
+        w = early(weight, row, MLP, STEP, False)
+    wait(PDL)
+    a = tl.load(ahead + k) + tl.load(x + k)  # under way while the sample is drawn
     if DRAW:
+        first = tl.program_id(0) == 0
         token = newest(
             logits, betas, words, forced, tokens, faults, 0, 0, s, scale, first, 1, SAMPLES, ROOM, LEVELS, WIDTH
         )
     else:
         token = tl.load(tokens + ROOM - SAMPLES + s - 1)
     last = table + ((FRAME - 1) * LEVELS + token) * MLP
-    row = tl.program_id(0) * BR + tl.arange(0, BR)
+    a = tl.maximum(a + tl.load(last + k).to(tl.float32), 0.0)
     if HIDDEN:
-        y = tl.load(bias + row)
-        for at in range(0, MLP, STEP):
+        y += tl.sum(w.to(tl.float32) * a[None, :], 1)
+        for at in range(STEP, MLP, STEP):
             k = at + tl.arange(0, STEP)
-            a = tl.load(ahead + k) + tl.load(last + k).to(tl.float32) + tl.load(x + k)
-            w = tl.load(weight + row[:, None] * MLP + k[None, :]).to(tl.float32)
-            y += tl.sum(w * tl.maximum(a, 0.0)[None, :], 1)
-    else:
-        y = tl.load(ahead + row) + tl.load(last + row).to(tl.float32) + tl.load(x + row)
-    tl.store(out + row, tl.maximum(y, 0.0))
+            a = tl.maximum(tl.load(ahead + k) + tl.load(x + k) + tl.load(last + k).to(tl.float32), 0.0)
+            more = tl.load(weight + row[:, None] * MLP + k[None, :]).to(tl.float32)
+            y += tl.sum(more * a[None, :], 1)
+        a = tl.maximum(y, 0.0)
+    tl.store(out + row, a)
 
 
 @triton.jit(do_not_specialize=["s"])
 def back(
-    weight, bias, y, logits, table, tokens, ahead, s,
+    weight, bias, y, logits, table, tokens, ahead, up, bias_up, said, x, s,
     LEVELS: tl.constexpr, PADDED: tl.constexpr, SAMPLES: tl.constexpr, ROOM: tl.constexpr, FRAME: tl.constexpr,
-    MLP: tl.constexpr, STEP: tl.constexpr, BR: tl.constexpr, BC: tl.constexpr, SPEAK: tl.constexpr,
+    SPAN: tl.constexpr, MLP: tl.constexpr, STEP: tl.constexpr, BR: tl.constexpr, BC: tl.constexpr, SPEAK: tl.constexpr,
+    UP: tl.constexpr, DIM: tl.constexpr, STEP_UP: tl.constexpr, BU: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
-    """One sample lane: logits of sample ``s``, and in the programs behind those what is known of the next one's tables.
+    """One sample lane: logits of sample ``s``, and what the next sample needs that is known already.
 
-    Grid PADDED / BR (if SPEAK) and then MLP / BC.
+    Grid PADDED / BR (if SPEAK), MLP / BC for the sum of the next sample's other tables, and (if UP) MLP / BU for what
+    the bottom tier, which ``said``, says to the next sample: x (MLP,).
     """
+    signal(PDL)
     at = tl.program_id(0)
     speakers: tl.constexpr = PADDED // BR if SPEAK else 0
+    columns: tl.constexpr = MLP // BC
     if at < speakers:
         row = at * BR + tl.arange(0, BR)
         total = tl.load(bias + row)
-        for start in range(0, MLP, STEP):
-            k = start + tl.arange(0, STEP)
-            w = tl.load(weight + row[:, None] * MLP + k[None, :]).to(tl.float32)
-            total += tl.sum(w * tl.load(y + k)[None, :], 1)
+        held = early(weight, row, MLP, STEP, False)
+        wait(PDL)
+        total += single(held, weight, row, y, MLP, STEP)
         tl.store(logits + s * LEVELS + row, total, mask=row < LEVELS)
-    else:
+    elif at < speakers + columns or not UP:
         column = (at - speakers) * BC + tl.arange(0, BC)
         # without SPEAK it is the first sample's, whose own window this is; else the one's behind s
         behind = tokens + ROOM - SAMPLES + s - FRAME
         if SPEAK:
             behind += 1
-        tl.store(ahead + column, gathered(table, behind, column, FRAME - 1, FRAME, LEVELS, MLP))
+        wait(PDL)
+        tl.store(ahead + column, gathered(table, behind, column, FRAME, SPAN, LEVELS, MLP))
+    else:
+        row = (at - speakers - columns) * BU + tl.arange(0, BU)
+        total = tl.load(bias_up + row)
+        held = early(up, row, DIM, STEP_UP, False)
+        wait(PDL)
+        total += single(held, up, row, said, DIM, STEP_UP)
+        tl.store(x + row, total)
 
 
 @triton.jit(do_not_specialize=["s"])
 def gather(
     logits, betas, words, forced, tokens, faults, lane_of, table, x, out, s, scale,
     DRAW: tl.constexpr, LANES: tl.constexpr, SAMPLES: tl.constexpr, ROOM: tl.constexpr, FRAME: tl.constexpr,
-    LEVELS: tl.constexpr, WIDTH: tl.constexpr, MLP: tl.constexpr, BC: tl.constexpr,
+    SPAN: tl.constexpr, LEVELS: tl.constexpr, WIDTH: tl.constexpr, MLP: tl.constexpr, BC: tl.constexpr,
+    PDL: tl.constexpr,
 ):  # fmt: skip
     """Many sample lanes: the draw and all tables, out (LANES, MLP). Grid (LANES, MLP / BC); x (voices, MLP)."""
+    signal(PDL)
     at = tl.program_id(0)
     lane = tl.load(lane_of + at)
     column = tl.program_id(1) * BC + tl.arange(0, BC)
     behind = tokens + at * ROOM + ROOM - SAMPLES + s - FRAME
-    total = gathered(table, behind, column, FRAME - 1, FRAME, LEVELS, MLP)
+    wait(PDL)
+    total = gathered(table, behind, column, FRAME, SPAN, LEVELS, MLP)
     if DRAW:
         first = tl.program_id(1) == 0
         token = newest(
@@ -375,23 +549,31 @@ def gather(
 def speak(
     weight, bias, y, logits, s,
     V: tl.constexpr, LEVELS: tl.constexpr, COLS: tl.constexpr, STEP: tl.constexpr, BR: tl.constexpr,
-    BV: tl.constexpr, DOT: tl.constexpr,
+    BV: tl.constexpr, DOT: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """Many sample lanes: the logits of sample ``s``, (V, LEVELS). Grid (padded levels / BR, V / BV)."""
-    row, lane = tl.program_id(0) * BR + tl.arange(0, BR), lanes_here(V, BV, DOT)
-    total = product(weight, row, y, lane, COLS, STEP, BR, BV, DOT) + tl.load(bias + row)[:, None]
-    tl.store(logits + (s * V + lane[None, :]) * LEVELS + row[:, None], total, mask=row[:, None] < LEVELS)
+    signal(PDL)
+    row = tl.program_id(0) * BR + tl.arange(0, BR)
+    lane, own = lanes_here(V, BV)
+    held = early(weight, row, COLS, STEP, DOT)
+    b = tl.load(bias + row)
+    wait(PDL)
+    total = product(held, weight, row, y, lane, COLS, STEP, BR, BV, DOT) + b[:, None]
+    to = logits + (s * V + lane[None, :]) * LEVELS + row[:, None]
+    tl.store(to, total, mask=own[None, :] & (row < LEVELS)[:, None])
 
 
 @triton.jit(do_not_specialize=["s"])
 def last(
     logits, betas, words, forced, tokens, faults, lane_of, lanes, measured, s, scale,
     VOICES: tl.constexpr, LANES: tl.constexpr, SAMPLES: tl.constexpr, ROOM: tl.constexpr, LEVELS: tl.constexpr,
-    WIDTH: tl.constexpr,
+    WIDTH: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """The draw that ends a run, and the logits that entropy is measured from, out of it. Grid (sample lanes,)."""
+    signal(PDL)
     at = tl.program_id(0)
     lane = tl.load(lane_of + at)
+    wait(PDL)
     newest(logits, betas, words, forced, tokens, faults, at, lane, s, scale, True, LANES, SAMPLES, ROOM, LEVELS, WIDTH)
     if at < VOICES:
         when = tl.load(lanes + lane * LANE_WORDS + MEASURE)

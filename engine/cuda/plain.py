@@ -5,6 +5,8 @@ Weights are kept in fp32 (of half precision's numbers), since PyTorch's products
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -77,7 +79,7 @@ class Plain:
         for name, tensor in self.wide.items():
             tensor.copy_(self.weights.at[name])
 
-    def begin(self, samples: int) -> None:
+    def begin(self, tiers: Sequence[int], samples: int) -> None:
         k = self.scratch
         key, at, number, spread, fresh, _ = self.block.at["lanes"][k.lane_of].T[:, :, None]
         purpose = k.side_of[:, None] * draw.RIGHT
@@ -105,6 +107,9 @@ class Plain:
     def up(self, first: int, count: int) -> None:
         for slot in range(first, first + count):
             self.scratch.x[slot].copy_(self._dense("tier.0.up", self.block.at["out"][0], slot))
+
+    def ahead(self, tiers: Sequence[int]) -> None:
+        """Nothing: each frame does all of its own."""
 
     def sample(self, s: int, slot: int) -> None:
         c, k, tokens = self.shape.config, self.scratch, self.block.at["tokens"]
