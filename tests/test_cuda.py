@@ -25,6 +25,7 @@ from engine import generator as g  # noqa: E402
 from engine.cuda import kernels, launching, runs  # noqa: E402
 from engine.cuda.buffers import Block, Shape  # noqa: E402
 from engine.cuda.driver import Eager  # noqa: E402
+from engine.cuda.plain import Plain  # noqa: E402
 from engine.cuda.players import Players  # noqa: E402
 from engine.cuda.weights import Weights  # noqa: E402
 from engine.folding import fold  # noqa: E402
@@ -449,13 +450,35 @@ def test_without_triton_pytorchs_own_kernels_play_and_a_line_says_so(monkeypatch
     def broken(*_):
         raise RuntimeError("no compiler\nat all")
 
-    monkeypatch.setattr(runs, "Fused", broken)
+    monkeypatch.setattr(runs, "Fused", broken)  # ordered: without a GPU it is the only way of Triton's
     players = Players(1, (), "auto", 8, Eager)
     generator = players.generator(fold(network("gru"), "fp16"))
     assert players.news == ["the GPU's kernels cannot be had (no compiler): PyTorch's own, several times slower"]
     drew_the_same(generator, reference("gru", seed=0), 9)
     with pytest.raises(g.Unavailable, match="backend: cuda: no compiler"):
         Players(1, (), "triton", 8, Eager).generator(fold(network("gru"), "fp16"))
+
+
+class Liar(Plain):
+    """Makes other samples."""
+
+    def sample(self, s, slot):
+        super().sample(s, slot)
+        self.scratch.logits[s] += 1e-3 * (s == 5)
+
+
+@pytest.mark.parametrize(("first", "fault"), [(Liar, "they made other samples"), (Plain, "")])
+def test_kernels_that_overlap_are_held_against_those_that_do_not(first, fault, monkeypatch):
+    from engine.cuda import ways
+
+    made = {"overlapping": first, "ordered": Plain}
+    monkeypatch.setattr(ways, "make", lambda way, *parts: made[way](*parts))
+    monkeypatch.setattr(ways, "ways", lambda _path, _on_gpu: ["overlapping", "ordered"] if _path == "auto" else [_path])
+    players = Players(1, (), "auto", 8, Eager)
+    generator, second = (players.generator(fold(network("gru"), "fp16")) for _ in range(2))
+    assert generator.player.path == second.player.path == ("ordered" if fault else "overlapping")
+    assert [line.count(fault) for line in players.news] == ([1] if fault else [])
+    drew_the_same(generator, reference("gru", seed=0), 9)
 
 
 def test_a_full_gpu_and_a_lost_one_are_unavailable(monkeypatch):

@@ -49,7 +49,7 @@ class Block:
 
     def __init__(self, shape: Shape, device: torch.device) -> None:
         c, v, n = shape.config, shape.voices, shape.samples
-        dim = padded(c.dim)
+        self.levels, dim = c.q_levels, padded(c.dim)
         states = (c.n_tiers, c.n_rnn, v, dim)
         parts: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
             "lanes": ((v, LANE_WORDS), torch.int64),
@@ -70,6 +70,19 @@ class Block:
         self.device = torch.zeros(size, dtype=torch.uint8, device=device)
         self.host = torch.zeros(size, dtype=torch.uint8, pin_memory=device.type == "cuda")
         self.at, self.beside = (_views(whole, parts, self.offsets) for whole in (self.device, self.host))
+        self.beside["forced"].fill_(-1)
+
+    def disturb(self, seed: int) -> None:
+        """Any state and any dice that there may be, on the host: the same for the same seed."""
+        found = torch.Generator().manual_seed(seed)
+        for name in ("h", "c", "out"):
+            part = self.beside[name]
+            part.copy_(torch.rand(part.shape, generator=found) - 0.5)
+        for name, low, high in (("tokens", 0, self.levels), ("lanes", 0, 1 << 31)):
+            part = self.beside[name]
+            part.copy_(torch.randint(low, high, part.shape, generator=found))
+        self.beside["lanes"][:, 3:] = 0  # no variation, and entropy measured once
+        self.beside["betas"].fill_(1.0)
         self.beside["forced"].fill_(-1)
 
     def give(self) -> None:

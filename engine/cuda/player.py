@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from engine.cpu.memory import address, aligned
-from engine.cuda import launching
+from engine.cuda import launching, ways
 from engine.cuda.buffers import Block, Shape
 from engine.cuda.driver import Cuda, Driver, Eager
 from engine.cuda.plain import Plain
@@ -22,6 +22,7 @@ from engine.folding import Folded
 from engine.generator import AT_ONCE, Unavailable
 
 PLACES = 64  # of a hop, that runs may begin from
+TRIALS = 4  # runs that are held against those of another way
 
 
 class Player:
@@ -29,13 +30,13 @@ class Player:
 
     Args:
         rights: voices that have a right side.
-        path: ``triton``; ``plain``, the same runs of PyTorch's own kernels; ``auto``, which is triton where that works.
+        path: see :mod:`engine.cuda.ways`.
         samples: the most that one launch makes, rounded up to whole hops.
         driver: None is the machine's.
 
     Attributes:
-        path: which of the two it is.
-        news: one line if it is not the one that ``auto`` means.
+        path: which way it is.
+        news: one line if it is not the best.
 
     Raises Unavailable where there is no GPU.
     """
@@ -63,15 +64,8 @@ class Player:
         self.words, self.news = self._words(), ""
         launching.point(self.words, self.driver)
         self.steps: Steps
-        self.path = "plain" if path == "plain" else "triton"
-        try:
-            self._prepare()
-        except Exception as error:
-            if path != "auto" or isinstance(error, torch.cuda.OutOfMemoryError):
-                raise
-            self.news = f"the GPU's kernels cannot be had ({_first_line(error)}): PyTorch's own, several times slower"
-            self.path = "plain"
-            self._prepare()
+        self.path = ""
+        self._prepare(ways.ways(path, device.type == "cuda"))
 
     def load(self, folded: Folded) -> None:
         """Another network of the same architecture; while nothing plays this one."""
@@ -103,17 +97,43 @@ class Player:
         found: NDArray[np.float32] = self.steps.scratch.logits[:samples, lane].cpu().numpy()
         return found
 
-    def _prepare(self) -> None:
+    def _prepare(self, names: list[str]) -> None:
+        """Capture the first of these ways that can be, and that makes what the next one makes."""
+        for i, name in enumerate(names):
+            rest = names[i + 1 :]
+            try:
+                with torch.inference_mode():
+                    self.steps = ways.make(name, self.shape, self.weights, self.block)
+                self._capture()
+                self.path = name
+                if name != "overlapping" or not rest or self._is_like(rest[0]):
+                    return
+                fault = "they made other samples"
+            except Exception as error:
+                if not rest or isinstance(error, torch.cuda.OutOfMemoryError):
+                    raise
+                fault = _first_line(error)
+            self.news = ways.NEWS[rest[0]].format(fault)
+
+    def _is_like(self, way: str) -> bool:
+        """Whether captured runs give every logit that the kernels of ``way`` give when they are called one by one."""
         with torch.inference_mode():
-            self.steps = self._steps()
-        self._capture()
-
-    def _steps(self) -> Steps:
-        if self.path == "plain":
-            return Plain(self.shape, self.weights, self.block)
-        from engine.cuda.runs import Fused
-
-        return Fused(self.shape, self.weights, self.block)
+            steps, other = self.steps, ways.make(way, self.shape, self.weights, self.block)
+        before, alike = self.block.host.clone(), True
+        for seed in range(TRIALS):
+            logits = []
+            for each in (steps, other):
+                self.block.disturb(seed)
+                self.steps = each
+                if each is steps:
+                    launching.launch(self.words, self.words[launching.GRAPHS])
+                else:
+                    self._whole(0, self.shape.samples, False)()
+                logits.append(each.scratch.logits.cpu())
+            alike = alike and torch.equal(*logits)
+        self.steps = steps
+        self.block.host.copy_(before)
+        return alike
 
     def _words(self) -> NDArray[np.int64]:
         found: NDArray[np.int64] = aligned(launching.GRAPHS + launching.KINDS * self.shape.config.hop, np.int64)

@@ -27,7 +27,7 @@ class Players:
 
     Args:
         stereo: which voices have a right side.
-        path: see :class:`engine.cuda.player.Player`.
+        path: see :mod:`engine.cuda.ways`.
         samples: the most that one launch makes.
         driver: makes the driver of each player; None is the machine's.
 
@@ -46,6 +46,7 @@ class Players:
         self.voices, self.stereo, self.samples = voices, stereo or (False,) * voices, samples
         self.news: list[str] = []
         self._path, self._driver = path, driver
+        self._paths: dict[Architecture, str] = {}
         self._idle: list[Player] = []
         self._folded: dict[ModelConfig, Folded] = {}  # until the set begins: what idle players are made with
         self._playing = False
@@ -91,7 +92,9 @@ class Players:
         rights = tuple(v for v, side in enumerate(self.stereo) if side)
         with _in_words():
             driver = self._driver() if self._driver else None
-            player = Player(folded, self.voices, rights, self._path, self.samples, driver)
+            path = self._paths.get(architecture(folded), self._path)  # what was found out once holds for the next
+            player = Player(folded, self.voices, rights, path, self.samples, driver)
+        self._paths[player.architecture] = player.path
         if player.news and player.news not in self.news:
             self.news.append(player.news)
         return player
