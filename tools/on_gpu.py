@@ -72,7 +72,7 @@ class Found:
         self.figures[name] = value
         sign, asked = ASKED.get(name, ("", 0.0))
         met = "" if not sign else ("yes" if (value <= asked if sign == "<=" else value >= asked) else "NO")
-        print(f"{name:44} {value:12.3f}   {f'{sign} {asked:g}' if sign else '':8} {met}", flush=True)
+        print(f"{name:64} {value:12.3f}   {f'{sign} {asked:g}' if sign else '':8} {met}", flush=True)
 
 
 def player(folded: Folded, voices: int = 1, path: str = "triton") -> CudaGenerator:
@@ -98,7 +98,7 @@ def parity(found: Found, config: ModelConfig, voices: int, samples: int, path: s
         apart = tokens[0] != tokens[1]
         differing += int(apart.sum())
         unexplained += int((margin[apart] > 4 * tolerance + 1e-6).sum())
-    name = f"parity, {path}, dim {config.dim}, {voices} voices"
+    name = f"parity, {path}, {config.rnn} {config.n_rnn} x {config.dim}, {voices} voices"
     found.add(f"{name}: largest difference, nats", tolerance)
     found.add(f"{name}: draws that differ of {voices * samples}", differing)
     worst = found.figures.get("parity, draws without an explanation", 0.0)
