@@ -727,7 +727,7 @@ def _refusal(event: Event) -> str:
         case Op.PARTNER:
             return f"partner: {who} cannot be blended with the checkpoint asked for"
         case Op.SWITCH:
-            return f"checkpoint: refused at sample {event.at}: what played it is gone"
+            return f"checkpoint: refused at sample {event.at}: what would play it is gone"
         case _:
             return f"the engine refused {Op(event.op).name.lower()} at sample {event.at}"
 

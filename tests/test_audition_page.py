@@ -174,7 +174,7 @@ def test_what_is_refused_is_told_and_not_sent_again(page: Any, port: int, run: P
     assert page.input_value(".sheet:not([hidden]) .note") == ratings(run)[here(page)]["note"]
     press(page, "5")
     until(lambda: ratings(run)[here(page)]["score"] == 5, "and what is said next is kept")
-    assert "not kept" not in page.inner_text("#notices")
+    until(lambda: "not kept" not in page.inner_text("#notices"), "and the line goes")
 
 
 def test_single_characters_can_be_switched_off(page: Any, port: int, run: Path) -> None:

@@ -510,7 +510,7 @@ def test_what_the_engine_refuses_is_said(link):
     desk = make_controller(link, said=said)
     desk.trigger("checkpoint", 1)
     desk.heard([Event(5, Op.SWITCH, -1, number=1, flags=REFUSED)])
-    assert said == ["the engine refused switch at sample 5"]
+    assert said == ["checkpoint: refused at sample 5: what would play it is gone"]
     desk.heard([Event(5, Op.MOMENT, 1, number=63, flags=REFUSED), Event(5, Op.PARTNER, -1, number=2, flags=REFUSED)])
     assert said.pop(1).startswith("moment: what voice 2 plays has no moment 63")
     assert said.pop(1) == "partner: the network that plays cannot be blended with the checkpoint asked for"
