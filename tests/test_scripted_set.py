@@ -38,8 +38,8 @@ from instrument import log
 from instrument.controls import DRIVE, REFUSED, Op
 from instrument.parameters import PARAMETERS, TRIGGERS
 
-# Commands that a set of patches cannot have: a bank grows only where a training run is followed (test_following.py), and
-# nothing fails on a processor (test_failing.py).
+# Commands that a set of patches cannot have: a bank grows only where a training run is followed (test_following.py),
+# and nothing fails on a processor (test_failing.py).
 ELSEWHERE = {Op.GROW, Op.FAIL}
 COMMANDS = {op for op in Op if op < Op.PRIMED} - ELSEWHERE
 BANKS = {"first": ["gru", "gru-2"], "second": ["lstm", "gru"]}
