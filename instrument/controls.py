@@ -65,7 +65,7 @@ class Op(IntEnum):
     DROP = 14  # number = slot that is given up; refused while a voice is on it or on its way there
     PARK = 15  # ramp = fade, 0 for the usual one: the voice fades out, and is not generated any more
     WAKE = 16  # the voice begins anew on the slot where it was parked, and fades in
-    FAIL = 17  # what computes the networks is lost: number = the first slot that says nothing more at ``at``
+    FAIL = 17  # a GPU is lost: number = the first slot that says nothing from ``at`` on; the others ramp samples later
     MODULATE = 18  # parameter, value = offset from what SET says, ramp
     PRIMED = 20  # event: number = bank index, value = samples it was primed with
     SWITCHED = 21  # event: crossfade begins; number = bank index, ramp = its true length, flags as for SWITCH

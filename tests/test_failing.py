@@ -11,6 +11,7 @@ from networks import network
 
 from engine.cpu.memory import address, aligned
 from engine.generator import make_generator
+from instrument import replay
 from instrument.audio.performance import Performance
 from instrument.audio.slots import Slot
 from instrument.controls import MATURITY, REFUSED, Command, Op
@@ -28,12 +29,22 @@ def slots_of(word, names, voices, stereo):
     return made
 
 
-def a_set(names=("gru", "mu-law"), voices=2, stereo=False, fallback="one-tier", timing=None, **more):
+class Kept:
+    """A file that keeps what is written."""
+
+    def __init__(self):
+        self.frames = []
+
+    def write(self, frames):
+        self.frames.append(frames.copy())
+
+
+def a_set(names=("gru", "mu-law"), voices=2, stereo=False, fallback="one-tier", timing=None, rate=RATE, **more):
     word = aligned(1, np.int64)
     generator = make_generator(network(fallback or "gru"), "cpu", "int8", voices, stereo=stereo, spare=2 * voices)
     last = Slot(generator.program, name="fallback", precision="int8") if fallback else None
     p = Performance(
-        slots_of(word, names, voices, stereo), sample_rate=RATE, voices=voices, seed=3, offline=True, tap=True,
+        slots_of(word, names, voices, stereo), sample_rate=rate, voices=voices, seed=3, offline=True, tap=True,
         fallback=last, timing=timing, **more,
     )  # fmt: skip
     return p, word
@@ -58,6 +69,22 @@ def check_replay(p, audio, events, **set_up):
     assert compare(events, told, len(audio)) == ""
     np.testing.assert_array_equal(heard, audio)
     assert word[0] == 0
+
+
+@pytest.mark.parametrize("fallback", ["one-tier", None])
+@pytest.mark.parametrize("back", [3, 90, 250])
+def test_how_turns_are_cut_is_not_heard(fallback, back):
+    """A replay asks for half a second at a time, and knows nothing of what was refused: both cut turns elsewhere."""
+    rate = 44100
+    at = rate // 2 - back
+    refused = [Command(at + i, Op.SWITCH, number=7) for i in (1, 5, 12, 300)]
+    p, word = a_set(fallback=fallback, rate=rate)
+    audio, events = play(p, word, at, rate // 2 + 3000, refused)
+    again, _ = a_set(fallback=fallback, rate=rate, timing=p.timing)
+    kept = Kept()
+    told = replay.play(again, kept, events, len(audio), rate)
+    assert compare(events, told, len(audio)) == ""
+    np.testing.assert_array_equal(np.concatenate(kept.frames), audio)
 
 
 CASES = {

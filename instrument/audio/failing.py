@@ -1,8 +1,8 @@
 """A GPU that fails in the middle of a set: another network goes on, on the processor, or the set fades out.
 
 Render thread only, compiled. In the turn in which it fails its slots fall silent (``instrument.audio.generating``);
-with the next turn every voice changes to the fallback slot, which hears at once what the voice said last. That takes
-some milliseconds of the render thread; the ring is there for it.
+on the next line of the grid, which a replay has too, every voice changes to the fallback slot, which hears at once what
+the voice said last. That takes some milliseconds of the render thread; the ring is there for it.
 """
 
 # mypy: disable-error-code="no-any-return"
@@ -36,7 +36,7 @@ MOST, LEAST = 2048, 256  # network samples that voices hear together, and each o
 @njit(**INNER)
 def fall_back(core: Record) -> bool:
     """What is due after a turn in which a GPU failed. Returns whether the set has to end."""
-    if core.health != FAILED:
+    if core.health != FAILED or core.mix % core.turn != 0:
         return False
     core.health = LOST
     if core.fallback < 0:

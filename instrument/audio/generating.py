@@ -132,17 +132,19 @@ def has_failed(slot: Record) -> bool:
 
 @njit(**INNER)
 def is_silent(core: Record, k: int) -> bool:
-    """Whether slot k says nothing any more."""
+    """Whether slot k says nothing any more at the front."""
     slot = slot_at(core.slot_memory, k)
-    return slot.failed != 0 and (core.health == LOST or (core.health == FAILED and k >= core.failed_from))
+    late = k >= core.failed_from or core.mix + core.delay >= core.failed_at
+    return slot.failed != 0 and (core.health == LOST or (core.health == FAILED and late))
 
 
 @njit(**INNER)
 def fail(core: Record, k: int) -> None:
-    """Slots from k on, and all others that a GPU computes from the next turn on, are lost."""
+    """Slots from k on are lost, and once the samples that are being made are over all others that a GPU computes."""
     if core.health == WELL:
-        core.health, core.failed_from = FAILED, k
-        tell(core, core.mix + core.delay, _FAIL, EVERY, ZERO, k, ZERO, 0.0, ZERO)
+        front = core.mix + core.delay
+        core.health, core.failed_from, core.failed_at = FAILED, k, front + core.making
+        tell(core, front, _FAIL, EVERY, ZERO, k, core.making, 0.0, ZERO)
 
 
 @njit(**INNER)
@@ -174,7 +176,9 @@ def hush(core: Record, k: int, mask: int, first: int, count: int) -> None:
                 set_i32(slot.right_tokens, i, slot.q_levels // 2)
             for side in range(sides(core, v)):
                 deck = deck_at(core.deck_memory, (side * core.voices + v) * 2 + d)
-                deck.jumped, deck.speech_left = 1, 0
+                if deck.hushed == 0:  # once: how turns are cut must not be heard
+                    deck.jumped, deck.hushed = 1, 1
+                deck.speech_left = 0
     decode_all(core, k, mask, first, count)
 
 

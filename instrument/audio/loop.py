@@ -203,6 +203,8 @@ def span(core: Record) -> int:
     n = min(n, core.stop_at + core.closing + core.ahead - core.mix)
     if core.phase == FALLING:
         n = min(n, core.panic_at - core.mix)
+    if core.health == FAILED and core.failed_at > core.mix + core.delay:
+        n = min(n, core.failed_at - (core.mix + core.delay))
     for v in range(core.voices):
         n = min(n, next_change(core, v))
     if core.offline != 0:
@@ -369,7 +371,7 @@ def apply_front(core: Record) -> None:
                 drop(core, c.number)
         elif c.op == _FAIL:
             echo(core, front, c, ZERO, note_late(core, late))
-            core.health, core.failed_from = FAILED, c.number
+            core.health, core.failed_from, core.failed_at = FAILED, c.number, front + c.ramp
         else:
             echo(core, front, c, ZERO, note_late(core, late))
             for v in range(first_voice(c), last_voice(core, c) + 1):

@@ -66,8 +66,9 @@ CORE = _record(
     "header_memory "
     # where we are
     "mix phase panic_at overtaken fade_start stop_at ended "
-    # whether what computes the slots is WELL, has FAILED in the turn before, from which slot on, or is LOST
-    "health failed_from "
+    # whether what computes the slots is WELL, has FAILED in this turn of the grid, from which slot on, and from when on
+    # all others, or is LOST; session samples that are being made
+    "health failed_from failed_at making "
     # the session sample from which the networks' frames are counted: 0, or where a panic's silence ended
     "line "
     "front_count mix_count "
@@ -110,10 +111,10 @@ VOICE = _record(
     "side1 side2 side3 side4 side5",
 )
 
-# speech: address and number of the samples that a jump left to be said before the dice go on
+# speech: address and number of the samples that a jump left to be said before the dice go on; hushed: its slot was lost
 # partner: the slot that is blended with its own; company: how far that is, its positions and its share in the blend
 DECK = _record(
-    "slot first origin started primed rate jumped speech speech_left "
+    "slot first origin started primed rate jumped hushed speech speech_left "
     "partner company company_at company_origin company_started company_primed company_rate share_start",
     "decoded previous step share_from share_to",
 )

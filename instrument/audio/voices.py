@@ -95,7 +95,7 @@ def generate(core: Record, n: int) -> None:
     """Run every network for the n session samples from the front on, and remember its sound."""
     if core.phase == SILENT:
         return
-    front = core.mix + core.delay
+    front, core.making = core.mix + core.delay, n
     for k in range(core.top):
         mask = lanes_of(core, k)
         slot = slot_at(core.slot_memory, k)
