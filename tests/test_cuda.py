@@ -30,6 +30,7 @@ from engine.cuda.players import Players  # noqa: E402
 from engine.cuda.weights import Weights  # noqa: E402
 from engine.folding import fold  # noqa: E402
 from engine.reference import log_softmax  # noqa: E402
+from engine.seeded import network as seeded  # noqa: E402
 
 HERE = Path(__file__).parent
 GPU = torch.cuda.is_available()
@@ -305,6 +306,28 @@ def test_wherever_it_begins_a_launch_makes_a_whole_run():
     before = len(generator.player.driver.launched)
     drew_the_same(generator, truth, 16)
     assert len(generator.player.driver.launched) == before + 1
+
+
+@pytest.mark.parametrize("voices", [1, 3, 8, 64])
+def test_the_order_of_sums_does_not_depend_on_where_a_launch_begins(voices, monkeypatch):
+    """Every product of a size is made in tiles of one shape, whatever place and length a run has."""
+    config = replace(network("gru").config, dim=512, mlp_dim=384, frame_sizes=(8, 16), q_levels=256)
+    weights = Weights(fold(seeded(config, "seeded"), "fp16"), torch.device("cpu"))
+    shape = Shape(config, voices, (), 64, weights.apart)
+    steps = runs.Fused(shape, weights, Block(shape, torch.device("cpu")))
+    found = {}
+
+    def launched(kernel, _grid, _stages, *args):
+        if kernel is kernels.rows:
+            found.setdefault(args[5:8], set()).add(args[-4:])
+
+    monkeypatch.setattr(steps, "_launch", launched)
+    monkeypatch.setattr(kernels, "dice", {(voices,): lambda *_, **__: None})
+    for place in range(16):
+        for samples in (1, 3, 16, 64):
+            runs.run(steps, shape, place, samples)
+    assert len(found) > 1
+    assert all(len(tiles) == 1 for tiles in found.values()), found
 
 
 def test_what_is_told_runs_the_tiers_only():

@@ -379,7 +379,7 @@ class Fused:
         """out = weight x + bias for matrices in a row, each (rows, columns)."""
         rows, columns = weight.shape[-2:]
         lanes = len(x)
-        tile = self._tile(lanes, rows * matrices, columns)
+        tile = self._tile(lanes, rows, columns)  # not by how many: sums would depend on where a launch begins
         self._launch(
             kernels.rows, (*tile.grid(rows, lanes), matrices), tile.stages,
             weight, bias, x, out, lanes * rows, lanes, rows, columns, relu, add, *tile[:4],
