@@ -58,16 +58,22 @@ class Maker:
 
     def reserve(self, configs: Iterable[ModelConfig]) -> None:
         """Be ready for one network more of each of these while the set plays: a GPU allocates nothing then."""
-        try:
-            for config, count in Counter(configs).items() if self._players else ():
+        for config, count in Counter(configs).items() if self._players else ():
+            try:
                 self._players.reserve(config, count)
-        except Unavailable as error:
-            self._faults.append(f"{error}: networks that shall join the set later may not")
+            except Unavailable as error:
+                line = f"{error}: networks that shall join the set later may not"
+                self._faults += [line] if line not in self._faults else []
 
     def begin(self) -> None:
         """The set begins."""
         if self._players:
             self._players.begin()
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Of this program and of what computes."""
+        return versions() | (self._players.versions if self._players else {})
 
     @property
     def news(self) -> list[str]:

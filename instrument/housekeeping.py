@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from instrument.plan import Plan
     from instrument.showing import Showing
 
+HUNG = 1 << 20  # engine.cuda.launching.HUNG
 PUMP_S = 0.005  # the control thread's period
 MARK_S = 5.0  # how much of a set a dying machine may take from its log
 
@@ -168,7 +169,9 @@ class Housekeeping:
         self.failed_s = at
         p, performance = self._session.plan, self._session.performance
         then = f"{p.fallback[0].name} goes on, on the processor" if p.fallback else "the set fades out"
-        self._warn(f"the GPU failed at {at:.1f} s (CUDA error {performance.failure}): {then}")
+        code = performance.failure
+        why = "it does not answer" if code >= HUNG else f"CUDA error {code}"
+        self._warn(f"the GPU failed at {at:.1f} s ({why}): {then}")
 
     def _tell_rested(self, events: Sequence[Event]) -> None:
         """Voices that nobody sent to rest: in one line."""

@@ -30,8 +30,9 @@ def share(plan: Plan, sample_rate: int) -> Share:
 
     networks: Sequence[performance.Configured] = plan.networks
     at_once = plan.patch.output.launch if plan.backend == "cuda" else 1
-    other = plan.block + performance.overhead(networks, sample_rate, at_once)
-    least = other + plan.block + performance.turn_of(networks, sample_rate, at_once)
+    fallback = plan.fallback[1] if plan.fallback else None
+    other = plan.block + performance.overhead(networks, sample_rate, at_once, fallback)
+    least = other + plan.block + performance.turn_of(networks, sample_rate, at_once, fallback)
     frames = round(plan.latency_ms * sample_rate / 1000)
     if frames >= least:
         return Share(plan.latency_ms, frames - other)
@@ -53,5 +54,6 @@ def check_patch(file: str) -> str:
     path = patch.find(file)
     line = setlist.check(path)
     made = plan.make(plan.Options(target=str(path), osc=patch_osc.NOTHING))
+    plan.fallback_of(made.options, made.set)
     share(made, made.checkpoints[0].config.sample_rate)
     return line

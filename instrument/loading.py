@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,6 +61,7 @@ class Loading:
         performance: whose table it is.
         send: hands an Op and a slot to the loop.
         make: makes a slot of a checkpoint and its name.
+        stand_in: the file of what every program plays in place of its own network, if there is such.
         complain: takes a line; must not block.
     """
 
@@ -70,8 +71,10 @@ class Loading:
         send: Callable[[int, int], None],
         make: Callable[[Checkpoint, str], Slot],
         complain: Callable[[str], None],
+        stand_in: Path | None = None,
     ) -> None:
         self._performance, self._send, self._make, self._complain = performance, send, make, complain
+        self._stand_in = stand_in
         self._there: dict[Key, _There] = {}
         self._orphans: set[int] = set()  # slots that the loop has not answered about in time
         self._hashes: dict[Path, tuple[tuple[int, ...], str]] = {}
@@ -83,6 +86,7 @@ class Loading:
 
     def first(self, entries: Sequence[Entry], checkpoints: Sequence[Checkpoint]) -> Bank:
         """The bank that the performance was made with: slots 0, 1, ..."""
+        entries = self._really(entries)
         keys = _keys([checkpoint.sha256 for checkpoint in checkpoints])
         for k, (key, checkpoint) in enumerate(zip(keys, checkpoints, strict=True)):
             self._there[key] = _There(k, _moments(checkpoint))
@@ -96,6 +100,7 @@ class Loading:
 
         Raises ValueError naming the file that cannot be played and why, and Stopped.
         """
+        entries = self._really(entries)
         keys: list[Key] = []
         counts: Counter[str] = Counter()
         for entry in entries:
@@ -108,6 +113,10 @@ class Loading:
                 self._load(key, entry, checkpoint or load(entry.path))
             keys.append(key)
         return self._bank(entries, keys)
+
+    def _really(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """With the files that they are played from."""
+        return [replace(entry, path=self._stand_in) for entry in entries] if self._stand_in else entries
 
     def sweep(self, kept: Collection[Key]) -> None:
         """Give up what is not kept and nobody plays. Raises Stopped."""

@@ -21,7 +21,7 @@ _OUTPUT = Record(
         "latency": Number(1, 2000),
         "block": Number(16, 8192, whole=True),
         "channels": Number(2, 16, whole=True, even=True),
-        "launch": Number(1, 1024, whole=True),
+        "launch": Number(1, 512, whole=True),
     },
     help={
         "device": "default, or part of a device's name",

@@ -124,8 +124,8 @@ class Plan:
 
     @property
     def networks(self) -> tuple[Checkpoint | Coming, ...]:
-        """All that the set may come to play."""
-        return (*self.checkpoints, *self.coming, *([self.fallback[1]] if self.fallback else ()))
+        """All that the set may come to play, but the fallback."""
+        return (*self.checkpoints, *self.coming)
 
     def without_gpu(self, why: str) -> Plan:
         """The same on the processor, every program playing the fallback. Raises ValueError without one."""
@@ -135,12 +135,14 @@ class Plan:
         news = f"--backend cuda: {why}: every program is {entry.name} instead, on the processor"
         checkpoints = (checkpoint,) * len(self.checkpoints)
         played = {"backend": "cpu", "precision": USUAL["cpu"], "checkpoints": checkpoints}
-        return replace(self, **played, fallback=None, stand_in=entry, news=news)  # type: ignore[arg-type]
+        return replace(self, **played, coming=(), follows=None, fallback=None, stand_in=entry, news=news)  # type: ignore[arg-type]
 
 
 def make(options: Options) -> Plan:
     """Check everything that can be checked without compiling. Raises ValueError, one line."""
     backend, precision = check_backend(options.backend, options.precision, LIVE)
+    if options.fallback is not None and backend != "cuda":
+        raise ValueError(f"--fallback {shorten(options.fallback)}: is for --backend cuda, which was not asked for")
     found = setlist.open_target(options.target)
     patch = found.patches[0]
     output = patch.output.device if options.output == "auto" and patch.output.device != "default" else options.output
@@ -157,7 +159,7 @@ def make(options: Options) -> Plan:
     checkpoints = load_bank([entry.path for entry in patch.bank])
     where = str(options.target or patches.DEFAULT)
     partners = _partners(patch, voices, checkpoints, where)
-    _check_blending(backend, partners, where)
+    _check_blending(backend, found)
     made = Plan(
         options=options,
         patch=patch,
@@ -178,7 +180,7 @@ def make(options: Options) -> Plan:
         follows=patches.run_folder(options.target),
         stereo=tuple(patch.is_stereo(voice) for voice in range(1, voices + 1)),
         partners=partners,
-        fallback=_fallback(options, patch) if backend == "cuda" else None,
+        fallback=fallback_of(options, found) if backend == "cuda" else None,
     )
     why = presence.missing() if backend == "cuda" else ""
     return made.without_gpu(why) if why else made
@@ -202,21 +204,30 @@ def _partners(patch: Patch, voices: int, checkpoints: Sequence[Checkpoint], wher
     return tuple(patch.partner(voice) for voice in range(1, voices + 1))
 
 
-def _check_blending(backend: str, partners: Sequence[int], where: str) -> None:
+def _check_blending(backend: str, found: SetList) -> None:
     """Raises ValueError for a partner that a GPU cannot blend."""
-    for voice, partner in enumerate(partners, start=1):
-        if backend == "cuda" and partner >= 0:
-            raise ValueError(f"{where}: voice.{voice}.partner: --backend cuda blends nothing; none, or cpu, expected")
+    for patch in found.patches if backend == "cuda" else ():
+        for voice in range(1, patch.voices + 1):
+            if patch.partner(voice) >= 0:
+                where = f"{patch.path or patches.DEFAULT}: voice.{voice}.partner"
+                raise ValueError(f"{where}: --backend cuda blends nothing; none, or cpu, expected")
 
 
-def _fallback(options: Options, patch: Patch) -> tuple[Entry, Checkpoint] | None:
-    """The command line's, else the patch's. Raises ValueError."""
-    entry = patches.entry_of(options.fallback, None, "--fallback") if options.fallback else patch.fallback
-    if entry is None:
-        return None
+def fallback_of(options: Options, found: SetList) -> tuple[Entry, Checkpoint] | None:
+    """The command line's, else the first that a patch names. Raises ValueError."""
+    if options.fallback is not None:
+        where, entry = "--fallback", patches.entry_of(options.fallback, None, "--fallback")
+    else:
+        named = [(patch.path, patch.fallback) for patch in found.patches if patch.fallback]
+        if not named:
+            return None
+        where, entry = f"{named[0][0]}: fallback", named[0][1]
     if not entry.path.is_file():
-        raise ValueError(f"--fallback {entry.file}: is not there; a checkpoint expected")
-    return entry, load(entry.path)
+        raise ValueError(f"{where}: {shorten(entry.file)} is not there; a checkpoint expected")
+    try:
+        return entry, load(entry.path)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def check_backend(backend: str, precision: str | None, among: Sequence[str] = BACKENDS) -> tuple[str, str]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.checkpoint import Checkpoint
+from engine.cuda import presence
 from engine.generator import AT_ONCE
 from instrument import compiling, console, log
 from instrument.keeping import set_aside
@@ -43,6 +44,8 @@ def run(path: Path, out: Path) -> None:
 
     check_path(out)
     head, events, last = log.read(path)
+    if head.backend == "cuda" and (why := presence.missing()):
+        raise ValueError(f"{path}: was played on a GPU: {why}")
     if not last:
         raise ValueError(f"{path}: not a sample was played in it, as far as it tells")
     if not any(event.op == log.ENDED for event in events):
@@ -67,7 +70,9 @@ def run(path: Path, out: Path) -> None:
         performance.close()
     fault = compare(events, heard, last)
     if fault:
-        raise ValueError("; ".join([f"{path}: {fault}", f"{out} is not the same set", *differences(head)]))
+        raise ValueError(
+            "; ".join([f"{path}: {fault}", f"{out} is not the same set", *differences(head, made.versions)])
+        )
     console.say(f"wrote {out}")
 
 
@@ -141,8 +146,8 @@ def maker(head: log.Head) -> Maker:
     from instrument import bank
 
     launch = head.rules.get("launch", AT_ONCE)
-    if type(launch) is not int or not 1 <= launch <= 1024:
-        raise ValueError(f"rules.launch: {shorten(launch)}: 1 to 1024 samples expected")
+    if type(launch) is not int or not 1 <= launch <= 512:
+        raise ValueError(f"rules.launch: {shorten(launch)}: 1 to 512 samples expected")
     return bank.Maker(head.backend, head.precision, head.voices, head.stereo, launch)
 
 
@@ -162,7 +167,7 @@ def prepare(
     names = [*(entry.get("name", "") for entry in head.bank), *joining]
     made = made or maker(head)
     slots = made.slots(checkpoints, names)
-    last = made.fallback(fallback, head.fallback[0]["name"]) if fallback else None
+    last = made.fallback(fallback, head.fallback[0].get("name", "fallback")) if fallback else None
     performance = Performance(
         slots[: len(head.bank)],
         sample_rate=head.sample_rate,
@@ -301,11 +306,11 @@ def compare(then: Sequence[Event], now: Sequence[Event], last: int) -> str:
     return ""
 
 
-def differences(head: log.Head) -> list[str]:
+def differences(head: log.Head, versions: Mapping[str, str]) -> list[str]:
     """What computes here and did not then, in one phrase, if anything: the likeliest reason for another set."""
     from instrument import bank
 
-    here = {"int8 kernels": bank.kernel_variant(), **bank.versions()}
+    here = {"int8 kernels": bank.kernel_variant(), **versions}
     then = {"int8 kernels": head.kernel, **head.versions}
     differ = [f"{name} {shorten(then.get(name))}, here {now!r}" for name, now in here.items() if then.get(name) != now]
     return [f"it was played with {', '.join(differ)}"] if differ else []

@@ -171,7 +171,7 @@ class Session:
         if p.news:
             self.complain(p.news)
         self.maker = bank.Maker(p.backend, p.precision, p.voices, p.stereo, p.patch.output.launch)
-        return self.maker.slots(p.checkpoints, p.names)
+        return self.maker.slots(p.checkpoints, [p.stand_in.name] * len(p.names) if p.stand_in else p.names)
 
     def _reserve(self, joining: int) -> None:
         """Be ready for the networks of other patches, for epochs that join, and for one more of each kind."""
@@ -241,7 +241,8 @@ class Session:
         from instrument.sets import Sets
 
         p, c = self.plan, self.controller
-        self.loading = Loading(self.performance, c.exchange, self.maker.slot, self.complain)
+        stand_in = p.stand_in.path if p.stand_in else None
+        self.loading = Loading(self.performance, c.exchange, self.maker.slot, self.complain, stand_in)
         bank = self.loading.first(p.patch.bank, p.checkpoints)
         self.sets = Sets(p.set, bank, self.loading, c, p.options.voices, Ears(self), self.say, self.complain)
 
@@ -271,7 +272,7 @@ class Session:
             stereo=p.stereo,
             partners=p.partners,
             timing=self.performance.timing,
-            versions=bank.versions(),
+            versions=self.maker.versions,
             patch=dict(p.patch.data),
             rules={
                 "block": p.block,

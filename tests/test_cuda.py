@@ -467,6 +467,26 @@ def test_players_come_and_go_and_nothing_is_captured_while_a_set_plays():
     assert len(driver._runs) == captured
 
 
+def test_what_there_was_room_for_stays_when_memory_fills(monkeypatch):
+    players = Players(1, (), "plain", 8, Eager)
+    made, real = [], Players._made
+
+    def some(self, folded):
+        if len(made) == 3:
+            raise g.Unavailable("the memory of the GPU is full")
+        made.append(real(self, folded))
+        return made[-1]
+
+    monkeypatch.setattr(Players, "_made", some)
+    with pytest.raises(g.Unavailable):
+        players.reserve(network("gru").config, 6)
+    assert players._idle == made
+    monkeypatch.setattr(type(made[0]), "load", lambda *_: 1 / 0)
+    with pytest.raises(g.Unavailable, match="division by zero"):
+        players.generator(fold(network("gru"), "fp16"))
+    assert sorted(map(id, players._idle)) == sorted(map(id, made))
+
+
 def test_without_triton_pytorchs_own_kernels_play_and_a_line_says_so(monkeypatch):
     from engine.cuda import runs
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,8 +24,8 @@ from engine.checkpoint import save  # noqa: E402
 from engine.cuda import driver, players, presence  # noqa: E402
 from engine.cuda.driver import Eager  # noqa: E402
 from engine.generator import AT_ONCE  # noqa: E402
-from instrument import bank, log, plan, replay, sets  # noqa: E402
-from instrument.audio.performance import Performance  # noqa: E402
+from instrument import bank, latency, log, plan, replay, sets  # noqa: E402
+from instrument.audio.performance import Performance, turn_of  # noqa: E402
 from instrument.controls import Command, Event, Op  # noqa: E402
 from instrument.patch import Output  # noqa: E402
 from instrument.session import Session  # noqa: E402
@@ -199,13 +200,13 @@ def test_a_gpu_that_is_not_there_is_a_line(patch: Path, tmp_path: Path, monkeypa
     session = on_gpu(patch, tmp_path, said.append, seconds=0.6)
     play(session, lambda: wait_until(lambda: session.performance.wait(0.01)))
     (line,) = [line for line in said if "every program is small instead" in line]
-    assert line.startswith("--backend cuda: there is no")
+    assert line.startswith(f"--backend cuda: {presence.missing()}: ")
     figures = json.loads((tmp_path / "set.json").read_text())
     assert (figures["backend"], figures["precision"]) == ("cpu", "int8")
     is_replayed(tmp_path)
 
     patch.write_text(patch.read_text().replace("fallback: small.safetensors\n", ""))
-    with pytest.raises(ValueError, match=r"--backend cuda: there is no .*; cpu expected, or .* --fallback"):
+    with pytest.raises(ValueError, match=r"--backend cuda: .*; cpu expected, or .* --fallback"):
         on_gpu(patch, tmp_path)
     monkeypatch.setattr(presence, "missing", lambda: "")  # a driver, but torch cannot use it
     with pytest.raises(ValueError, match=r"--backend cuda: torch finds no GPU here; cpu expected, or"):
@@ -218,7 +219,9 @@ def test_a_gpu_that_is_not_there_is_a_line(patch: Path, tmp_path: Path, monkeypa
 def test_what_is_wrong_is_said_before_anything_compiles(patch: Path, tmp_path: Path) -> None:
     for text, more, message in (
         ("", {"precision": "int8"}, "--precision int8: --backend cuda plays fp16"),
-        ("", {"fallback": "nowhere.safetensors"}, "--fallback nowhere.safetensors: is not there"),
+        ("", {"fallback": "nowhere.safetensors"}, "--fallback: 'nowhere.safetensors' is not there"),
+        ("", {"fallback": ""}, "--fallback"),
+        ("", {"fallback": "x.safetensors", "backend": "cpu"}, "--fallback 'x.safetensors': is for --backend cuda"),
         ("voice: {1: {partner: two}}\n", {}, r"voice.1.partner: --backend cuda blends nothing"),
     ):
         patch.write_text(PATCH + text)
@@ -227,6 +230,36 @@ def test_what_is_wrong_is_said_before_anything_compiles(patch: Path, tmp_path: P
     patch.write_text(PATCH.replace("small.", "lost."))
     with pytest.raises(ValueError, match=r"fallback: 'lost.safetensors' is not there"):
         on_gpu(patch, tmp_path)
+
+
+def test_without_a_gpu_every_patch_of_a_set_is_the_fallback(patch: Path, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    (tmp_path / "other.yaml").write_text("name: other\nbank: [late.safetensors]\nosc: {listen: none}\n")
+    (tmp_path / "set.yaml").write_text("set: [gpu.yaml, other.yaml]\n")
+    session = on_gpu(tmp_path / "set.yaml", tmp_path)
+    play(
+        session,
+        lambda: wait_until(lambda: session.sets.places[1].bank is not None),
+        lambda: session.controller.trigger("patch/next", 1),
+        lambda: wait_until(lambda: session.controller.patch[1] == "other"),
+    )
+    stand_in = session.plan.checkpoints[0].sha256
+    assert {entry["sha256"] for entry in log.read(tmp_path / "set.jsonl")[0].bank} == {stand_in}
+    loads = [event for event in is_replayed(tmp_path) if event.op == Op.LOAD]
+    assert {event.sha256 for event in loads} <= {stand_in}
+
+
+def test_a_run_is_not_followed_by_what_stands_in(patch: Path, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    (tmp_path / "run").mkdir()
+    for epoch, name in enumerate(("one", "two"), start=1):
+        (tmp_path / "run" / f"epoch-00{epoch}.safetensors").write_bytes((tmp_path / f"{name}.safetensors").read_bytes())
+    session = on_gpu(tmp_path / "run", tmp_path, fallback=str(tmp_path / "small.safetensors"), latency=100.0)
+    play(session, lambda: session.controller.set("maturity", 0.0), lambda: None)
+    assert session.follower is None
+    is_replayed(tmp_path)
 
 
 def test_an_idle_gpu_is_kept_awake(gpu: Stand, patch: Path, tmp_path: Path) -> None:
@@ -269,6 +302,20 @@ def test_voices_that_come_and_go_are_still_made_by_one_launch_a_turn(gpu: Stand)
         before = len(gpu.launched)
         p.render_to(upto + 10 * p.turn)
         assert len(gpu.launched) - before == 10
+
+
+def test_a_broken_fallback_is_found_by_patch_check(patch: Path) -> None:
+    (patch.parent / "small.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"gpu.yaml: fallback: .*small.safetensors: not a safetensors file"):
+        latency.check_patch(str(patch))
+
+
+def test_a_fallback_makes_no_turn_longer_than_its_own_frame() -> None:
+    fast, slow = (SimpleNamespace(config=replace(network("gru").config, sample_rate=rate)) for rate in (44100, 8000))
+    assert turn_of([fast], 44100, 64) == 64
+    assert turn_of([fast], 44100, 64, slow) == 64  # eight samples of 8 kHz are 45
+    assert turn_of([fast, slow], 44100, 64) == 353
+    assert turn_of([fast], 44100, 20) == 24  # whole frames
 
 
 def test_one_number_of_samples_is_made_at_once_unless_a_patch_says_another() -> None:

@@ -69,6 +69,8 @@ class Player:
 
     def load(self, folded: Folded) -> None:
         """Another network of the same architecture; while nothing plays this one."""
+        if self.error:
+            raise Unavailable(f"backend: cuda: the GPU has failed ({self.error})")
         with torch.inference_mode():
             self.weights.load(folded)
             if isinstance(self.steps, Plain):
@@ -112,28 +114,35 @@ class Player:
             except Exception as error:
                 if not rest or isinstance(error, torch.cuda.OutOfMemoryError):
                     raise
-                fault = _first_line(error)
+                fault = first_line(error)
             self.news = ways.NEWS[rest[0]].format(fault)
 
     def _is_like(self, way: str) -> bool:
-        """Whether captured runs give every logit that the kernels of ``way`` give when they are called one by one."""
+        """Whether captured runs make what the kernels of ``way`` make when they are called one by one: every logit, and
+        all that is given back. Of whole runs, and of hops from the last place that there are graphs for.
+        """
         with torch.inference_mode():
             steps, other = self.steps, ways.make(way, self.shape, self.weights, self.block)
-        before, alike = self.block.host.clone(), True
+        hop, before, alike = self.shape.config.hop, self.block.host.clone(), True
+        last = max(place for place in range(hop) if self._graph(launching.HOPS, place))
         for seed in range(TRIALS):
-            logits = []
+            kind, place, length = ((launching.RUN, 0, self.shape.samples), (launching.HOPS, last, hop))[seed % 2]
+            found = []
             for each in (steps, other):
                 self.block.disturb(seed)
                 self.steps = each
                 if each is steps:
-                    launching.launch(self.words, self.words[launching.GRAPHS])
+                    launching.launch(self.words, self._graph(kind, place))
                 else:
-                    self._whole(0, self.shape.samples, False)()
-                logits.append(each.scratch.logits.cpu())
-            alike = alike and torch.equal(*logits)
+                    self._whole(place, length, False)()
+                found.append((each.scratch.logits[:length].cpu(), self.block.host.clone()))
+            alike = alike and all(map(torch.equal, *found))
         self.steps = steps
         self.block.host.copy_(before)
-        return alike
+        return alike and not self.error
+
+    def _graph(self, kind: int, place: int) -> int:
+        return int(self.words[launching.GRAPHS + kind * self.shape.config.hop + place])
 
     def _words(self) -> NDArray[np.int64]:
         found: NDArray[np.int64] = aligned(launching.GRAPHS + launching.KINDS * self.shape.config.hop, np.int64)
@@ -177,6 +186,7 @@ class Player:
         return address(self.words)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__

@@ -6,16 +6,18 @@ player of its architecture, which is idle again once that network's generator is
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
 from engine.config import ModelConfig
 from engine.cuda.driver import Driver
 from engine.cuda.generator import CudaGenerator
-from engine.cuda.player import Player
+from engine.cuda.player import Player, first_line
 from engine.cuda.weights import Architecture, architecture
 from engine.folding import Folded, fold
 from engine.generator import AT_ONCE, Unavailable
@@ -48,6 +50,7 @@ class Players:
         self._path, self._driver = path, driver
         self._paths: dict[Architecture, str] = {}
         self._idle: list[Player] = []
+        self._lock = threading.Lock()
         self._folded: dict[ModelConfig, Folded] = {}  # until the set begins: what idle players are made with
         self._playing = False
 
@@ -66,10 +69,22 @@ class Players:
         return made
 
     def reserve(self, config: ModelConfig, count: int = 1) -> None:
-        """Have ``count`` more idle players of an architecture. Raises Unavailable."""
-        if count > 0:
-            folded = self._folded.get(config) or fold(network(config, "idle"), "fp16")
-            self._idle += [self._made(folded) for _ in range(count)]
+        """Have ``count`` more idle players of an architecture. Raises Unavailable, keeping those there was room for."""
+        folded = self._folded.get(config) or fold(network(config, "idle"), "fp16")
+        for _ in range(count):
+            self._idle.append(self._made(folded))
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """What computes: the GPU, and what has a say in the order of its sums."""
+        found = {
+            "torch": torch.__version__,
+            "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+            "kernels of the GPU": ", ".join(sorted(set(self._paths.values()))),
+        }
+        with suppress(PackageNotFoundError):
+            found["triton"] = version("triton")
+        return found
 
     def begin(self) -> None:
         """The set begins: from here on networks go into idle players only."""
@@ -77,16 +92,26 @@ class Players:
         self._folded.clear()
 
     def _taken(self, folded: Folded) -> Player:
-        wanted = architecture(folded)
-        for player in self._idle:
-            if player.architecture == wanted:
-                self._idle.remove(player)
+        player = self._idle_one(architecture(folded))
+        if player is not None:
+            try:
                 with _in_words():
                     player.load(folded)
-                return player
+            except BaseException:
+                self._idle.append(player)
+                raise
+            return player
         if self._playing:
-            raise ValueError(f"no idle player on the GPU for {_words(wanted)}: it can join at the next start")
+            raise ValueError(f"no idle player on the GPU for {_words(folded.config)}: it can join at the next start")
         return self._made(folded)
+
+    def _idle_one(self, wanted: Architecture) -> Player | None:
+        """An idle player of an architecture, idle no more."""
+        with self._lock:
+            found = next((player for player in self._idle if player.architecture == wanted), None)
+            if found is not None:
+                self._idle.remove(found)
+            return found
 
     def _made(self, folded: Folded) -> Player:
         rights = tuple(v for v, side in enumerate(self.stereo) if side)
@@ -100,8 +125,7 @@ class Players:
         return player
 
 
-def _words(wanted: Architecture) -> str:
-    config, _ = wanted
+def _words(config: ModelConfig) -> str:
     return f"another network of dim {config.dim}, tiers {config.frame_sizes}"
 
 
@@ -112,5 +136,7 @@ def _in_words() -> Iterator[None]:
         yield
     except torch.cuda.OutOfMemoryError:
         raise Unavailable("backend: cuda: the memory of the GPU is full") from None
-    except RuntimeError as error:
-        raise Unavailable(f"backend: cuda: {str(error).strip().splitlines()[0]}") from None
+    except ValueError:
+        raise
+    except Exception as error:  # of torch, triton or the driver, whatever its kind
+        raise Unavailable(f"backend: cuda: {first_line(error)}") from None

@@ -80,7 +80,7 @@ from instrument.shared import (
 CONTROL_S = 0.002  # a command's way from the wire to the ring, in the latency sum
 TAP_S = 4.0  # what the tap holds while a disk is busy
 OVERHEARD = PAST - 2 * MAX_TURN  # network samples that are not being written over while somebody looks at them
-SHORTEST_TURN, LONGEST_TURN = 16, 1024
+SHORTEST_TURN, LONGEST_TURN = 16, MAX_TURN
 
 
 class Configured(Protocol):
@@ -90,13 +90,15 @@ class Configured(Protocol):
     def config(self) -> ModelConfig: ...
 
 
-def turn_of(slots: Sequence[Configured], sample_rate: int, at_once: int = 1) -> int:
-    """Samples the loop makes at once: the longest frame of the bank in session samples, 16 to 1024.
+def turn_of(slots: Sequence[Configured], sample_rate: int, at_once: int = 1, fallback: Configured | None = None) -> int:
+    """Samples the loop makes at once: the longest frame of the bank in session samples, 16 to 4096.
 
-    ``at_once``: network samples that a backend wants to be asked for at once (``Program.samples``).
+    ``at_once``: network samples that a backend wants to be asked for at once (``Program.samples``), rounded up to whole
+    frames; not so the ``fallback``.
     """
-    hops = [-(-max(slot.config.hop, at_once) * sample_rate // slot.config.sample_rate) for slot in slots]
-    return max(SHORTEST_TURN, min(LONGEST_TURN, max(hops)))
+    hops = [(-(-max(at_once, 1) // slot.config.hop) * slot.config.hop, slot.config.sample_rate) for slot in slots]
+    hops += [(fallback.config.hop, fallback.config.sample_rate)] if fallback else []
+    return max(SHORTEST_TURN, min(LONGEST_TURN, max(-(-hop * sample_rate // rate) for hop, rate in hops)))
 
 
 def delay_of(slots: Sequence[Configured], sample_rate: int) -> int:
@@ -104,13 +106,17 @@ def delay_of(slots: Sequence[Configured], sample_rate: int) -> int:
     return max(make_resampler(slot.config.sample_rate, sample_rate).delay for slot in slots)
 
 
-def overhead(slots: Sequence[Configured], sample_rate: int, at_once: int = 1) -> int:
+def overhead(
+    slots: Sequence[Configured], sample_rate: int, at_once: int = 1, fallback: Configured | None = None
+) -> int:
     """Samples of latency besides block and ring: a turn, resampler, limiter, control path.
 
     L = block + ring + this; so the ring for a wanted L is what remains of it, at least block + turn.
     """
     control = round(CONTROL_S * sample_rate)
-    return turn_of(slots, sample_rate, at_once) + delay_of(slots, sample_rate) + lookahead(sample_rate) + control
+    everything = [*slots, *([fallback] if fallback else [])]
+    turn = turn_of(slots, sample_rate, at_once, fallback)
+    return turn + delay_of(everything, sample_rate) + lookahead(sample_rate) + control
 
 
 @dataclass(frozen=True)
@@ -194,9 +200,9 @@ class Performance:
         self.sample_rate, self.voices, self.block = sample_rate, voices, block
         self._stereo = _signed(slots[0].program.stereo)
         self._partners = [-1] * voices if partners is None else list(partners)
-        networks = (*everything, *coming)
+        networks = (*slots, *coming)
         self._at_once = max(slot.program.samples for slot in slots)
-        self._turn = turn_of(networks, sample_rate, self._at_once) if timing is None else _turn_in(timing)
+        self._turn = turn_of(networks, sample_rate, self._at_once, fallback) if timing is None else _turn_in(timing)
         self.ring_frames = max(ring_frames, block + self._turn)
         self._offline, self._history = offline, history
         self._seed, room = seed, len(slots) + joining if history else max(ROOM, len(slots) + joining)
@@ -206,7 +212,7 @@ class Performance:
         try:
             costs = self._measured(slots, start, threads, raised) if timing is None else {}
             self.ring_frames = max(self.ring_frames, self._least_ring(costs))
-            self._timing = self._make_timing(slots, networks, timing, costs)
+            self._timing = self._make_timing(slots, networks, fallback, timing, costs)
         except BaseException:
             self._helpers.close()
             raise
@@ -516,13 +522,17 @@ class Performance:
         self,
         slots: Sequence[Slot],
         networks: Sequence[Configured],
+        fallback: Configured | None,
         known: Mapping[str, Any] | None,
         measured: Mapping[int, Cost],
     ) -> Timing:
-        ahead, delay = lookahead(self.sample_rate), delay_of(networks, self.sample_rate)
+        ahead, delay = (
+            lookahead(self.sample_rate),
+            delay_of([*networks, *([fallback] if fallback else [])], self.sample_rate),
+        )
         if known is not None:
             timing = Timing.from_json(known, len(slots))
-            least = turn_of(networks, self.sample_rate, self._at_once)
+            least = turn_of(networks, self.sample_rate, self._at_once, fallback)
             if not (least <= timing.turn <= LONGEST_TURN and delay <= timing.delay <= PAST // 4):
                 raise ValueError("timing: made for another bank or session rate")
             if timing.ahead != ahead:
