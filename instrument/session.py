@@ -45,6 +45,7 @@ NOTHING = "none"
 NAMED = 8  # checkpoints whose names are all said
 MARKED = 200  # characters of a marker that are kept
 SWITCH_S = 0.0005  # how long one Python thread may keep the others waiting; a gesture has 2 ms to reach the ring
+RESERVED = 8  # epochs that may join a set on a GPU: each takes some tenths of a second of the start
 PATIENCE_S = 3.0  # what the end may take beyond the ring's length
 
 Say = Callable[[str], None]
@@ -177,7 +178,8 @@ class Session:
         """Be ready for the networks of other patches, for epochs that join, and for one more of each kind."""
         p = self.plan
         configs = [*(each.config for each in p.checkpoints), *(each.config for each in p.coming)]
-        self.maker.reserve([*set(configs), *(each.config for each in p.coming), *[p.checkpoints[-1].config] * joining])
+        epochs = [p.checkpoints[-1].config] * min(joining, RESERVED)
+        self.maker.reserve([*set(configs), *(each.config for each in p.coming), *epochs])
         for line in self.maker.news:
             self.complain(line)
         self.maker.begin()

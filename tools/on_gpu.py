@@ -246,6 +246,7 @@ def live(found: Found, config: ModelConfig, seconds: float) -> None:
     rate = max(8000, config.sample_rate)
     networks = [player(fold(network(config, f"live-{seed}", seed=seed), "fp16"), path=LIVE_PATH) for seed in range(2)]
     slots = [Slot(made.program, precision="fp16") for made in networks]
+    idle, weights = player(networks[0].folded, path=LIVE_PATH), networks[1].folded
     spare = make_generator(network(replace(SMALL, dim=64, sample_rate=rate), "fallback"), "cpu", "int8", spare=2)
     fallback = Slot(spare.program, precision="int8")  # type: ignore[attr-defined]
     ring = round((0.020 if GPU else 0.5) * rate)
@@ -260,7 +261,7 @@ def live(found: Found, config: ModelConfig, seconds: float) -> None:
     while not performance.prefill_done():
         time.sleep(0.001)
     output.start(performance.link, rate)
-    changes(performance, seconds)
+    changes(performance, seconds, lambda: idle.player.load(weights))
     found.add("live, underruns", performance.report()["underruns"])
     before = time.monotonic()
     networks[0].player.driver.failed[0] = 999
@@ -279,8 +280,8 @@ def live(found: Found, config: ModelConfig, seconds: float) -> None:
     found.add("live, longest hop ms", report["hop_us"]["max"] / 1e3)
 
 
-def changes(performance: Any, seconds: float) -> None:
-    """Another temperature four times a second, and every second another checkpoint."""
+def changes(performance: Any, seconds: float, load: Callable[[], None] = lambda: None) -> None:
+    """Another temperature four times a second, every second another checkpoint, and every five a network is loaded."""
     from instrument.controls import TEMPERATURE, Command, Op
 
     ends, n = time.monotonic() + seconds, 0
@@ -290,6 +291,8 @@ def changes(performance: Any, seconds: float) -> None:
         if n % 4 == 0:
             ramp = round(0.05 * performance.sample_rate)
             performance.link.push(Command(0, Op.SWITCH, voice=0, number=n // 4 % 2, ramp=ramp))
+        if n % 20 == 0:
+            load()
         time.sleep(0.25)
 
 
