@@ -284,6 +284,26 @@ def test_ten_thousand_samples_differ_only_at_an_edge(path, voices):
         assert (margin[drawn[0] != drawn[1]] < 4 * tolerance + 1e-6).all()
 
 
+@needs_gpu
+@pytest.mark.gpu
+@pytest.mark.parametrize("path", ["overlapping", "ordered", "plain"])
+@pytest.mark.parametrize("voices", [1, 3, 16])
+def test_graphs_draw_what_their_kernels_draw_one_by_one(path, voices):
+    graphs, single = (on_cuda("lstm-skip", voices, path=path, where="gpu") for _ in range(2))
+    expected = graphs.generate(500, 0.9)
+    single.player.run_eagerly()
+    np.testing.assert_array_equal(single.generate(500, 0.9), expected)
+
+
+@needs_gpu
+@pytest.mark.gpu
+@pytest.mark.parametrize("voices", [1, 3, 9])
+def test_any_split_of_calls_is_the_same_sound_on_a_gpu(voices):
+    whole, parts = (on_cuda("mu-law", voices, path="triton", where="gpu") for _ in range(2))
+    got = np.concatenate([parts.generate(n, 0.95) for n in (1, 63, 17, 64, 65, 290)], axis=1)
+    np.testing.assert_array_equal(got, whole.generate(500, 0.95))
+
+
 def test_any_split_of_calls_is_the_same_sound():
     whole, parts = on_cuda("lstm-skip", 2), on_cuda("lstm-skip", 2)
     expected = whole.generate(69, 0.95)
