@@ -58,6 +58,13 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Stand:
 
 
 @pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever this machine has."""
+    monkeypatch.setattr(presence, "missing", lambda: "there is no NVIDIA GPU here")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.fixture
 def patch(tmp_path: Path) -> Path:
     for seed, name in enumerate(("one", "two", "small", "late")):
         made = network("gru" if name != "small" else "one-tier", seed)
@@ -193,9 +200,9 @@ def test_a_patch_that_is_saved_brings_networks_into_idle_players(
     assert [event.name for event in loads] == ["late"]
 
 
-def test_a_gpu_that_is_not_there_is_a_line(patch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("there is one")
+def test_a_gpu_that_is_not_there_is_a_line(
+    no_gpu: None, patch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said: list[str] = []
     session = on_gpu(patch, tmp_path, said.append, seconds=0.6)
     play(session, lambda: wait_until(lambda: session.performance.wait(0.01)))
@@ -232,9 +239,7 @@ def test_what_is_wrong_is_said_before_anything_compiles(patch: Path, tmp_path: P
         on_gpu(patch, tmp_path)
 
 
-def test_without_a_gpu_every_patch_of_a_set_is_the_fallback(patch: Path, tmp_path: Path) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("there is one")
+def test_without_a_gpu_every_patch_of_a_set_is_the_fallback(no_gpu: None, patch: Path, tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_text("name: other\nbank: [late.safetensors]\nosc: {listen: none}\n")
     (tmp_path / "set.yaml").write_text("set: [gpu.yaml, other.yaml]\n")
     session = on_gpu(tmp_path / "set.yaml", tmp_path)
@@ -250,9 +255,7 @@ def test_without_a_gpu_every_patch_of_a_set_is_the_fallback(patch: Path, tmp_pat
     assert {event.sha256 for event in loads} <= {stand_in}
 
 
-def test_a_run_is_not_followed_by_what_stands_in(patch: Path, tmp_path: Path) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("there is one")
+def test_a_run_is_not_followed_by_what_stands_in(no_gpu: None, patch: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     for epoch, name in enumerate(("one", "two"), start=1):
         (tmp_path / "run" / f"epoch-00{epoch}.safetensors").write_bytes((tmp_path / f"{name}.safetensors").read_bytes())
